@@ -1,0 +1,216 @@
+"""Profiles: one YAML file a profile, validated so that an unknown key or an impossible value is an error naming it.
+
+`load_profile("configs/demo.yaml", ["training.epochs=3"])` is the only way in, for the notebooks and for the command line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class ConfigError(ValueError):
+    """A profile that cannot be used; the message names the file and the key and says what to do."""
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    """Where the trials come from.
+
+    `corpus` picks the loader. For the demo corpus `bonafide` is where recordings of people come from: 'debian' (packages),
+    'librispeech', or a folder whose sub-folders are speakers. `clips_per_speaker` bounds the bona fide clips of a speaker.
+    `full` adds the demo's larger sources. Durations are in seconds.
+    """
+
+    corpus: Literal["demo", "asvspoof5"] = "demo"
+    root: Path = Path("data/demo")
+    bonafide: str = "debian"
+    full: bool = False
+    clips_per_speaker: Count = 80
+    seed: int = 2025
+
+
+class FrontendConfig(Section):
+    """The frozen encoder. `name` is a hub name or a local folder; `layer` is 'last', 'weighted' (learned sum of all the
+    layers kept) or one layer's number, where 0 is the input of the first transformer layer. `max_layer` stops the encoder
+    early (None = run all); with 'weighted' the sum runs over layers 0..max_layer."""
+
+    name: str = "facebook/wav2vec2-xls-r-300m"
+    revision: str = "main"
+    layer: Literal["last", "weighted"] | Annotated[int, Field(ge=0)] = "last"
+    max_layer: Annotated[int, Field(ge=0)] | None = None
+
+
+class ModelConfig(Section):
+    """The network: DESIGN's switches first, then sizes. `samples` is the crop length at 16 kHz."""
+
+    frontend: FrontendConfig = FrontendConfig()
+    graph_attention: Literal["multihead"] = "multihead"
+    heterogeneous: Literal["typed_qk"] = "typed_qk"
+    fusion: Literal["attention", "max"] = "attention"
+    samples: Count = 64_600
+    projection: Count = 128
+    channels: tuple[Count, Count] = (32, 64)
+    blocks: Count = 6
+    graph_dims: tuple[Count, Count] = (64, 32)
+    heads: Count = 4
+    pool_ratios: tuple[Fraction, Fraction, Fraction] = (0.5, 0.5, 0.5)
+    dropout: Fraction = 0.2
+    attention_dropout: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ModelConfig:
+        for dim in self.graph_dims:
+            if dim % self.heads:
+                raise ValueError(f"heads = {self.heads} does not divide graph_dims = {self.graph_dims}")
+        if min(self.pool_ratios) == 0:
+            raise ValueError("pool_ratios must be above 0: at 0 no node is kept")
+        return self
+
+
+class LossConfig(Section):
+    """`hybrid` starts as weighted cross-entropy and moves to focal loss over `blend_epochs` epochs once the dev EER falls
+    below `switch_eer` (a fraction). `class_weights` are [spoof, bona fide]."""
+
+    kind: Literal["ce", "focal", "hybrid"] = "hybrid"
+    class_weights: tuple[Positive, Positive] = (0.1, 0.9)
+    gamma: Annotated[float, Field(ge=0)] = 2.0
+    switch_eer: Fraction = 0.10
+    blend_epochs: Count = 5
+
+
+class AugmentationConfig(Section):
+    """Training-time distortions (train split only). Each fires with `probability`; SNR and gain ranges are in dB, MP3
+    bitrates in kbit/s. `views` is how many differently cropped and distorted versions of a clip are prepared."""
+
+    probability: Fraction = 0.5
+    noise_snr_db: tuple[float, float] = (10.0, 40.0)
+    gain_db: tuple[float, float] = (-6.0, 6.0)
+    mp3_kbps: tuple[Literal[8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320], int] = (16, 128)
+    views: Count = 2
+
+
+class TrainingConfig(Section):
+    """The optimisation. `patience` is in epochs without a better dev EER; `tracker` is an accelerate tracker or none."""
+
+    epochs: Count = 20
+    batch_size: Count = 32
+    learning_rate: Positive = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    clip_norm: Positive = 1.0
+    patience: Count = 10
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    workers: Annotated[int, Field(ge=0)] = 0
+    feature_cache: bool = True
+    tracker: Literal["none", "tensorboard", "wandb"] = "none"
+
+
+class EvaluationConfig(Section):
+    """Bootstrap replicates and confidence level (a fraction) of every interval in the tables and figures."""
+
+    replicates: Count = 1000
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+
+
+class Profile(Section):
+    """A whole run: `name` is also the run folder's name, `runs/<name>` unless `run_dir` says otherwise."""
+
+    name: str
+    title: str
+    seed: int = 1
+    run_dir: Path | None = None
+    notebooks: tuple[str, ...] = ("01", "03", "04", "05")
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def folder(self) -> Path:
+        """The run folder this profile writes to."""
+        return self.run_dir if self.run_dir is not None else Path("runs") / self.name
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The nearest parent of `start` (default: the working directory) that holds `pyproject.toml`.
+
+    Raises:
+        ConfigError: no parent holds one.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file():
+            return folder
+    raise ConfigError(f"no pyproject.toml in {here} or above it: run this inside a clone of the repository")
+
+
+def load_profile(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Profile:
+    """Read a profile and apply `section.key=value` overrides (values are YAML).
+
+    Args:
+        path: a YAML file, or the bare name of one in `configs/` of the project.
+        overrides: e.g. `["training.epochs=3", "seed=2"]`.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or a key or value is wrong; the message names each of them.
+    """
+    file = _find(path)
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{file}: a profile is a mapping of keys, not a {type(raw).__name__}")
+    for override in overrides:
+        _apply(raw, override)
+    try:
+        return Profile.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{file}: " + "; ".join(map(_explain, error.errors()))) from error
+
+
+def _find(path: str | Path) -> Path:
+    given = Path(path)
+    named = project_root() / "configs" / f"{given.name.removesuffix('.yaml')}.yaml"
+    for candidate in (given, project_root() / given, named):
+        if candidate.is_file():
+            return candidate
+    known = ", ".join(sorted(p.stem for p in named.parent.glob("*.yaml")))
+    raise ConfigError(f"{given}: no such profile; configs/ has {known}")
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"override '{override}' is not of the form section.key=value")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        raw = raw.setdefault(section, {})
+        if not isinstance(raw, dict):
+            raise ConfigError(f"override '{override}': '{section}' is a value, not a section")
+    try:
+        raw[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override '{override}': the value is not valid YAML: {error}") from error
+
+
+def _explain(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function"))
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{key}'"
+    return f"'{key}' = {problem['input']!r}: {problem['msg']}" if key else str(problem["msg"])
