@@ -1,0 +1,337 @@
+"""The run folder: everything a run leaves behind, written atomically and listed with its hash in `manifest.json`.
+
+Notebooks talk to each other only through it. Every artefact has one owner, the notebook that wrote it; the runner
+decides from the hashes of the earlier notebooks' artefacts whether a later one has to run again.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import html
+import io
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aasist_lib.config import Profile, project_root
+from aasist_lib.provenance import provenance
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.display import HTML
+    from matplotlib.figure import Figure
+
+SCHEMA = 1
+FOLDERS = ("trials", "checkpoints", "scores", "metrics", "attention", "figures")
+_TEMPORARY = ".tmp-"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used, or an artefact that does not keep the contract; the message says what to do."""
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path`, with the same suffix, renamed onto it when the block ends without an error.
+
+    >>> with atomic("scores/dev.npz") as file:
+    ...     np.savez(file, scores=scores)
+
+    A reader sees the old file or the new one, never a part. The parent folder is made when it is missing.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex[:12]}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256(path: str | Path) -> str:
+    """The hexadecimal SHA-256 of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def to_json(value: Any) -> str:
+    """Indented JSON with a final newline; numpy scalars, arrays and paths become plain values.
+
+    Raises:
+        RunError: a number is NaN or infinite, which JSON cannot hold.
+    """
+    try:
+        return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+    except ValueError as error:
+        raise RunError(f"cannot be written as JSON: {error}; write None where a value is missing") from error
+
+
+def current_notebook() -> str:
+    """Two digits of the notebook that is running ('03'), or '-' outside a numbered notebook."""
+    name = os.environ.get("AASIST_NOTEBOOK") or Path(os.environ.get("JPY_SESSION_NAME", "")).name
+    number = re.match(r"\d\d", name)
+    return number.group() if number else "-"
+
+
+class RunFolder:
+    """One run's folder. `open` starts or continues a run; the constructor only looks at an existing one."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).resolve()
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.folder)!r})"
+
+    @classmethod
+    def open(cls, profile: Profile, root: Path | None = None) -> RunFolder:
+        """Make the profile's run folder, or continue it, and write the facts of this run into its manifest.
+
+        Args:
+            profile: names the folder; a relative one lies under `root`.
+            root: the project's root; found from the working directory when not given.
+        """
+        root = root or project_root()
+        run = cls(root / profile.folder)
+        for name in FOLDERS:
+            (run.folder / name).mkdir(parents=True, exist_ok=True)
+        facts = {"name": profile.name, "title": profile.title, "seed": profile.seed, **provenance(root)}
+        with run.manifest_update() as manifest:
+            manifest |= facts | {"config": profile.model_dump(mode="json")}
+        return run
+
+    # ---- paths and plain writers -------------------------------------------------------------------------------------
+
+    def path(self, *parts: str | Path) -> Path:
+        """A path inside the run folder; its parent is made."""
+        path = self.folder.joinpath(*parts)
+        if not path.is_relative_to(self.folder) or ".." in Path(*parts).parts:
+            raise RunError(f"{Path(*parts)}: artefacts lie inside the run folder {self.folder}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def write_bytes(self, name: str | Path, content: bytes) -> Path:
+        """Write an artefact and record it."""
+        path = self.path(name)
+        with atomic(path) as file:
+            file.write_bytes(content)
+        self.record(path)
+        return path
+
+    def write_text(self, name: str | Path, text: str) -> Path:
+        """Write an artefact as UTF-8 and record it."""
+        return self.write_bytes(name, text.encode("utf-8"))
+
+    def write_json(self, name: str | Path, value: Any) -> Path:
+        """Write an artefact as JSON and record it; see `to_json` for what is accepted."""
+        return self.write_text(name, to_json(value))
+
+    def write_parquet(self, name: str | Path, table: pd.DataFrame) -> Path:
+        """Write a table (without its index) as parquet and record it."""
+        path = self.path(name)
+        with atomic(path) as file:
+            table.to_parquet(file, index=False)
+        self.record(path)
+        return path
+
+    def read_json(self, name: str | Path) -> Any:
+        """An artefact's JSON value; a missing file is a `RunError` that names it."""
+        path = self.folder / name
+        if not path.is_file():
+            raise RunError(f"{path}: not there yet; run the notebook that leaves it first")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    # ---- what the report shows ---------------------------------------------------------------------------------------
+
+    def save_figure(self, figure: Figure, name: str, alt: str, caption: str = "") -> HTML:
+        """Save a figure as `figures/<name>.{png,svg,pdf}`, close it, and return it for display with its alt text.
+
+        The same figure gives the same bytes. `alt` says what is to be seen to somebody who cannot see it.
+        """
+        import matplotlib.pyplot as plt
+        from IPython.display import HTML
+
+        if not alt.strip():
+            raise RunError(f"figure '{name}' has no alt text: say in a sentence what it shows")
+        images = {suffix: _render(figure, suffix) for suffix in ("png", "svg", "pdf")}
+        plt.close(figure)
+        for suffix, content in images.items():
+            self.write_bytes(f"figures/{_checked(name)}.{suffix}", content)
+        self._list("figures", name, {"alt": alt, "caption": caption})
+        width = round(figure.get_figwidth() * 96)
+        source = f"data:image/png;base64,{base64.b64encode(images['png']).decode()}"
+        image = f'<img src="{source}" alt="{html.escape(alt)}" style="width:{width}px;max-width:100%;height:auto">'
+        below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+        return HTML(f'<figure style="margin:0">{image}{below}</figure>')
+
+    def save_table(
+        self, table: pd.DataFrame, name: str, caption: str, formats: Mapping[str, str] | None = None
+    ) -> pd.DataFrame:
+        """Save a table as `metrics/<name>.json` and `.csv`, and return it formatted, for display.
+
+        Args:
+            table: columns become headings, in this order; the index is left out.
+            formats: a format for a column's numbers, e.g. `{"EER": "{:.2%}"}`; the files keep the plain numbers.
+        """
+        if not caption.strip():
+            raise RunError(f"table '{name}' has no caption: say in a sentence what it shows")
+        formats = dict(formats or {})
+        if unknown := sorted(set(formats) - set(table.columns)):
+            raise RunError(f"table '{name}' has no column {', '.join(map(repr, unknown))} to format")
+        records = table.to_json(orient="records", indent=1, double_precision=15)
+        self.write_text(f"metrics/{_checked(name)}.json", records)
+        self.write_text(f"metrics/{name}.csv", table.to_csv(index=False))
+        self._list("tables", name, {"caption": caption, "columns": list(map(str, table.columns)), "formats": formats})
+        return format_table(table, formats)
+
+    def save_summary(self, items: Sequence[Mapping[str, str]]) -> None:
+        """The key numbers of this notebook, shown on top of the report: `[{"label", "value", "note"}]`, all text."""
+        for item in items:
+            if set(item) - {"label", "value", "note"} or not {"label", "value"} <= set(item):
+                raise RunError(f"a summary item has the keys label, value and (optionally) note, not {sorted(item)}")
+        self.write_json(f"metrics/summary_{current_notebook().strip('-') or 'other'}.json", list(map(dict, items)))
+
+    # ---- manifest ----------------------------------------------------------------------------------------------------
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What `manifest.json` says now."""
+        return self.read_json("manifest.json")
+
+    @contextmanager
+    def manifest_update(self) -> Iterator[dict[str, Any]]:
+        """Change the manifest under a lock: a notebook and the runner may both write it; readers need no lock."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / ".manifest.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            path = self.folder / "manifest.json"
+            manifest = self._read_manifest(path) if path.exists() else _new_manifest()
+            yield manifest
+            manifest["updated"] = _now()
+            with atomic(path) as file:
+                file.write_text(to_json(manifest), encoding="utf-8")
+
+    def record(self, *paths: str | Path) -> None:
+        """List artefacts (files, or folders with all their files) with their SHA-256 as written by this notebook."""
+        files = [file for path in paths for file in _files(self.folder / path)]
+        entries = {file.relative_to(self.folder).as_posix(): _entry(file, current_notebook()) for file in files}
+        with self.manifest_update() as manifest:
+            manifest["artefacts"] |= entries
+
+    def sync(self, owner: str | None = None) -> None:
+        """Bring the manifest's list in line with the folder.
+
+        New and changed files get `owner` (without one, a changed file keeps its own); lost files are dropped.
+        """
+        files = {f.relative_to(self.folder).as_posix(): f for name in FOLDERS for f in _files(self.folder / name)}
+        with self.manifest_update() as manifest:
+            known = manifest["artefacts"]
+            changed = {}
+            for name, file in files.items():
+                if not unchanged(file, known.get(name)):
+                    previous = known.get(name, {}).get("notebook", current_notebook())
+                    changed[name] = _entry(file, owner or previous)
+            kept = {name: entry for name, entry in known.items() if name in files and name not in changed}
+            manifest["artefacts"] = dict(sorted((kept | changed).items()))
+
+    def record_notebook(self, number: str, **facts: Any) -> None:
+        """Set a notebook's status and other facts ('ok', 'failed', 'running', 'interrupted')."""
+        with self.manifest_update() as manifest:
+            manifest["notebooks"] = dict(sorted((manifest["notebooks"] | {number: facts}).items()))
+
+    def annotate(self, **facts: Any) -> None:
+        """Add facts to the manifest, such as the device that training really used."""
+        with self.manifest_update() as manifest:
+            manifest.setdefault("notes", {}).update(facts)
+
+    def sweep(self) -> list[Path]:
+        """Remove the temporary files that a killed process left, and return their paths."""
+        left = [path for path in self.folder.rglob(f"{_TEMPORARY}*") if path.is_file()]
+        for path in left:
+            path.unlink(missing_ok=True)
+        return left
+
+    def _list(self, kind: str, name: str, facts: dict[str, Any]) -> None:
+        with self.manifest_update() as manifest:
+            manifest[kind].pop(name, None)
+            manifest[kind][name] = {"notebook": current_notebook(), **facts}
+
+    def _read_manifest(self, path: Path) -> dict[str, Any]:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest.get("schema") != SCHEMA:
+            found = manifest.get("schema")
+            raise RunError(f"{path}: schema {found}, but this version writes {SCHEMA}; move the folder away")
+        return manifest
+
+
+# ---- helpers ---------------------------------------------------------------------------------------------------------
+
+
+def unchanged(path: Path, entry: Mapping[str, Any] | None) -> bool:
+    """Whether a file is what its manifest entry says: by size and time, or by hash where only the time differs."""
+    if entry is None or not path.is_file() or path.stat().st_size != entry["bytes"]:
+        return False
+    return path.stat().st_mtime_ns == entry["mtime_ns"] or sha256(path) == entry["sha256"]
+
+
+def format_table(table: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:
+    """The table with the given columns' numbers as text; a missing value is an en dash."""
+    shown = table.copy()
+    for column, pattern in formats.items():
+        shown[column] = ["–" if value is None or value != value else pattern.format(value) for value in table[column]]
+    return shown
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _new_manifest() -> dict[str, Any]:
+    empty: dict[str, Any] = {key: {} for key in ("notebooks", "artefacts", "figures", "tables")}
+    return {"schema": SCHEMA, "created": _now(), "updated": _now(), **empty}
+
+
+def _entry(file: Path, owner: str) -> dict[str, Any]:
+    status = file.stat()
+    return {"sha256": sha256(file), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "notebook": owner}
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise RunError(f"{path}: no such artefact to record")
+    return sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise RunError(f"'{name}' is no artefact name: use lower-case letters, digits, '-' and '_'")
+    return name
+
+
+def _render(figure: Figure, suffix: str) -> bytes:
+    import matplotlib
+
+    stamps = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "aasist-workbook"}):
+        figure.savefig(buffer, format=suffix, dpi=160, bbox_inches="tight", metadata=stamps[suffix])
+    return buffer.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} cannot be written as JSON")
