@@ -1,0 +1,83 @@
+"""Metrics of spoofing detection, equal to those of the ASVspoof organisers.
+
+The contract, for the whole project: bona fide = 1, spoof = 0; logits are `[spoof, bona fide]`; a score is the log-odds
+`logit[1] - logit[0]`, so higher means more bona fide. Rates are fractions in [0, 1]; percent appears in tables and
+figures only. Scores are one-dimensional arrays, one value a trial. Unusable input raises `MetricError`, a ValueError.
+"""
+
+from __future__ import annotations
+
+from numpy.typing import ArrayLike
+
+from .costs import (
+    A_DCF_COSTS,
+    ASVSPOOF_COSTS,
+    Costs,
+    act_dcf,
+    bayes_threshold,
+    dcf_actual,
+    dcf_minimum,
+    min_a_dcf,
+    min_dcf,
+    min_tdcf,
+)
+from .llr import Calibration, calibrate_apply, calibrate_fit, cllr, cllr_of, min_cllr, min_cllr_of
+from .rates import (
+    AsvRates,
+    DetCurve,
+    MetricError,
+    asv_error_rates,
+    bonafide_mask,
+    det_curve,
+    eer,
+    eer_point,
+    rank,
+    split_classes,
+    warn_of_ties,
+)
+
+__all__ = [
+    "ASVSPOOF_COSTS",
+    "A_DCF_COSTS",
+    "AsvRates",
+    "Calibration",
+    "Costs",
+    "DetCurve",
+    "MetricError",
+    "act_dcf",
+    "asv_error_rates",
+    "bayes_threshold",
+    "bonafide_mask",
+    "calibrate_apply",
+    "calibrate_fit",
+    "cllr",
+    "det_curve",
+    "eer",
+    "min_a_dcf",
+    "min_cllr",
+    "min_dcf",
+    "min_tdcf",
+    "split_classes",
+    "summarise",
+]
+
+
+def summarise(
+    bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float = 0.05, c_miss: float = 1.0, c_fa: float = 10.0
+) -> dict[str, float]:
+    """Every metric of one system from one sort: keys `eer, eer_threshold, min_dcf, act_dcf, cllr, min_cllr`.
+
+    Raises:
+        MetricError: a class is empty, scores are NaN or infinite, or costs are impossible.
+    """
+    ranked = rank(bonafide, spoof)
+    value, threshold = eer_point(ranked.curve)
+    warn_of_ties(ranked, value, threshold)
+    return {
+        "eer": value,
+        "eer_threshold": threshold,
+        "min_dcf": dcf_minimum(ranked.curve, p_spoof, c_miss, c_fa),
+        "act_dcf": dcf_actual(ranked, p_spoof, c_miss, c_fa),
+        "cllr": cllr_of(ranked.bonafide, ranked.spoof),
+        "min_cllr": min_cllr_of(ranked),
+    }
