@@ -1,0 +1,17 @@
+"""Models by name: `build_model(config)` is the one way to make one."""
+
+from __future__ import annotations
+
+from aasist_lib.config import ModelConfig
+from aasist_lib.models.aasist import AASIST, AttentionMaps, BackEnd, StreamMaps
+
+__all__ = ["AASIST", "AttentionMaps", "BackEnd", "StreamMaps", "build_model"]
+
+
+def build_model(config: ModelConfig) -> AASIST:
+    """The detector a profile's `model` section describes.
+
+    Raises:
+        ConfigError: the encoder is not available or does not fit the configuration.
+    """
+    return AASIST(config)

@@ -1,0 +1,102 @@
+"""Graph attention on nodes `(batch, nodes, features)`, built on `nn.MultiheadAttention` and SDPA (paper, idea 2).
+
+AASIST's bespoke attention forms every pairwise product of nodes; here attention is standard, so fast kernels apply. Weights
+are computed only when asked for: then the explicit softmax replaces the fused kernel and gives the same output.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class GraphAttention(nn.Module):
+    """Attention among nodes of one type: `(batch, nodes, in_features)` -> `(batch, nodes, out_features)`.
+
+    As in AASIST (Jung et al. 2022, eq. 3) the aggregated neighbours and the node itself are projected apart and summed.
+    """
+
+    def __init__(self, in_features: int, out_features: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(in_features, heads, dropout=dropout, batch_first=True)
+        self.neighbours = nn.Linear(in_features, out_features)
+        self.itself = nn.Linear(in_features, out_features)
+        self.norm = nn.BatchNorm1d(out_features)
+
+    def forward(self, nodes: Tensor, return_weights: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Returns the new nodes and, if asked for, the weights `(batch, heads, nodes, nodes)`, rows summing to 1."""
+        mixed, weights = self.attention(
+            nodes, nodes, nodes, need_weights=return_weights, average_attn_weights=False
+        )
+        return _activate(self.neighbours(mixed) + self.itself(nodes), self.norm), weights
+
+
+class GraphPool(nn.Module):
+    """Keeps the `ratio` of nodes with the highest learned score, scaled by it; says which: `(nodes, kept (batch, n))`."""
+
+    def __init__(self, features: int, ratio: float, dropout: float) -> None:
+        super().__init__()
+        self.ratio = ratio
+        self.score = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, 1), nn.Sigmoid())
+
+    def forward(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        scores = self.score(nodes)
+        count = max(int(nodes.shape[1] * self.ratio), 1)
+        kept = scores.squeeze(-1).topk(count, dim=1).indices
+        index = kept.unsqueeze(-1).expand(-1, -1, nodes.shape[-1])
+        return (nodes * scores).gather(1, index), kept
+
+
+class HeterogeneousAttention(nn.Module):
+    """Attention among temporal and spectral nodes with Q and K projections per node type, and a stack node.
+
+    Every node attends to every node of both types; what a query looks for and what a key offers depends on the node's type,
+    which replaces AASIST's weight vectors per pair of types. The stack (master) node gathers from all nodes.
+
+    Shapes: temporal `(batch, T, in)`, spectral `(batch, S, in)`, stack `(batch, 1, in)` -> the same with `out` features.
+    """
+
+    def __init__(self, in_features: int, out_features: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.embed = nn.ModuleDict({kind: nn.Linear(in_features, in_features) for kind in ("temporal", "spectral")})
+        self.query = nn.ModuleDict({kind: nn.Linear(in_features, out_features) for kind in ("temporal", "spectral", "stack")})
+        self.key = nn.ModuleDict({kind: nn.Linear(in_features, out_features) for kind in ("temporal", "spectral")})
+        self.value = nn.Linear(in_features, out_features)
+        self.neighbours = nn.Linear(out_features, out_features)
+        self.itself = nn.Linear(in_features, out_features)
+        self.stack_neighbours = nn.Linear(out_features, out_features)
+        self.stack_itself = nn.Linear(in_features, out_features)
+        self.norm = nn.BatchNorm1d(out_features)
+
+    def forward(
+        self, temporal: Tensor, spectral: Tensor, stack: Tensor, return_weights: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Returns new temporal, spectral and stack nodes and, if asked for, weights `(batch, heads, T + S + 1, T + S)`:
+        rows are queries (temporal, spectral, stack node last), columns keys (temporal, spectral)."""
+        temporal, spectral = self.embed["temporal"](temporal), self.embed["spectral"](spectral)
+        nodes = torch.cat([temporal, spectral], dim=1)
+        queries = [self.query["temporal"](temporal), self.query["spectral"](spectral), self.query["stack"](stack)]
+        keys = torch.cat([self.key["temporal"](temporal), self.key["spectral"](spectral)], dim=1)
+        mixed, weights = self._attend(torch.cat(queries, dim=1), keys, self.value(nodes), return_weights)
+        new_stack = self.stack_neighbours(mixed[:, -1:]) + self.stack_itself(stack)
+        new_nodes = _activate(self.neighbours(mixed[:, :-1]) + self.itself(nodes), self.norm)
+        new_temporal, new_spectral = new_nodes.split([temporal.shape[1], spectral.shape[1]], dim=1)
+        return new_temporal, new_spectral, new_stack, weights
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, return_weights: bool) -> tuple[Tensor, Tensor | None]:
+        query, key, value = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (query, key, value))
+        dropout = self.dropout if self.training else 0.0
+        if return_weights:
+            weights = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(dim=-1)
+            mixed = functional.dropout(weights, dropout) @ value
+        else:
+            weights = None
+            mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return mixed.transpose(1, 2).flatten(-2), weights
+
+
+def _activate(nodes: Tensor, norm: nn.BatchNorm1d) -> Tensor:
+    """SELU after batch normalisation over all nodes of the batch."""
+    return functional.selu(norm(nodes.flatten(0, 1)).view_as(nodes))
