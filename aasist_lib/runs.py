@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA = 1
-FOLDERS = ("trials", "checkpoints", "scores", "metrics", "attention", "figures")
+FOLDERS = ("trials", "checkpoints", "scores", "metrics", "attention", "figures", "notebooks")
 _TEMPORARY = ".tmp-"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -166,7 +166,7 @@ class RunFolder:
         plt.close(figure)
         for suffix, content in images.items():
             self.write_bytes(f"figures/{_checked(name)}.{suffix}", content)
-        self._list("figures", name, {"alt": alt, "caption": caption})
+        self._exhibit("figure", name, {"alt": alt, "caption": caption})
         width = round(figure.get_figwidth() * 96)
         source = f"data:image/png;base64,{base64.b64encode(images['png']).decode()}"
         image = f'<img src="{source}" alt="{html.escape(alt)}" style="width:{width}px;max-width:100%;height:auto">'
@@ -190,7 +190,8 @@ class RunFolder:
         records = table.to_json(orient="records", indent=1, double_precision=15)
         self.write_text(f"metrics/{_checked(name)}.json", records)
         self.write_text(f"metrics/{name}.csv", table.to_csv(index=False))
-        self._list("tables", name, {"caption": caption, "columns": list(map(str, table.columns)), "formats": formats})
+        facts = {"caption": caption, "columns": list(map(str, table.columns)), "formats": formats}
+        self._exhibit("table", name, facts)
         return format_table(table, formats)
 
     def save_summary(self, items: Sequence[Mapping[str, str]]) -> None:
@@ -260,10 +261,16 @@ class RunFolder:
             path.unlink(missing_ok=True)
         return left
 
-    def _list(self, kind: str, name: str, facts: dict[str, Any]) -> None:
+    def forget_exhibits(self, notebook: str) -> None:
+        """Take a notebook's figures and tables off the report's list; it lists them anew as it runs again."""
         with self.manifest_update() as manifest:
-            manifest[kind].pop(name, None)
-            manifest[kind][name] = {"notebook": current_notebook(), **facts}
+            exhibits = manifest["exhibits"].items()
+            manifest["exhibits"] = {key: facts for key, facts in exhibits if facts["notebook"] != notebook}
+
+    def _exhibit(self, kind: str, name: str, facts: dict[str, Any]) -> None:
+        with self.manifest_update() as manifest:
+            manifest["exhibits"].pop(f"{kind}/{name}", None)
+            manifest["exhibits"][f"{kind}/{name}"] = {"notebook": current_notebook(), **facts}
 
     def _read_manifest(self, path: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -296,7 +303,7 @@ def _now() -> str:
 
 
 def _new_manifest() -> dict[str, Any]:
-    empty: dict[str, Any] = {key: {} for key in ("notebooks", "artefacts", "figures", "tables")}
+    empty: dict[str, Any] = {key: {} for key in ("notebooks", "artefacts", "exhibits")}
     return {"schema": SCHEMA, "created": _now(), "updated": _now(), **empty}
 
 
@@ -310,7 +317,8 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise RunError(f"{path}: no such artefact to record")
-    return sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    files = (file for file in path.rglob("*") if file.is_file())
+    return sorted(f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts))
 
 
 def _checked(name: str) -> str:

@@ -1,11 +1,44 @@
-"""Opens the run folder for a notebook."""
+"""The numbered notebooks as one headless run: papermill in order, nothing twice, nothing half-written.
+
+papermill's own verdict is not enough: after a signal or a dead kernel it saves a notebook marked as completed. Here a
+notebook is 'ok' when it raised nothing, shows no error output, and left every artefact that its metadata promises:
+`{"aasist": {"artefacts": ["metrics/history.json"], "external": ["{data.root}/trials.parquet"]}}`.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import re
 import shlex
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
-from aasist_lib.config import ConfigError, Profile, load_profile
-from aasist_lib.runs import RunFolder
+from aasist_lib.config import ConfigError, Profile, load_profile, project_root
+from aasist_lib.runs import RunFolder, atomic, sha256
+
+PARAMETERS = ("PROFILE", "SET")
+_COMPUTES_NOTHING = ("__main__.py", "workbook.py", "report.py")
+
+
+class WorkbookError(ValueError):
+    """A notebook that cannot be run, or did not keep its promise; the message names it and says what to do."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM arrived; `number` is the signal's. asyncio lets only a KeyboardInterrupt through."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def open_notebook(profile: str, overrides: str = "") -> tuple[Profile, RunFolder]:
@@ -25,3 +58,276 @@ def split_overrides(text: str) -> list[str]:
         return shlex.split(text)
     except ValueError as error:
         raise ConfigError(f"SET = {text!r}: {error}") from error
+
+
+def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) -> int:
+    """Run a profile's notebooks and write the report; return the exit code (0, 1 failed, 130 or 143 interrupted).
+
+    Args:
+        profile: a name in `configs/`, or a path.
+        overrides: `section.key=value`.
+        only: numbers of the notebooks to run (default: the profile's); the others' artefacts are used as they are.
+
+    Raises:
+        ConfigError, WorkbookError: nothing can be run as asked; found before the first notebook starts.
+    """
+    from aasist_lib.report import build
+
+    root = project_root()
+    loaded = load_profile(profile, list(overrides))
+    notebooks = [_Notebook(root, number) for number in _chosen(loaded, only)]
+    folder = RunFolder.open(loaded, root)
+    folder.sweep()
+    folder.sync()
+    values = {"PROFILE": str(profile), "SET": shlex.join(overrides)}
+    ran = False
+    with _signals():
+        for notebook in notebooks:
+            try:
+                ran |= _step(notebook, loaded, folder, values)
+            except WorkbookError as error:
+                print(f"{notebook.name}: {error}", file=sys.stderr, flush=True)
+                return 1
+            except Interrupted as stop:
+                _give_up(notebook, folder)
+                return 128 + stop.number
+        if ran or not folder.path("report", "index.html").exists():
+            build(folder)
+    print(f"report: {_shown(folder.path('report', 'index.html'))}", flush=True)
+    return 0
+
+
+# ---- one notebook ----------------------------------------------------------------------------------------------------
+
+
+class _Notebook:
+    """A numbered notebook of the project, checked to be runnable."""
+
+    def __init__(self, root: Path, number: str) -> None:
+        import nbformat
+        from papermill import inspect_notebook
+
+        found = sorted((root / "notebooks").glob(f"{number}_*.ipynb"))
+        if len(found) != 1:
+            raise WorkbookError(f"{root / 'notebooks'} holds {len(found)} notebooks {number}_*.ipynb instead of one")
+        self.root, self.number, self.path, self.name = root, number, found[0], found[0].stem
+        content = nbformat.read(self.path, as_version=4)
+        if not any("parameters" in cell.metadata.get("tags", ()) for cell in content.cells):
+            raise WorkbookError(f"{self.path.name}: no cell is tagged 'parameters', so nothing can be passed to it")
+        if unknown := set(PARAMETERS) - set(inspect_notebook(self.path)):
+            raise WorkbookError(f"{self.path.name}: its parameters cell has no {' and no '.join(sorted(unknown))}")
+        self.source = [[cell.cell_type, cell.source] for cell in content.cells]
+        self.promises = dict(content.metadata.get("aasist", {}))
+        self.artefacts: list[str] = list(self.promises.get("artefacts", ()))
+
+    def key(self, profile: Profile, artefacts: dict[str, dict[str, Any]]) -> str:
+        """A hash of all that this notebook's results depend on: itself, profile, library, earlier notebooks' artefacts."""
+        earlier = {name: entry["sha256"] for name, entry in artefacts.items() if entry["notebook"] < self.number}
+        parts = [self.source, self.promises, profile.model_dump(mode="json"), library_hash(), sorted(earlier.items())]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def external(self, profile: Profile) -> dict[str, str | None]:
+        """Hashes of the files promised outside the run folder; None where one is missing."""
+        names = [name.format(**dict(profile)) for name in self.promises.get("external", ())]
+        return {name: sha256(self.root / name) if (self.root / name).is_file() else None for name in names}
+
+
+def library_hash() -> str:
+    """A hash of the library's sources, without the modules that only run or show things."""
+    folder, digest = Path(__file__).parent, hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        if file.name not in _COMPUTES_NOTHING:
+            digest.update(f"{file.relative_to(folder)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _step(notebook: _Notebook, profile: Profile, folder: RunFolder, values: dict[str, str]) -> bool:
+    """Run a notebook unless nothing changed since it was last run; say which. True when it ran."""
+    before = folder.manifest
+    key = notebook.key(profile, before["artefacts"])
+    executed = f"notebooks/{notebook.path.name}"
+    if _is_done(before["notebooks"].get(notebook.number, {}), key, notebook.external(profile), before["artefacts"]):
+        _line(notebook, "skipped", "unchanged", _shown(folder.folder / executed))
+        return False
+    start = time.monotonic()
+    facts = {"file": notebook.path.name, "title": _title(notebook), "key": key, "executed": executed}
+    folder.forget_exhibits(notebook.number)
+    folder.record_notebook(notebook.number, status="running", **facts)
+    try:
+        _execute(notebook, folder.path(executed), values)
+        folder.sync(notebook.number)
+        _check_promises(notebook, profile, folder)
+    except WorkbookError as error:
+        folder.sync(notebook.number)
+        facts |= {"seconds": round(time.monotonic() - start, 1), "error": str(error)}
+        folder.record_notebook(notebook.number, status="failed", **facts)
+        _line(notebook, "failed", f"{time.monotonic() - start:.1f} s", _shown(folder.folder / executed))
+        raise
+    artefacts = folder.manifest["artefacts"].items()
+    facts["seconds"] = round(time.monotonic() - start, 1)
+    facts["outputs"] = {name: entry["sha256"] for name, entry in artefacts if entry["notebook"] == notebook.number}
+    folder.record_notebook(notebook.number, status="ok", external=notebook.external(profile), **facts)
+    _line(notebook, "ok", f"{facts['seconds']:.1f} s", _shown(folder.folder / executed))
+    return True
+
+
+def _is_done(
+    record: dict[str, Any], key: str, external: dict[str, str | None], artefacts: dict[str, dict[str, Any]]
+) -> bool:
+    if record.get("status") != "ok" or record["key"] != key or record["external"] != external:
+        return False
+    return all(artefacts.get(name, {}).get("sha256") == content for name, content in record["outputs"].items())
+
+
+def _execute(notebook: _Notebook, executed: Path, values: dict[str, str]) -> None:
+    from papermill import execute_notebook
+    from papermill.exceptions import PapermillException
+
+    with tempfile.TemporaryDirectory() as scratch, _environment(_kernel_settings(Path(scratch), notebook.number)):
+        problem = None
+        with atomic(executed) as file:
+            try:
+                result = execute_notebook(
+                    notebook.path, file, values, kernel_name="python3", progress_bar=False, cwd=notebook.root,
+                    stdout_file=_Indented(notebook.number),
+                )  # fmt: skip
+                problem = next(filter(None, map(_error_output, enumerate(result.cells))), None)
+            except (PapermillException, RuntimeError, TimeoutError) as error:
+                problem = _explain(error)
+    if problem:
+        raise WorkbookError(problem)
+
+
+def _check_promises(notebook: _Notebook, profile: Profile, folder: RunFolder) -> None:
+    missing = [name for name in notebook.artefacts if not (folder.folder / name).exists()]
+    missing += [name for name, content in notebook.external(profile).items() if content is None]
+    if missing:
+        raise WorkbookError(f"ran to its end but did not leave what it promises: {', '.join(missing)}")
+
+
+# ---- kernel and signals ----------------------------------------------------------------------------------------------
+
+
+def _kernel_settings(scratch: Path, number: str) -> dict[str, str]:
+    """Environment of the kernel: this very interpreter, no start-up chatter, plain output."""
+    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]}
+    spec |= {"display_name": "Python 3", "language": "python"}
+    kernel, ipython = scratch / "kernels" / "python3", scratch / "ipython" / "profile_default"
+    for folder in (kernel, ipython):
+        folder.mkdir(parents=True)
+    (kernel / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
+    (ipython / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n", encoding="utf-8")
+    return {
+        "AASIST_HEADLESS": "1",
+        "AASIST_NOTEBOOK": number,
+        "IPYTHONDIR": str(scratch / "ipython"),
+        "JUPYTER_PATH": str(scratch),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """While the block runs, SIGINT and SIGTERM kill the kernel with all its workers and raise `Interrupted`.
+
+    The kernel lives in a session of its own, so a terminal's Ctrl-C does not reach it; its processes are killed at once,
+    while they can still be found as children of this one.
+    """
+    import psutil
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for caught in handlers:
+            signal.signal(caught, signal.SIG_IGN)
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        raise Interrupted(number)
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in handlers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _give_up(notebook: _Notebook, folder: RunFolder) -> None:
+    folder.sweep()
+    folder.sync(notebook.number)
+    folder.record_notebook(notebook.number, status="interrupted", file=notebook.path.name)
+    print(f"{notebook.name}: interrupted; the notebooks before it are kept, the same command goes on", file=sys.stderr)
+
+
+# ---- what is printed -------------------------------------------------------------------------------------------------
+
+
+class _Indented:
+    """A text stream that forwards a notebook's lines to the terminal, marked with its number."""
+
+    def __init__(self, number: str) -> None:
+        self.number, self.rest = number, ""
+
+    def write(self, text: str) -> None:
+        """Forward every whole line."""
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            print(f"  {self.number} | {line}")
+
+    def flush(self) -> None:
+        """Flush the terminal."""
+        sys.stdout.flush()
+
+
+def _line(notebook: _Notebook, status: str, seconds: str, artefact: str) -> None:
+    print(f"{notebook.name:<24} {status:<8} {seconds:>10}  {artefact}", flush=True)
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _title(notebook: _Notebook) -> str:
+    headings = (re.match(r"# (.+)", source) for kind, source in notebook.source if kind == "markdown")
+    return next((heading[1].strip() for heading in headings if heading), notebook.name)
+
+
+def _error_output(numbered: tuple[int, Any]) -> str | None:
+    index, cell = numbered
+    for output in cell.get("outputs", ()):
+        if output.output_type == "error":
+            return _describe(index, cell.source, output.ename, output.evalue, output.traceback)
+    return None
+
+
+def _explain(error: Exception) -> str:
+    if hasattr(error, "cell_index"):
+        return _describe(error.cell_index, error.source, error.ename, error.evalue, error.traceback)
+    return f"{type(error).__name__}: {error}"
+
+
+def _describe(index: int, source: str, name: str, value: str, traceback: Sequence[str]) -> str:
+    head = "\n".join(f"    {line}" for line in source.strip().splitlines()[:5])
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(traceback)).strip()
+    return f"cell {index} failed with {name}: {value}\n{head}\n\n{plain}"
+
+
+def _chosen(profile: Profile, only: Sequence[str]) -> list[str]:
+    wanted = [number.zfill(2) for number in only]
+    if unknown := [number for number in wanted if number not in profile.notebooks]:
+        known = " ".join(profile.notebooks)
+        raise WorkbookError(f"profile '{profile.name}' has no notebook {' '.join(unknown)}; it has {known}")
+    return [number for number in profile.notebooks if not wanted or number in wanted]
