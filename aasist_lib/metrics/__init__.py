@@ -21,6 +21,7 @@ from .costs import (
     min_dcf,
     min_tdcf,
 )
+from .intervals import Bootstrap, DetBand, Interval, PairedBootstrap, bootstrap, det_band, paired_bootstrap
 from .llr import Calibration, calibrate_apply, calibrate_fit, cllr, cllr_of, min_cllr, min_cllr_of
 from .rates import (
     AsvRates,
@@ -35,28 +36,37 @@ from .rates import (
     split_classes,
     warn_of_ties,
 )
+from .tables import breakdown
 
 __all__ = [
     "ASVSPOOF_COSTS",
     "A_DCF_COSTS",
     "AsvRates",
+    "Bootstrap",
     "Calibration",
     "Costs",
+    "DetBand",
     "DetCurve",
+    "Interval",
     "MetricError",
+    "PairedBootstrap",
     "act_dcf",
     "asv_error_rates",
     "bayes_threshold",
     "bonafide_mask",
+    "bootstrap",
+    "breakdown",
     "calibrate_apply",
     "calibrate_fit",
     "cllr",
+    "det_band",
     "det_curve",
     "eer",
     "min_a_dcf",
     "min_cllr",
     "min_dcf",
     "min_tdcf",
+    "paired_bootstrap",
     "split_classes",
     "summarise",
 ]

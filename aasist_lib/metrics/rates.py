@@ -179,6 +179,6 @@ def bonafide_mask(labels: Any) -> NDArray[np.bool_]:
     is_bonafide = np.asarray(given == positive, dtype=bool)
     unknown = ~(is_bonafide | np.asarray(given == negative, dtype=bool))
     if given.ndim != 1 or unknown.any():
-        example = f", not {given[unknown][0]!r}" if given.ndim == 1 else f" in one dimension, not shape {given.shape}"
-        raise MetricError(f"labels must be 'bonafide' / 'spoof' or 1 / 0{example}")
+        found = repr(given[unknown].tolist()[0]) if given.ndim == 1 else f"an array of shape {given.shape}"
+        raise MetricError(f"labels must be 'bonafide' / 'spoof' or 1 / 0, one a trial, not {found}")
     return is_bonafide

@@ -1,0 +1,103 @@
+"""Breakdowns: the error rates of each attack, codec or combination, with intervals, beside the pooled and the worst."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .intervals import bootstrap
+from .rates import MetricError, bonafide_mask
+
+UNKNOWN = "-"
+MEASURES = ("eer", "eer_low", "eer_high", "min_dcf", "min_dcf_low", "min_dcf_high")
+
+
+def breakdown(
+    scores: pd.DataFrame,
+    by: list[str],
+    *,
+    known: Collection[str] | None = None,
+    groups: str | None = None,
+    replicates: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """EER and minDCF of each combination of the columns `by`.
+
+    Spoof trials of a cell stand against the bona fide trials with the same values; a column that is '-' for every bona
+    fide trial (such as `attack`) selects spoof trials only.
+
+    Args:
+        scores: a score table with `score`, `label` ('bonafide' | 'spoof') and the columns `by`.
+        by: e.g. ['attack'] or ['attack', 'codec'].
+        known: the attacks seen in training; adds the column `seen` ('known' | 'unseen') and a pooled row for each.
+        groups: a column, such as 'speaker', whose values are drawn in the bootstrap instead of trials.
+        replicates, confidence, seed: as `bootstrap`.
+
+    Returns:
+        One row a cell in the order of names, then the pooled rows and the worst cell. Columns: those of `by`, `row`
+        ('cell' | 'pooled' | 'worst'), `seen` if `known` is given, `bonafide` and `spoof` (counts), `eer`, `eer_low`,
+        `eer_high`, `min_dcf`, `min_dcf_low`, `min_dcf_high` (NaN in a cell without bona fide trials).
+
+    Raises:
+        MetricError: `by` is empty, a column is missing or has missing values, `known` is given without 'attack' in
+            `by`, or the table has not both classes.
+    """
+    _check(scores, by, known, groups)
+    is_bonafide = bonafide_mask(scores["label"])
+    bonafide, spoof = scores[is_bonafide], scores[~is_bonafide]
+    shared = [column for column in by if len(bonafide) and (bonafide[column] != UNKNOWN).any()]
+    settings = {"groups": groups, "replicates": replicates, "confidence": confidence, "seed": seed}
+    pooled: list[dict[str, Any]] = [_row("pooled", dict.fromkeys(by, "pooled"), bonafide, spoof, settings)]
+    cells: list[dict[str, Any]] = []
+    for values, attacked in spoof.groupby(by, sort=True):
+        names = dict(zip(by, values, strict=True))
+        matching = bonafide
+        for column in shared:
+            matching = matching[matching[column] == names[column]]
+        cells.append(_row("cell", names, matching, attacked, settings))
+    if known is not None:
+        for row in cells:
+            row["seen"] = "known" if row["attack"] in known else "unseen"
+        is_known = spoof["attack"].isin(list(known))
+        for seen, part in (("known", spoof[is_known]), ("unseen", spoof[~is_known])):
+            if len(part):
+                row = _row("pooled", dict.fromkeys(by, f"pooled {seen}"), bonafide, part, settings)
+                pooled.append({**row, "seen": seen})
+    measured = [row for row in cells if np.isfinite(row["eer"])]
+    worst = [{**max(measured, key=lambda row: row["eer"]), "row": "worst"}] if measured else []
+    columns = [*by, "row", *(["seen"] if known is not None else []), "bonafide", "spoof", *MEASURES]
+    table = pd.DataFrame([*cells, *pooled, *worst])[columns]
+    return table.fillna({"seen": UNKNOWN}) if known is not None else table
+
+
+def _row(
+    kind: str, names: dict[str, str], bonafide: pd.DataFrame, spoof: pd.DataFrame, settings: dict[str, Any]
+) -> dict[str, Any]:
+    row = {**names, "row": kind, "bonafide": len(bonafide), "spoof": len(spoof)}
+    if not len(bonafide) and kind == "cell":
+        return {**row, **dict.fromkeys(MEASURES, np.nan)}
+    options = {key: value for key, value in settings.items() if key != "groups"}
+    if settings["groups"] is not None:
+        options |= {"bonafide_groups": bonafide[settings["groups"]], "spoof_groups": spoof[settings["groups"]]}
+    found = bootstrap(bonafide["score"], spoof["score"], **options)
+    intervals = (found.eer, found.min_dcf)
+    return row | dict(zip(MEASURES, [x for each in intervals for x in (each.value, each.low, each.high)], strict=True))
+
+
+def _check(scores: pd.DataFrame, by: list[str], known: Collection[str] | None, groups: str | None) -> None:
+    if not by:
+        raise MetricError("by = []: name at least one column, such as ['attack']")
+    needed = ["score", "label", *by, *([groups] if groups else [])]
+    missing = [column for column in needed if column not in scores.columns]
+    if missing:
+        columns = ", ".join(map(str, scores.columns))
+        raise MetricError(f"the score table has no column {', '.join(missing)}; it has {columns}")
+    empty = [column for column in by if scores[column].isna().any()]
+    if empty:
+        raise MetricError(f"missing values in {', '.join(empty)}: write '{UNKNOWN}' where a value is unknown")
+    if known is not None and "attack" not in by:
+        raise MetricError(f"known attacks are given but by = {by} does not hold 'attack': add it, or leave known out")

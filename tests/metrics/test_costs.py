@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from aasist_lib import metrics
+from aasist_lib.metrics import Costs, MetricError
+from aasist_lib.metrics.rates import eer_point, rank
+
+scores = hnp.arrays(np.float64, st.integers(1, 40), elements=st.floats(-50, 50, allow_nan=False, width=32))
+RATES = {"pfa": 0.02, "pmiss": 0.02, "pfa_spoof": 0.6}
+
+
+def loop_min_dcf(bonafide, spoof, p_spoof=0.05, c_miss=1, c_fa=10):
+    """The organisers' loop, one threshold at a time."""
+    curve = metrics.det_curve(bonafide, spoof)
+    costs = [c_miss * (1 - p_spoof) * frr + c_fa * p_spoof * far for frr, far in zip(curve.frr, curve.far, strict=True)]
+    return min(costs) / min(c_miss * (1 - p_spoof), c_fa * p_spoof)
+
+
+@given(scores, scores)
+def test_min_dcf_is_the_least_cost(bonafide, spoof):
+    found = metrics.min_dcf(bonafide, spoof)
+    assert found == pytest.approx(loop_min_dcf(bonafide, spoof), abs=1e-12)
+    assert 0 <= found <= 1 + 1e-12
+    assert found <= metrics.act_dcf(bonafide, spoof) + 1e-12
+
+
+@given(scores, scores)
+def test_min_dcf_is_at_most_2_9_times_the_eer_and_a_step(bonafide, spoof):
+    eer, _ = eer_point(rank(bonafide, spoof).curve)
+    # With few trials frr and far differ at the EER point by up to one trial; the law is for frr = far.
+    curve = rank(bonafide, spoof).curve
+    gap = np.min(np.abs(curve.frr - curve.far))
+    assert metrics.min_dcf(bonafide, spoof) <= 2.9 * eer + 0.95 * gap + 1e-12
+
+
+def test_min_dcf_law_on_many_trials(golden_scores):
+    for case in ("gaussian", "overlap", "full_scale_asvspoof5_680774"):
+        bonafide, spoof = golden_scores(case)
+        assert metrics.min_dcf(bonafide, spoof) <= 2.9 * metrics.eer(bonafide, spoof)[0]
+
+
+def test_actual_cost_at_the_bayes_threshold():
+    assert metrics.bayes_threshold() == pytest.approx(-np.log(1.9))
+    assert metrics.act_dcf([-0.6, 1.0], [-0.7, -0.65]) == 0.0
+    assert metrics.act_dcf([-0.7, 1.0], [-0.7, -0.6]) == pytest.approx((0.95 * 0.5 + 0.5 * 0.5) / 0.5)
+
+
+def test_costs_change_the_value():
+    rng = np.random.default_rng(1)
+    bonafide, spoof = rng.normal(1, 1, 500), rng.normal(0, 1, 500)
+    assert metrics.min_dcf(bonafide, spoof, p_spoof=0.5, c_miss=1, c_fa=1) == pytest.approx(
+        loop_min_dcf(bonafide, spoof, 0.5, 1, 1), abs=1e-12
+    )
+
+
+def test_tandem_cost_of_a_perfect_countermeasure():
+    assert metrics.min_tdcf([1.0, 2.0], [-1.0, 0.0], RATES, "2019") == 0
+    assert 0 < metrics.min_tdcf([1.0, 2.0], [-1.0, 0.0], RATES, "2021") < 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"version": "2020"}, "'2019' and '2021'"),
+        ({"asv_rates": {"pfa": 0.1, "pmiss": 0.1}}, "pfa_spoof missing"),
+        ({"asv_rates": {**RATES, "pmiss": 1.5}}, "pmiss missing or outside"),
+        ({"asv_rates": {**RATES, "pmiss": 1.0}}, "not defined"),
+        ({"asv_rates": {**RATES, "pfa_spoof": 0.0}}, "not defined"),
+        ({"costs": {"p_tar": 0.9}}, "the fields are p_target"),
+    ],
+)
+def test_impossible_tandem_settings(arguments, message):
+    with pytest.raises(MetricError, match=message):
+        metrics.min_tdcf([1.0, 2.0], [-1.0, 0.0], **{"asv_rates": RATES, **arguments})
+
+
+def test_a_dcf_bounds():
+    assert metrics.min_a_dcf([2.0, 3.0], [0.0], [1.0]) == 0
+    assert metrics.min_a_dcf([0.0], [1.0], [2.0]) == 1
+
+
+def test_impossible_costs():
+    with pytest.raises(MetricError, match="sum to 1"):
+        Costs(p_target=0.5)
+    with pytest.raises(MetricError, match="above 0"):
+        Costs(c_miss=0)
+    with pytest.raises(MetricError, match="p_spoof = 1.5"):
+        metrics.min_dcf([1.0], [0.0], p_spoof=1.5)
+    with pytest.raises(MetricError, match="c_fa = -1"):
+        metrics.act_dcf([1.0], [0.0], c_fa=-1)

@@ -1,0 +1,107 @@
+"""Equality with the values that the ASVspoof 5 organisers' evaluation code gave."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aasist_lib import metrics
+
+CM = {  # case: first bona fide score, then EER, threshold, minDCF, actDCF, Cllr
+    "gaussian": (
+        *(2.0018452300362237, 0.114, 0.18888642714114412),
+        *(0.3243888888888888, 0.42283333333333334, 0.4805489996605814),
+    ),
+    "overlap": (-1.538266398496882, 0.452, 0.05356057552159762, 0.9838, 1.1014, 1.0675167070313585),
+    "ties_rounded_1dp": (0.2, 0.22908333333333333, 0.3, 0.5877333333333331, 0.6551333333333333, 0.7122125091411744),
+    "perfect": (1.9560017096289752, 0.0, -1.0070878211688434, 0.0, 0.0, 0.29974183214285394),
+    "inverted": (
+        *(-0.9658072327468158, 0.8438095238095238, -0.09528857863061746),
+        *(1.0, 2.132904761904762, 2.019888497807523),
+    ),
+    "tiny_3_vs_5": (0.9931732201344768, 0.26666666666666666, 0.9931732201344768, 0.2, 0.6, 0.6985959931875613),
+    "full_scale_asvspoof5_680774": (
+        *(3.6921078719489078, 0.08736841309015873, -0.13976930205692772),
+        *(0.244212380026384, 0.26749387888798487, 0.4226765628271574),
+    ),
+}
+ASV = {
+    "pfa": 0.021333333333333333,
+    "pmiss": 0.021,
+    "pmiss_spoof": 0.38375,
+    "pfa_spoof": 0.61625,
+    "eer": 0.021,
+    "threshold": 1.111288716229629,
+}
+exactly = pytest.approx
+
+
+def near(value):
+    return exactly(value, abs=1e-12, rel=0)
+
+
+@pytest.mark.parametrize("case", CM)
+@pytest.mark.filterwarnings("ignore:.*equal the EER threshold")
+def test_countermeasure_metrics(case, golden_scores):
+    bonafide, spoof = golden_scores(case)
+    first, eer, threshold, min_dcf, act_dcf, cllr = CM[case]
+    assert bonafide[0] == near(first)
+    assert metrics.eer(bonafide, spoof) == (near(eer), near(threshold))
+    assert metrics.min_dcf(bonafide, spoof) == near(min_dcf)
+    assert metrics.act_dcf(bonafide, spoof) == near(act_dcf)
+    assert metrics.cllr(bonafide, spoof) == near(cllr)
+    summary = metrics.summarise(bonafide, spoof)
+    assert list(summary) == ["eer", "eer_threshold", "min_dcf", "act_dcf", "cllr", "min_cllr"]
+    assert list(summary.values())[:5] == [near(value) for value in (eer, threshold, min_dcf, act_dcf, cllr)]
+    assert summary["min_cllr"] == metrics.min_cllr(bonafide, spoof) <= min(1, cllr)
+
+
+def test_tandem_metrics(golden_scores, golden_asv):
+    bonafide, spoof = golden_scores("tandem")
+    rates = metrics.asv_error_rates(*golden_asv)
+    assert rates._asdict() == {name: near(value) for name, value in ASV.items()}
+    assert metrics.min_tdcf(bonafide, spoof, rates, version="2019") == near(0.387699691322966)
+    assert metrics.min_tdcf(bonafide, spoof, rates, version="2021") == near(0.4281182372417142)
+    assert metrics.min_tdcf(bonafide, spoof, ASV, version="2021") == near(0.4281182372417142)
+
+
+def test_a_dcf(golden_asv):
+    assert metrics.min_a_dcf(*golden_asv, costs=metrics.ASVSPOOF_COSTS) == near(0.5115380952380953)
+    default = {"p_target": 0.9, "p_nontarget": 0.05, "p_spoof": 0.05, "c_miss": 1, "c_fa_asv": 10, "c_fa_cm": 20}
+    assert metrics.min_a_dcf(*golden_asv) == metrics.min_a_dcf(*golden_asv, default) == near(0.5372592592592593)
+
+
+def test_published_system_on_asvspoof_2019(reference_2019):
+    asv = pd.read_csv(reference_2019 / "asv_scores_eval.txt.gz", sep=" ", names=["attack", "key", "score"])
+    columns = ["utt_id", "attack", "label", "score"]
+    cm = pd.read_csv(reference_2019 / "cm_scores_rawgat_st_mul.txt.gz", sep=" ", names=columns)
+    rates = metrics.asv_error_rates(*(asv["score"][asv["key"] == key] for key in ("target", "nontarget", "spoof")))
+    assert 100 * rates.eer == exactly(2.457784, abs=5e-7)
+    assert rates.threshold == exactly(-5.680051, abs=5e-7)
+    assert (rates.pfa, rates.pmiss, rates.pmiss_spoof) == exactly((0.0246047, 0.0245810, 0.2393475), abs=5e-8)
+    bonafide, spoof = metrics.split_classes(cm["label"], cm["score"])
+    assert (bonafide.size, spoof.size) == (7355, 63882)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = metrics.summarise(bonafide, spoof)
+    assert 100 * found["eer"] == exactly(1.060135, abs=5e-7)
+    expected = {"min_dcf": 0.0298931, "act_dcf": 0.0443954, "cllr": 0.0662520, "min_cllr": 0.0465271}
+    assert {name: found[name] for name in expected} == exactly(expected, abs=5.1e-8)
+    assert metrics.min_tdcf(bonafide, spoof, rates, "2019") == exactly(0.033539, abs=5e-7)
+    assert metrics.min_tdcf(bonafide, spoof, rates, "2021") == exactly(0.094168, abs=5e-7)
+
+
+def test_full_scale_is_fast(golden_scores):
+    import time
+
+    bonafide, spoof = golden_scores("full_scale_asvspoof5_680774")
+    metrics.summarise(bonafide, spoof)
+    start = time.process_time()
+    metrics.summarise(bonafide, spoof)
+    assert time.process_time() - start < 0.6  # measured: 0.03 s; the slack is for slow and busy machines
+
+
+def test_float32_scores_are_taken_as_they_are(golden_scores):
+    bonafide, spoof = (scores.astype(np.float32) for scores in golden_scores("overlap"))
+    assert metrics.eer(bonafide, spoof)[0] == near(0.452)

@@ -1,0 +1,73 @@
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from aasist_lib import metrics
+
+scores = hnp.arrays(np.float64, st.integers(1, 30), elements=st.floats(-1e4, 1e4, allow_nan=False, width=32))
+tied = hnp.arrays(np.float64, st.integers(1, 30), elements=st.integers(-2, 2).map(float))
+
+
+def test_cllr_of_known_ratios():
+    assert metrics.cllr([0.0], [0.0]) == pytest.approx(1, abs=1e-15)
+    assert metrics.cllr([np.log(3)], [-np.log(3)]) == pytest.approx(np.log2(4 / 3), abs=1e-15)
+
+
+def test_cllr_is_stable_at_huge_scores():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert metrics.cllr([1e4, 1e4], [-1e4]) == 0
+        assert metrics.cllr([-1e4], [1e4]) == pytest.approx(1e4 / np.log(2), rel=1e-15)
+        assert metrics.min_cllr([-1e4, 1e4], [-1e4, 1e4]) == pytest.approx(1)
+
+
+@given(scores | tied, scores | tied)
+def test_min_cllr_is_a_minimum_that_only_sees_the_order(bonafide, spoof):
+    least = metrics.min_cllr(bonafide, spoof)
+    ranks = np.unique(np.concatenate((bonafide, spoof)), return_inverse=True)[1].astype(float)
+    assert least == pytest.approx(metrics.min_cllr(ranks[: bonafide.size], ranks[bonafide.size :]), abs=1e-12)
+    assert -1e-12 <= least <= min(1, metrics.cllr(bonafide, spoof)) + 1e-12
+
+
+def test_min_cllr_gives_tied_scores_one_value():
+    # One value in both classes says nothing: 1 bit, in whatever order the trials come.
+    assert metrics.min_cllr([1.0, 1.0], [1.0, 1.0, 1.0]) == pytest.approx(1, abs=1e-15)
+    # Half of each class is separated, the other half tied: 0.5 * (0.5 + 0.5) bits.
+    assert metrics.min_cllr([0.0, 1.0], [0.0, -1.0]) == pytest.approx(0.5, abs=1e-15)
+
+
+def test_calibration_removes_a_wrong_scale_and_offset(golden_scores):
+    bonafide, spoof = golden_scores("gaussian")
+    stretched = 5 * bonafide - 20, 5 * spoof - 20
+    fitted = metrics.calibrate_fit(*stretched)
+    after = [metrics.calibrate_apply(fitted, each) for each in stretched]
+    assert metrics.cllr(*stretched) > 5
+    assert metrics.min_cllr(*stretched) < metrics.cllr(*after) < 0.4
+    assert metrics.eer(*after)[0] == metrics.eer(bonafide, spoof)[0]
+    assert metrics.act_dcf(*after) < metrics.act_dcf(bonafide, spoof)
+
+
+def test_calibration_finds_the_true_ratios():
+    rng = np.random.default_rng(3)  # equal variances: the log-likelihood ratio is 2 * score
+    fitted = metrics.calibrate_fit(rng.normal(1, 1, 20_000), rng.normal(-1, 1, 60_000), p_spoof=0.2)
+    assert fitted.scale == pytest.approx(2, abs=0.06)
+    assert fitted.offset == pytest.approx(0, abs=0.06)
+
+
+def test_calibration_of_separated_and_of_inverted_scores():
+    fitted = metrics.calibrate_fit([1.0, 2.0], [-2.0, -1.0])
+    assert np.isfinite([fitted.scale, fitted.offset]).all()
+    assert fitted.scale > 1
+    with pytest.warns(UserWarning, match="check the sign"):
+        assert metrics.calibrate_fit([-1.0, 0.5, -2.0], [1.0, 2.0, -0.5]).scale < 0
+
+
+def test_calibration_needs_something_to_fit():
+    with pytest.raises(metrics.MetricError, match="all scores are equal"):
+        metrics.calibrate_fit([1.0, 1.0], [1.0])
+    with pytest.raises(metrics.MetricError, match="p_spoof = 0"):
+        metrics.calibrate_fit([1.0], [0.0], p_spoof=0)
