@@ -5,12 +5,13 @@ torchaudio's own `load` is not used: it needs torchcodec, and soundfile reads ev
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
+
+from aasist_lib.runs import atomic
 
 RATE = 16_000
 """Sampling rate of every waveform in the workbook, in Hz."""
@@ -75,10 +76,5 @@ def write_flac(path: Path, wave: np.ndarray, rate: int = RATE) -> None:
     """
     if not len(wave) or not np.abs(wave).max() <= 1:
         raise AudioError(f"{path}: a wave to be written is non-empty, finite and within [-1, 1]")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        soundfile.write(str(partial), wave, rate, format="FLAC", subtype="PCM_16")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic(path) as file:
+        soundfile.write(str(file), wave, rate, format="FLAC", subtype="PCM_16")

@@ -41,6 +41,11 @@ class DataConfig(Section):
     clips_per_speaker: Count = 80
     seed: int = 2025
 
+    @property
+    def folder(self) -> Path:
+        """`root`, seen from the project's root when it is relative."""
+        return project_root() / self.root
+
 
 class FrontendConfig(Section):
     """The frozen encoder. `name` is a hub name or a local folder; `layer` is 'last', 'weighted' (learned sum of all the
@@ -98,7 +103,7 @@ class AugmentationConfig(Section):
     probability: Fraction = 0.5
     noise_snr_db: tuple[float, float] = (10.0, 40.0)
     gain_db: tuple[float, float] = (-6.0, 6.0)
-    mp3_kbps: tuple[Literal[8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320], int] = (16, 128)
+    mp3_kbps: tuple[Count, Count] = (16, 128)
     views: Count = 2
 
 

@@ -91,7 +91,7 @@ class FrozenEncoder(nn.Module):
         if self.kind == "whisper":
             self.encoder.layers = self.encoder.layers[:highest]
             return
-        self.encoder.encoder.layers = self.encoder.encoder.layers[:highest]
+        self.encoder.encoder.layers = self.encoder.encoder.layers[: max(highest, 1)]  # none at all, and no state is recorded
         if getattr(self.encoder.config, "do_stable_layer_norm", False):
             # Pre-norm models normalise after the last layer only; that layer is gone.
             self.encoder.encoder.layer_norm = nn.Identity()

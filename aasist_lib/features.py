@@ -1,0 +1,162 @@
+"""Feature bank: frozen features computed once, kept on disk in fp16, memory-mapped by every epoch and every run.
+
+A bank holds one or more *views* of each clip. View 0 of dev and eval is the clip's first `samples` samples, undistorted.
+Views of train are random crops with random distortions, both drawn from (seed, view, utt_id). The folder's name is a hash of all that
+determines the content: encoder weights, layers, crop, distortions, seed, clips.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from aasist_lib import audio
+from aasist_lib.augment import Augmenter, clip_generator
+from aasist_lib.config import Profile
+from aasist_lib.models.frontend import FrozenEncoder
+from aasist_lib.runs import atomic, to_json
+
+CHUNK = 32
+"""Clips between two points from which an interrupted bank goes on."""
+
+
+class FeatureError(ValueError):
+    """A bank that cannot be made or read; the message says what to do."""
+
+
+class Waves(Dataset):
+    """`(row, view)` -> waveform `(samples,)` of a clip: cropped, and distorted when an augmenter is given."""
+
+    def __init__(self, trials: pd.DataFrame, samples: int, seed: int, augmenter: Augmenter | None = None) -> None:
+        self.paths, self.ids = trials["path"].tolist(), trials["utt_id"].tolist()
+        self.samples, self.seed, self.augmenter = samples, seed, augmenter
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def wave(self, row: int, view: int) -> np.ndarray:
+        """View `view` of clip `row`; without an augmenter always the clip's beginning."""
+        wave = audio.read(self.paths[row])
+        if self.augmenter is None:
+            return audio.fit(wave, self.samples)
+        rng = clip_generator(self.seed, view, self.ids[row])
+        wave = audio.fit(wave, self.samples, audio.random_start(wave, self.samples, rng))
+        return self.augmenter(wave, rng, self.ids[row])[0]
+
+    def __getitem__(self, item: tuple[int, int]) -> np.ndarray:
+        return self.wave(*item)
+
+
+@dataclass(frozen=True)
+class FeatureBank:
+    """Finished features of a set of trials: `bank[row, view]` is `(layers, frames, features)` float16, memory-mapped."""
+
+    folder: Path
+    array: np.ndarray
+    utt_ids: tuple[str, ...]
+
+    @property
+    def views(self) -> int:
+        """Views of each clip."""
+        return self.array.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.utt_ids)
+
+    def __getitem__(self, item: tuple[int, int]) -> np.ndarray:
+        return self.array[item]
+
+
+def build_bank(
+    profile: Profile, encoder: FrozenEncoder, trials: pd.DataFrame, *, train: bool, device: str | torch.device = "cpu"
+) -> FeatureBank:
+    """The bank of these trials, computed unless it is on disk already; resumes where a killed call stopped.
+
+    Args:
+        profile: crop, distortions, seed and batch size.
+        encoder: the frozen encoder.
+        trials: rows of a trial table.
+        train: True gives `augmentation.views` distorted views, False one clean view.
+        device: where the encoder runs.
+
+    Raises:
+        FeatureError: the disk is too small.
+        AudioError: a clip cannot be read.
+    """
+    views = profile.augmentation.views if train else 1
+    facts = _facts(profile, encoder, trials, views, train)
+    key = hashlib.sha256(to_json(facts).encode()).hexdigest()[:16]
+    folder = profile.data.folder / "features" / key
+    if not (folder / "bank.json").is_file():
+        augmenter = Augmenter(profile.augmentation) if train else None
+        waves = Waves(trials, profile.model.samples, profile.seed, augmenter)
+        _compute(folder, encoder.to(device), waves, views, facts, profile.training.workers)
+    array = np.load(folder / "features.npy", mmap_mode="r")
+    return FeatureBank(folder, array, tuple(trials["utt_id"]))
+
+
+def _facts(profile: Profile, encoder: FrozenEncoder, trials: pd.DataFrame, views: int, train: bool) -> dict:
+    clips = hashlib.sha256()
+    for utt_id, path in zip(trials["utt_id"], trials["path"], strict=True):
+        status = Path(path).stat()
+        clips.update(f"{utt_id}\0{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    facts = {"encoder": encoder.identity(), "samples": profile.model.samples, "views": views, "clips": clips.hexdigest()}
+    if train:
+        facts |= {"augmentation": profile.augmentation.model_dump(), "seed": profile.seed}
+    return facts
+
+
+def _compute(folder: Path, encoder: FrozenEncoder, waves: Waves, views: int, facts: dict, workers: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    array, done = _open_partial(folder, encoder, waves, views)
+    todo = [(row, view) for view in range(views) for row in range(len(waves)) if not done[row, view]]
+    batches = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
+    loader = DataLoader(waves, batch_sampler=batches, num_workers=workers, collate_fn=lambda items: np.stack(items))
+    device = next(encoder.parameters()).device
+    bar = tqdm(total=len(waves) * views, initial=int(done.sum()), desc="features", unit="clip", mininterval=5)
+    for batch, waveform in zip(batches, loader, strict=True):
+        states = encoder(torch.from_numpy(waveform).to(device))
+        rows, columns = zip(*batch, strict=True)
+        array[rows, columns] = states.half().cpu().numpy()
+        array.flush()
+        done[rows, columns] = True
+        with atomic(folder / "done.npy") as file:
+            np.save(file, done)
+        bar.update(len(batch))
+    bar.close()
+    with atomic(folder / "bank.json") as file:
+        file.write_text(to_json(facts))
+    (folder / "done.npy").unlink(missing_ok=True)
+
+
+def _open_partial(folder: Path, encoder: FrozenEncoder, waves: Waves, views: int) -> tuple[np.ndarray, np.ndarray]:
+    file = folder / "features.npy"
+    if (folder / "done.npy").is_file() and file.is_file():
+        return np.load(file, mmap_mode="r+"), np.load(folder / "done.npy")
+    device = next(encoder.parameters()).device
+    example = encoder(torch.zeros(1, waves.samples, device=device))[0]
+    shape = (len(waves), views, *example.shape)
+    size, free = 2 * int(np.prod(shape)), shutil.disk_usage(folder).free
+    print(f"features: {len(waves)} clips x {views} views, {size / 1e9:.2f} GB in {folder}", flush=True)
+    if size > free:
+        raise FeatureError(
+            f"{folder}: {size / 1e9:.1f} GB of features, {free / 1e9:.1f} GB free; "
+            "keep fewer layers (model.frontend), fewer augmentation.views, or set training.feature_cache=false"
+        )
+    array = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
+    return array, np.zeros((len(waves), views), dtype=bool)
+
+
+def iterate_batches(bank: FeatureBank, batch_size: int, view: int = 0) -> Iterator[torch.Tensor]:
+    """Batches `(batch, layers, frames, features)` float32 of one view, in the bank's order."""
+    for start in range(0, len(bank), batch_size):
+        yield torch.from_numpy(bank.array[start : start + batch_size, view].astype(np.float32))

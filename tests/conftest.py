@@ -1,0 +1,71 @@
+"""Shared fixtures: a tiny random wav2vec 2.0 on disk and a small corpus that a detector can really learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+
+from aasist_lib.config import Profile
+
+SAMPLES = 8_000
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A randomly initialised wav2vec 2.0 (3 layers, 32 features, 20 ms frames) with its preprocessor, saved to disk."""
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=64, conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, num_feat_extract_layers=7,
+        do_stable_layer_norm=True, feat_extract_norm="layer",
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("encoder")
+    Wav2Vec2Model(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 half-second clips in three splits; bona fide is noise, spoof a chord, so that the classes differ."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    time = np.arange(SAMPLES) / 16_000
+    rows = []
+    for split in ("train", "dev", "eval"):
+        for number in range(12):
+            label = "bonafide" if number % 2 else "spoof"
+            tone = np.sin(2 * np.pi * rng.uniform(200, 400) * time)
+            wave = 0.1 * (rng.standard_normal(SAMPLES) if label == "bonafide" else tone)
+            path = folder / f"{split}{number}.flac"
+            soundfile.write(path, np.clip(wave, -1, 1), 16_000)
+            attack = "-" if label == "bonafide" else "tone"
+            rows.append((path.stem, str(path), label, f"{split}-speaker", attack, "-", split, "toy"))
+    columns = ["utt_id", "path", "label", "speaker", "attack", "codec", "split", "corpus"]
+    pd.DataFrame(rows, columns=columns).to_parquet(folder / "trials.parquet", index=False)
+    return folder
+
+
+@pytest.fixture
+def tiny_profile(tiny_encoder: Path, tiny_corpus: Path, tmp_path: Path) -> Profile:
+    """A profile that trains on `tiny_corpus` in about a second an epoch."""
+    return Profile.model_validate(
+        {
+            "name": "toy", "title": "Toy", "run_dir": tmp_path / "run",
+            "data": {"root": tiny_corpus},
+            "model": {
+                "frontend": {"name": str(tiny_encoder), "layer": "weighted"}, "samples": SAMPLES, "projection": 24,
+                "channels": (4, 8), "blocks": 3, "graph_dims": (8, 8), "heads": 2,
+            },
+            "loss": {"class_weights": (0.5, 0.5), "switch_eer": 0.5, "blend_epochs": 2},
+            "augmentation": {"views": 2},
+            "training": {"epochs": 6, "batch_size": 4, "learning_rate": 1e-2, "warmup_epochs": 0.5},
+        }
+    )  # fmt: skip

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+from transformers import AutoFeatureExtractor, AutoModel, WhisperConfig, WhisperFeatureExtractor, WhisperModel
+
+from aasist_lib.config import ConfigError, FrontendConfig
+from aasist_lib.models.frontend import EncoderUnavailable, FrozenEncoder
+
+WAVE = np.random.default_rng(0).standard_normal((2, 16_000)).astype(np.float32) * 0.1 + 0.05
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory):
+    torch.manual_seed(1)
+    config = WhisperConfig(
+        vocab_size=64, d_model=32, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=48, decoder_ffn_dim=48, max_source_positions=1500, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        decoder_start_token_id=1,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("whisper")
+    WhisperModel(config).save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2, 3])
+def test_wav2vec2_layers_equal_those_of_transformers_with_its_own_normalisation(tiny_encoder, layer):
+    """Each layer alone drops the ones above it; the states must not change by that."""
+    extractor = AutoFeatureExtractor.from_pretrained(tiny_encoder)
+    inputs = extractor(list(WAVE), sampling_rate=16_000, return_tensors="pt").input_values
+    model = AutoModel.from_pretrained(tiny_encoder).eval()
+    with torch.no_grad():
+        expected = model(inputs, output_hidden_states=True).hidden_states[layer]
+    states = FrozenEncoder(FrontendConfig(name=str(tiny_encoder), layer=layer))(torch.from_numpy(WAVE))
+    assert states.shape == (2, 1, 49, 32)
+    torch.testing.assert_close(states[:, 0], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_weighted_gives_all_layers_up_to_the_highest(tiny_encoder):
+    everything = FrozenEncoder(FrontendConfig(name=str(tiny_encoder), layer="weighted"))
+    fewer = FrozenEncoder(FrontendConfig(name=str(tiny_encoder), layer="weighted", max_layer=1))
+    wave = torch.from_numpy(WAVE)
+    assert everything(wave).shape[1] == 4 and everything.layers == [0, 1, 2, 3]
+    torch.testing.assert_close(fewer(wave), everything(wave)[:, :2])
+    assert len(fewer.encoder.encoder.layers) == 1
+
+
+def test_whisper_runs_on_the_clips_own_frames(whisper):
+    """Equal to transformers' encoder when the clip is the 30 s it insists on; shorter clips give fewer frames."""
+    wave = np.random.default_rng(1).standard_normal((1, 480_000)).astype(np.float32) * 0.1
+    extractor = WhisperFeatureExtractor.from_pretrained(whisper)
+    mel = extractor(wave[0], sampling_rate=16_000, return_tensors="pt").input_features
+    reference = WhisperModel.from_pretrained(whisper).encoder.eval()
+    with torch.no_grad():
+        expected = reference(mel).last_hidden_state
+    encoder = FrozenEncoder(FrontendConfig(name=str(whisper), layer="last"))
+    torch.testing.assert_close(encoder(torch.from_numpy(wave))[:, 0], expected, atol=2e-4, rtol=1e-3)
+    assert encoder(torch.from_numpy(wave[:, :64_600])).shape == (1, 1, 202, 32)
+    with pytest.raises(ValueError, match="30 s at most"):
+        encoder(torch.zeros(1, 500_000))
+
+
+def test_encoder_is_frozen_and_stays_in_eval_mode(tiny_encoder):
+    encoder = FrozenEncoder(FrontendConfig(name=str(tiny_encoder)))
+    encoder.train()
+    assert not encoder.training and not any(module.training for module in encoder.modules())
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+    wave = torch.from_numpy(WAVE).requires_grad_()
+    assert not encoder(wave).requires_grad
+    encoder.differentiable(wave).sum().backward()
+    assert wave.grad.abs().sum() > 0
+
+
+def test_identity_follows_the_weights(tiny_encoder):
+    encoder = FrozenEncoder(FrontendConfig(name=str(tiny_encoder)))
+    before = encoder.identity()
+    assert before == FrozenEncoder(FrontendConfig(name=str(tiny_encoder))).identity()
+    next(encoder.encoder.parameters()).data.add_(1)
+    assert encoder.identity()["sha256"] != before["sha256"]
+
+
+def test_unreachable_encoder_names_the_download_command_and_the_alternative(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(EncoderUnavailable, match="hf download nobody/nothing") as error:
+        FrozenEncoder(FrontendConfig(name="nobody/nothing"))
+    assert "configs/demo.yaml" in str(error.value)
+
+
+def test_a_layer_the_encoder_does_not_have_is_an_error(tiny_encoder):
+    with pytest.raises(ConfigError, match="layer 9 asked for"):
+        FrozenEncoder(FrontendConfig(name=str(tiny_encoder), layer=9))

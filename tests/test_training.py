@@ -1,0 +1,160 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from aasist_lib.checkpoints import CheckpointError, load_model, read_facts
+from aasist_lib.config import Profile
+from aasist_lib.runs import RunFolder
+from aasist_lib.scoring import score_paths, score_split
+from aasist_lib.training import EpochSampler, Trainer, TrainingError, train
+
+
+def changed(profile: Profile, **sections) -> Profile:
+    data = profile.model_dump()
+    for section, values in sections.items():
+        data[section] = {**data[section], **values} if isinstance(values, dict) else values
+    return Profile.model_validate(data)
+
+
+@pytest.fixture
+def run(tiny_profile) -> RunFolder:
+    return RunFolder.open(tiny_profile)
+
+
+def test_it_learns_switches_the_loss_by_dev_eer_and_keeps_the_best(tiny_profile, run):
+    seen = []
+    result = train(tiny_profile, run, on_epoch=seen.append)
+    history = result.history
+    assert list(history["epoch"]) == [1, 2, 3, 4, 5, 6] == [record.epoch for record in seen]
+    assert history["dev_eer"].min() < 0.2
+    assert result.best_epoch == history.sort_values(["dev_eer", "dev_loss"])["epoch"].iloc[0]
+    below = history.loc[history["dev_eer"] < tiny_profile.loss.switch_eer, "epoch"].iloc[0]
+    assert result.switch_epoch == below + 1
+    after = history[history["epoch"] >= result.switch_epoch]["focal_weight"]
+    assert list(after) == [0.5, 1.0, 1.0, 1.0, 1.0, 1.0][: len(after)] and (history["focal_weight"][: below] == 0).all()
+    assert read_facts(result.checkpoint)["epoch"] == result.best_epoch
+    assert pd.read_parquet(run.path("metrics", "history.parquet")).equals(history)
+    scores = score_split(tiny_profile, load_model(result.checkpoint)[0], "eval")
+    bonafide, spoof = (scores.loc[scores["label"] == label, "score"] for label in ("bonafide", "spoof"))
+    assert bonafide.mean() > spoof.mean()
+
+
+def test_resuming_after_a_kill_equals_an_undisturbed_run(tiny_profile, run, tmp_path):
+    whole = train(tiny_profile, run)
+    other = changed(tiny_profile, run_dir=tmp_path / "other")
+    interrupted = RunFolder.open(other)
+
+    class Killed(Exception):
+        pass
+
+    def kill(record):
+        if record.epoch == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(other, interrupted, on_epoch=kill)
+    resumed = train(other, interrupted)
+    columns = [c for c in whole.history.columns if c != "seconds"]
+    pd.testing.assert_frame_equal(resumed.history[columns], whole.history[columns], check_exact=True)
+    first, second = load_model(whole.checkpoint)[0], load_model(resumed.checkpoint)[0]
+    for name, value in first.backend.state_dict().items():
+        assert torch.equal(value, second.backend.state_dict()[name]), name
+
+
+def test_a_finished_training_is_not_repeated_and_changed_settings_start_anew(tiny_profile, run, capsys):
+    train(tiny_profile, run)
+    epochs = []
+    train(tiny_profile, run, on_epoch=epochs.append)
+    assert epochs == []
+    train(changed(tiny_profile, seed=2), run, on_epoch=epochs.append)
+    assert [record.epoch for record in epochs] == [1, 2, 3, 4, 5, 6]
+    assert "starting anew" in capsys.readouterr().out
+
+
+def test_features_from_the_bank_and_on_the_fly_give_the_same_dev_scores(tiny_profile, run):
+    """Nothing random touches dev: a bank in fp16 and the encoder in the loop must agree."""
+    model, _ = load_model(train(changed(tiny_profile, training={"epochs": 1}), run).checkpoint)
+    kept = score_split(tiny_profile, model, "dev")
+    fresh = score_split(changed(tiny_profile, training={"feature_cache": False}), model, "dev")
+    assert list(kept["utt_id"]) == list(fresh["utt_id"])
+    np.testing.assert_allclose(kept["score"], fresh["score"], atol=5e-3)
+
+
+def test_training_with_the_encoder_in_the_loop(tiny_profile, run):
+    profile = changed(tiny_profile, training={"feature_cache": False, "epochs": 1})
+    trainer = Trainer(profile, run)
+    trained = {id(p) for group in trainer.optimiser.param_groups for p in group["params"]}
+    assert not trained & {id(p) for p in trainer.model.frontend.parameters()}
+    before = trainer.model.frontend.identity()
+    assert len(trainer.fit(lambda record: None).history) == 1
+    assert trainer.model.frontend.identity() == before
+
+
+def test_checkpoints_hold_no_encoder(tiny_profile, run):
+    result = train(changed(tiny_profile, training={"epochs": 1}), run)
+    from safetensors import safe_open
+
+    with safe_open(result.checkpoint / "model.safetensors", "pt") as archive:
+        assert not [name for name in archive.keys() if "encoder" in name or "frontend" in name]  # noqa: SIM118
+
+
+def test_early_stop_counts_epochs_without_a_better_dev_eer(tiny_profile, run):
+    profile = changed(tiny_profile, training={"epochs": 30, "patience": 2})
+    result = train(profile, run)
+    assert len(result.history) == result.best_epoch + 2 < 30
+
+
+def test_eval_cannot_reach_training(tiny_profile, run, monkeypatch):
+    """The trainer's tables hold train and dev, and no eval file is opened."""
+    from aasist_lib import audio
+
+    opened = []
+    monkeypatch.setattr(audio, "read", lambda path, *rest, _read=audio.read: opened.append(str(path)) or _read(path, *rest))
+    trainer = Trainer(changed(tiny_profile, seed=77, training={"epochs": 1, "feature_cache": False}), run)
+    trainer.fit(lambda record: None)
+    assert {split for table in (trainer.train_trials, trainer.dev_trials) for split in table["split"]} == {"train", "dev"}
+    assert opened and not [path for path in opened if "eval" in path.rsplit("/", 1)[-1]]
+
+
+def test_dev_with_one_class_is_an_error(tiny_profile, run, tmp_path):
+    table = pd.read_parquet(tiny_profile.data.folder / "trials.parquet")
+    table[(table["split"] != "dev") | (table["label"] == "spoof")].to_parquet(tmp_path / "trials.parquet", index=False)
+    with pytest.raises(TrainingError, match="split 'dev'"):
+        train(changed(tiny_profile, data={"root": tmp_path}), run)
+
+
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch_only():
+    def order(seed, epoch):
+        sampler = EpochSampler(50, seed)
+        sampler.epoch = epoch
+        return list(sampler)
+
+    assert order(1, 1) == order(1, 1) != order(1, 2)
+    assert order(1, 1) != order(2, 1) and sorted(order(1, 1)) == list(range(50))
+
+
+def test_loading_with_another_encoder_or_architecture_is_an_error(tiny_profile, run):
+    from aasist_lib.models import build_model
+
+    checkpoint = train(changed(tiny_profile, training={"epochs": 1}), run).checkpoint
+    other = build_model(tiny_profile.model)
+    next(other.frontend.encoder.parameters()).data.add_(1)
+    with pytest.raises(CheckpointError, match="sha256"):
+        load_model(checkpoint, other)
+    wider = build_model(changed(tiny_profile, model={"channels": (4, 16)}).model)
+    with pytest.raises(CheckpointError, match="another architecture"):
+        load_model(checkpoint, wider)
+    with pytest.raises(CheckpointError, match="train first"):
+        load_model(checkpoint / "nowhere")
+
+
+def test_score_paths_lists_bad_files_and_scores_the_rest(tiny_profile, run, tmp_path):
+    checkpoint = train(changed(tiny_profile, training={"epochs": 1}), run).checkpoint
+    bad = tmp_path / "bad.wav"
+    bad.write_text("not audio")
+    table, refused = score_paths(checkpoint, [tiny_profile.data.folder, bad], tmp_path / "scores.csv")
+    assert len(table) == 36 and len(refused) == 1 and "bad.wav" in refused[0]
+    written = pd.read_csv(tmp_path / "scores.csv")
+    expected = score_split(tiny_profile, load_model(checkpoint)[0], "dev").set_index("path")["score"]
+    np.testing.assert_allclose(written.set_index("utt_id")["score"][expected.index], expected, atol=5e-3)
