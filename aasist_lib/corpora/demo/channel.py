@@ -1,0 +1,147 @@
+"""What every clip of either class goes through: band limit, channel codec, trim, level and noise floor, in this order.
+
+A synthesiser leaves traces that no detector should live on: a louder or quieter clip, silent edges, digital zeros, an
+empty band at the top. Both classes get the same treatment, with its random choices drawn from the same distributions.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import cache
+
+import av
+import numpy as np
+import soundfile
+import soxr
+from scipy.signal import fftconvolve, firwin
+
+from aasist_lib.audio import RATE
+
+CUTOFF_HZ = 7000
+EDGE_SECONDS = 0.03
+EDGE_DB = 35.0
+LEVEL_DBFS = (-32.0, -20.0)
+NOISE_SNR_DB = (25.0, 45.0)
+CEILING = 0.98
+_FRAME = RATE // 100
+
+
+def band_limit(wave: np.ndarray, cutoff: float = CUTOFF_HZ) -> np.ndarray:
+    """Linear-phase low-pass at `cutoff` Hz, without delay; `(samples,)` in and out."""
+    return fftconvolve(wave, _low_pass(cutoff), mode="same")
+
+
+@cache
+def _low_pass(cutoff: float) -> np.ndarray:
+    return firwin(127, cutoff, fs=RATE)
+
+
+def trim(wave: np.ndarray, margin: float = EDGE_SECONDS) -> np.ndarray:
+    """Cut the edges that lie more than `EDGE_DB` below the loudest 10 ms, keeping up to `margin` seconds of them."""
+    frames = len(wave) // _FRAME
+    if frames == 0:
+        return wave
+    energy = np.mean(wave[: frames * _FRAME].reshape(frames, _FRAME) ** 2, axis=1)
+    loud = np.flatnonzero(energy > energy.max() * 10 ** (-EDGE_DB / 10))
+    if not len(loud):
+        return wave
+    keep = round(margin * RATE)
+    return wave[max(loud[0] * _FRAME - keep, 0) : (loud[-1] + 1) * _FRAME + keep]
+
+
+def set_level(wave: np.ndarray, dbfs: float) -> np.ndarray:
+    """Scale to an RMS of `dbfs` dB below full scale, or less where the peak would pass `CEILING`."""
+    rms, peak = np.sqrt(np.mean(wave**2)), np.abs(wave).max()
+    return wave * min(10 ** (dbfs / 20) / max(rms, 1e-9), CEILING / max(peak, 1e-9))
+
+
+def transmit(wave: np.ndarray, codec: str, rng: np.random.Generator) -> np.ndarray:
+    """Pass a clip through the corpus' common channel.
+
+    Args:
+        wave: `(samples,)` at 16 kHz, any level.
+        codec: a name of `CODECS`.
+        rng: the clip's own generator; draws the level and the noise floor.
+
+    Returns:
+        the clip as 16-bit values in [-1, 1], float32.
+    """
+    level, snr = rng.uniform(*LEVEL_DBFS), rng.uniform(*NOISE_SNR_DB)
+    wave = set_level(band_limit(np.asarray(wave, dtype=np.float64)), -23.0)
+    wave = trim(band_limit(CODECS[codec](wave)))
+    wave = set_level(wave, level)
+    noise = band_limit(rng.standard_normal(len(wave)))
+    wave = wave + noise * np.sqrt(np.mean(wave**2)) * 10 ** (-snr / 20)
+    wave = set_level(wave, level)
+    triangular = rng.uniform(-0.5, 0.5, len(wave)) + rng.uniform(-0.5, 0.5, len(wave))
+    return (np.round(wave * 32768 + triangular).clip(-32768, 32767) / 32768).astype(np.float32)
+
+
+def _none(wave: np.ndarray) -> np.ndarray:
+    return wave
+
+
+def _mu_law(wave: np.ndarray) -> np.ndarray:
+    mu = 255.0
+    coded = np.round(np.sign(wave) * np.log1p(mu * np.abs(wave)) / np.log1p(mu) * 127) / 127
+    return np.sign(coded) * np.expm1(np.abs(coded) * np.log1p(mu)) / mu
+
+
+def _a_law(wave: np.ndarray) -> np.ndarray:
+    a = 87.6
+    size, top = np.abs(wave), 1 + np.log(a)
+    coded = np.where(size < 1 / a, a * size / top, (1 + np.log(np.maximum(a * size, 1))) / top)
+    coded = np.round(coded * 127) / 127
+    decoded = np.where(coded < 1 / top, coded * top / a, np.exp(coded * top - 1) / a)
+    return np.sign(wave) * decoded
+
+
+def _container(kind: str, subtype: str, quality: float) -> Callable[[np.ndarray], np.ndarray]:
+    def code(wave: np.ndarray) -> np.ndarray:
+        memory = io.BytesIO()
+        soundfile.write(memory, wave, RATE, format=kind, subtype=subtype, compression_level=quality)
+        memory.seek(0)
+        decoded, rate = soundfile.read(memory)
+        return decoded if rate == RATE else soxr.resample(decoded, rate, RATE)
+
+    return code
+
+
+def _stream(codec: str, container: str, bit_rate: int) -> Callable[[np.ndarray], np.ndarray]:
+    def code(wave: np.ndarray) -> np.ndarray:
+        memory = io.BytesIO()
+        with av.open(memory, "w", format=container) as output:
+            stream = output.add_stream(codec, rate=RATE, layout="mono", bit_rate=bit_rate)
+            sample_format = stream.codec_context.codec.audio_formats[0].name
+            frame = av.AudioFrame.from_ndarray(np.round(wave * 32767).astype(np.int16)[None], "s16", "mono")
+            frame.sample_rate = RATE
+            resampler = av.AudioResampler(sample_format, "mono", RATE, stream.codec_context.frame_size or None)
+            for part in [*resampler.resample(frame), *resampler.resample(None)]:
+                output.mux(stream.encode(part))
+            output.mux(stream.encode(None))
+        memory.seek(0)
+        return decode(memory, container)
+
+    return code
+
+
+def decode(source: io.BytesIO | str, container: str) -> np.ndarray:
+    """Decode a compressed file with FFmpeg to mono float64 at the file's own rate, which must be 16 kHz."""
+    with av.open(source, format=container) as opened:
+        resampler = av.AudioResampler("fltp", "mono", RATE)
+        parts = [part for frame in opened.decode(audio=0) for part in resampler.resample(frame)]
+        parts += resampler.resample(None)
+    return np.concatenate([part.to_ndarray().ravel() for part in parts]).astype(np.float64)
+
+
+CODECS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": _none,
+    "mu-law": _mu_law,
+    "a-law": _a_law,
+    "g722": _stream("g722", "g722", 64_000),
+    "mp3-32k": _stream("libmp3lame", "mp3", 32_000),
+    "mp3-64k": _stream("libmp3lame", "mp3", 64_000),
+    "vorbis": _container("OGG", "VORBIS", 0.6),
+}
+CODEC_NAMES = tuple(CODECS)
