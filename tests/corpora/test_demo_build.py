@@ -1,0 +1,158 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from aasist_lib.config import DataConfig
+from aasist_lib.corpora import load_trials, read_trials
+from aasist_lib.corpora.demo import KNOWN_ATTACKS, SourceError, build, builder
+from aasist_lib.corpora.demo.plan import draw
+from aasist_lib.corpora.demo.sources import SPEAKERS, Recording, _belongs, collect, load
+
+
+def hashes(root: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(root.rglob("*"))
+        if file.is_file()
+    }
+
+
+def quiet(_: str) -> None:
+    """A `say` that says nothing."""
+
+
+@pytest.fixture
+def config(recordings, tmp_path):
+    folder = recordings(speakers=3, clips=3)
+    return lambda name, **more: DataConfig(root=tmp_path / name, bonafide=str(folder), clips_per_speaker=3, **more)
+
+
+def test_a_build_is_the_same_with_one_worker_and_two_and_goes_on_where_it_stopped(config, monkeypatch):
+    broken = Path(config("x").bonafide) / "Speaker 1" / "9.wav"
+    broken.write_bytes(b"RIFF, or not")
+    one = config("one")
+    report = build(one, workers=1, say=quiet)
+    assert report.made == report.clips == len(load_trials(one)) > 15
+    assert all(file.suffix != ".partial" for file in one.root.rglob("*"))
+
+    shutil.copytree(one.root, config("two").root)
+    before = hashes(one.root)
+    for clip in sorted((config("two").root / "flac").rglob("*.flac"))[::2]:
+        clip.unlink()
+    (config("two").root / "flac" / "train" / ".x.flac.1.partial").touch()
+    resumed = build(config("two"), workers=2, say=quiet)
+    assert 0 < resumed.made < resumed.clips == report.clips
+    assert hashes(config("two").root) == before
+
+    monkeypatch.setattr(builder, "_run", None)
+    assert build(one, say=quiet).made == 0
+
+
+def test_another_seed_replaces_the_clips(config, capsys):
+    data = config("seeds")
+    first = build(data, workers=2, say=quiet)
+    before = hashes(data.root / "flac")
+    again = build(data.model_copy(update={"seed": 7}), workers=2)
+    assert "replaced" in capsys.readouterr().out
+    after = hashes(data.root / "flac")
+    assert again.made == again.clips == len(after)
+    assert first.clips == len(before) and not set(before.values()) & set(after.values())
+
+
+def test_a_broken_recording_is_listed_and_skipped(config):
+    folder = Path(config("x").bonafide)
+    for name in ("0.wav", "1.flac", "2.ogg"):
+        (folder / "Speaker 1" / name).write_bytes(b"not audio")
+    shutil.copy(folder / "Speaker 0" / "0.wav", folder / "Speaker 1" / "good.wav")
+    data = config("broken")
+    data = data.model_copy(update={"clips_per_speaker": 8})
+    report = build(data, workers=1, say=quiet)
+    listed = json.loads((data.root / "build.json").read_text())["skipped"]
+    assert listed == report.skipped and len(listed) == 3
+    assert all("cannot be read as audio" in reason for reason in listed.values())
+    assert "speaker-1" in set(read_trials(report.trials)["speaker"])
+
+
+def test_nothing_usable_is_an_error(config):
+    for file in Path(config("x").bonafide).rglob("*.*"):
+        file.write_bytes(b"not audio")
+    with pytest.raises(SourceError, match="none of .* recordings is usable"):
+        build(config("none"), workers=1, say=quiet)
+
+
+def test_folders_that_cannot_be_used_say_what_is_needed(recordings, tmp_path):
+    with pytest.raises(SourceError, match="no such folder"):
+        collect(str(tmp_path / "nowhere"), False, tmp_path, 1)
+    with pytest.raises(SourceError, match="2 sub-folders .* at least three"):
+        collect(str(recordings(speakers=2)), False, tmp_path, 1)
+    with pytest.raises(SourceError, match=r"data\.full"):
+        collect(str(tmp_path), True, tmp_path, 1)
+
+
+def test_every_split_gets_speakers_of_a_folder(recordings, tmp_path):
+    found = collect(str(recordings(speakers=6, clips=1)), False, tmp_path, 1)
+    splits = {recording.speaker: recording.split for recording in found}
+    assert len(splits) == 6 and sorted(splits.values()).count("train") == 4 and set(splits.values()) >= {"dev", "eval"}
+
+
+def table_of(tasks) -> pd.DataFrame:
+    rows = [(t.recording.split, t.recording.speaker, c.voice, c.attack, c.utt_id) for t in tasks for c in t.clips]
+    return pd.DataFrame(rows, columns=["split", "person", "speaker", "attack", "utt_id"])
+
+
+@pytest.fixture
+def packaged(tmp_path) -> list[Recording]:
+    """Nine speakers with 40 recordings each, long enough by their size alone (20 000 bytes of G.722 are 2.5 s)."""
+    found = []
+    for speaker in SPEAKERS:
+        for number in range(40):
+            path = tmp_path / speaker.name / f"{number}.g722"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(bytes(20_000))
+            found.append(Recording(path, speaker.name, speaker.language, speaker.split))
+    return found
+
+
+def test_splits_share_no_speaker_and_no_voice_and_hold_every_source(packaged):
+    plan = table_of(draw(packaged, 40, seed=1))
+    for column in ("speaker", "person"):
+        assert (plan.groupby(column)["split"].nunique() == 1).all()
+    for split, part in plan.groupby("split"):
+        assert {name.split("-")[0] for name in part["person"]} == {"asterisk", "fillets"}, split
+    assert plan["utt_id"].is_unique
+
+
+def test_attacks_are_dealt_evenly_and_the_unseen_only_to_eval(packaged):
+    plan = table_of(draw(packaged, 40, seed=1))
+    counts = plan[plan["attack"] != "-"].groupby(["split", "attack"]).size().unstack(0)
+    for split in ("train", "dev"):
+        assert set(counts[split].dropna().index) == set(KNOWN_ATTACKS)
+    assert counts["eval"].notna().all()
+    assert ((counts.max() - counts.min()) <= 5).all()
+    assert not plan[plan["attack"] != "-"].duplicated(["split", "person", "attack", "utt_id"]).any()
+
+
+def test_a_smaller_build_takes_a_part_of_the_larger(packaged):
+    small, large = (set(table_of(draw(packaged, clips, seed=1))["utt_id"]) for clips in (10, 40))
+    assert small < large
+
+
+def test_beeps_silence_and_unlabelled_lines_are_no_speech():
+    asterisk = next(s for s in SPEAKERS if s.name == "asterisk-en")
+    for name, speech in (("x/vm-intro", 1), ("x/beep", 0), ("x/ascending-2tone", 0), ("silence/5", 0), ("digits/5", 1)):
+        assert _belongs(Path(f"{name}.g722"), asterisk) == bool(speech), name
+    malay = next(s for s in SPEAKERS if s.name == "fillets-cs-m")
+    for name, own in (("vit-m-hlava", 1), ("vit-v-proc", 0), ("vit-hs-klid1", 0), ("m-v-both", 0)):
+        assert _belongs(Path(f"{name}.ogg"), malay) == bool(own), name
+
+
+def test_lines_with_and_without_a_header_are_read(tmp_path):
+    samples = bytes([128, 192] * 11_025)
+    (tmp_path / "a.ALS").write_bytes(samples)
+    (tmp_path / "b.ALS").write_bytes(b"\x00\x00\x00\x00WAVEfmt ".ljust(40, b"\x00") + samples)
+    plain, headed = load(tmp_path / "a.ALS"), load(tmp_path / "b.ALS")
+    assert len(plain) == len(headed) == 32_000 and abs(plain.mean() - 0.25) < 0.01
