@@ -199,7 +199,8 @@ class RunFolder:
         for item in items:
             if set(item) - {"label", "value", "note"} or not {"label", "value"} <= set(item):
                 raise RunError(f"a summary item has the keys label, value and (optionally) note, not {sorted(item)}")
-        self.write_json(f"metrics/summary_{current_notebook().strip('-') or 'other'}.json", list(map(dict, items)))
+        complete = [{"note": ""} | dict(item) for item in items]
+        self.write_json(f"metrics/summary_{current_notebook().strip('-') or 'other'}.json", complete)
 
     # ---- manifest ----------------------------------------------------------------------------------------------------
 

@@ -1,44 +1,28 @@
 """The numbered notebooks as one headless run: papermill in order, nothing twice, nothing half-written.
 
-papermill's own verdict is not enough: after a signal or a dead kernel it saves a notebook marked as completed. Here a
-notebook is 'ok' when it raised nothing, shows no error output, and left every artefact that its metadata promises:
-`{"aasist": {"artefacts": ["metrics/history.json"], "external": ["{data.root}/trials.parquet"]}}`.
+A notebook is 'ok' when it ran without an error and left every artefact that its metadata promises:
+`{"aasist": {"artefacts": ["metrics/history.json"], "external": ["{data.root}/trials.parquet"]}}`, where `artefacts`
+lie in the run folder and `external` files in the project.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shlex
-import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from aasist_lib.config import ConfigError, Profile, load_profile, project_root
-from aasist_lib.runs import RunFolder, atomic, sha256
+from aasist_lib.headless import Interrupted, NotebookError, execute, interruptible, parameters_of
+from aasist_lib.runs import RunFolder, sha256
 
 PARAMETERS = ("PROFILE", "SET")
-_COMPUTES_NOTHING = ("__main__.py", "workbook.py", "report.py")
-
-
-class WorkbookError(ValueError):
-    """A notebook that cannot be run, or did not keep its promise; the message names it and says what to do."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM arrived; `number` is the signal's. asyncio lets only a KeyboardInterrupt through."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+_COMPUTES_NOTHING = ("__main__.py", "headless.py", "report.py", "workbook.py")
 
 
 def open_notebook(profile: str, overrides: str = "") -> tuple[Profile, RunFolder]:
@@ -65,11 +49,11 @@ def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] 
 
     Args:
         profile: a name in `configs/`, or a path.
-        overrides: `section.key=value`.
+        overrides: `section.key=value`, any number of them.
         only: numbers of the notebooks to run (default: the profile's); the others' artefacts are used as they are.
 
     Raises:
-        ConfigError, WorkbookError: nothing can be run as asked; found before the first notebook starts.
+        ConfigError, NotebookError: nothing can be run as asked; found before the first notebook starts.
     """
     from aasist_lib.report import build
 
@@ -81,11 +65,11 @@ def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] 
     folder.sync()
     values = {"PROFILE": str(profile), "SET": shlex.join(overrides)}
     ran = False
-    with _signals():
+    with interruptible():
         for notebook in notebooks:
             try:
                 ran |= _step(notebook, loaded, folder, values)
-            except WorkbookError as error:
+            except NotebookError as error:
                 print(f"{notebook.name}: {error}", file=sys.stderr, flush=True)
                 return 1
             except Interrupted as stop:
@@ -105,24 +89,25 @@ class _Notebook:
 
     def __init__(self, root: Path, number: str) -> None:
         import nbformat
-        from papermill import inspect_notebook
 
         found = sorted((root / "notebooks").glob(f"{number}_*.ipynb"))
         if len(found) != 1:
-            raise WorkbookError(f"{root / 'notebooks'} holds {len(found)} notebooks {number}_*.ipynb instead of one")
+            raise NotebookError(f"{root / 'notebooks'} holds {len(found)} notebooks {number}_*.ipynb instead of one")
         self.root, self.number, self.path, self.name = root, number, found[0], found[0].stem
         content = nbformat.read(self.path, as_version=4)
-        if not any("parameters" in cell.metadata.get("tags", ()) for cell in content.cells):
-            raise WorkbookError(f"{self.path.name}: no cell is tagged 'parameters', so nothing can be passed to it")
-        if unknown := set(PARAMETERS) - set(inspect_notebook(self.path)):
-            raise WorkbookError(f"{self.path.name}: its parameters cell has no {' and no '.join(sorted(unknown))}")
+        if unknown := set(PARAMETERS) - parameters_of(self.path):
+            raise NotebookError(f"{self.path.name}: its parameters cell has no {' and no '.join(sorted(unknown))}")
         self.source = [[cell.cell_type, cell.source] for cell in content.cells]
         self.promises = dict(content.metadata.get("aasist", {}))
         self.artefacts: list[str] = list(self.promises.get("artefacts", ()))
 
     def key(self, profile: Profile, artefacts: dict[str, dict[str, Any]]) -> str:
-        """A hash of all that this notebook's results depend on: itself, profile, library, earlier notebooks' artefacts."""
-        earlier = {name: entry["sha256"] for name, entry in artefacts.items() if entry["notebook"] < self.number}
+        """A hash of what its results depend on: notebook, profile, library, artefacts of the notebooks before it."""
+        earlier = {
+            name: entry["sha256"]
+            for name, entry in artefacts.items()
+            if entry["notebook"] < self.number and not name.startswith("notebooks/")  # these hold times
+        }
         parts = [self.source, self.promises, profile.model_dump(mode="json"), library_hash(), sorted(earlier.items())]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -154,10 +139,10 @@ def _step(notebook: _Notebook, profile: Profile, folder: RunFolder, values: dict
     folder.forget_exhibits(notebook.number)
     folder.record_notebook(notebook.number, status="running", **facts)
     try:
-        _execute(notebook, folder.path(executed), values)
+        execute(notebook.path, folder.path(executed), values, notebook.number, notebook.root)
         folder.sync(notebook.number)
         _check_promises(notebook, profile, folder)
-    except WorkbookError as error:
+    except NotebookError as error:
         folder.sync(notebook.number)
         facts |= {"seconds": round(time.monotonic() - start, 1), "error": str(error)}
         folder.record_notebook(notebook.number, status="failed", **facts)
@@ -179,90 +164,11 @@ def _is_done(
     return all(artefacts.get(name, {}).get("sha256") == content for name, content in record["outputs"].items())
 
 
-def _execute(notebook: _Notebook, executed: Path, values: dict[str, str]) -> None:
-    from papermill import execute_notebook
-    from papermill.exceptions import PapermillException
-
-    with tempfile.TemporaryDirectory() as scratch, _environment(_kernel_settings(Path(scratch), notebook.number)):
-        problem = None
-        with atomic(executed) as file:
-            try:
-                result = execute_notebook(
-                    notebook.path, file, values, kernel_name="python3", progress_bar=False, cwd=notebook.root,
-                    stdout_file=_Indented(notebook.number),
-                )  # fmt: skip
-                problem = next(filter(None, map(_error_output, enumerate(result.cells))), None)
-            except (PapermillException, RuntimeError, TimeoutError) as error:
-                problem = _explain(error)
-    if problem:
-        raise WorkbookError(problem)
-
-
 def _check_promises(notebook: _Notebook, profile: Profile, folder: RunFolder) -> None:
     missing = [name for name in notebook.artefacts if not (folder.folder / name).exists()]
     missing += [name for name, content in notebook.external(profile).items() if content is None]
     if missing:
-        raise WorkbookError(f"ran to its end but did not leave what it promises: {', '.join(missing)}")
-
-
-# ---- kernel and signals ----------------------------------------------------------------------------------------------
-
-
-def _kernel_settings(scratch: Path, number: str) -> dict[str, str]:
-    """Environment of the kernel: this very interpreter, no start-up chatter, plain output."""
-    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]}
-    spec |= {"display_name": "Python 3", "language": "python"}
-    kernel, ipython = scratch / "kernels" / "python3", scratch / "ipython" / "profile_default"
-    for folder in (kernel, ipython):
-        folder.mkdir(parents=True)
-    (kernel / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
-    (ipython / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n", encoding="utf-8")
-    return {
-        "AASIST_HEADLESS": "1",
-        "AASIST_NOTEBOOK": number,
-        "IPYTHONDIR": str(scratch / "ipython"),
-        "JUPYTER_PATH": str(scratch),
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """While the block runs, SIGINT and SIGTERM kill the kernel with all its workers and raise `Interrupted`.
-
-    The kernel lives in a session of its own, so a terminal's Ctrl-C does not reach it; its processes are killed at once,
-    while they can still be found as children of this one.
-    """
-    import psutil
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        for caught in handlers:
-            signal.signal(caught, signal.SIG_IGN)
-        for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-        raise Interrupted(number)
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in handlers:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        raise NotebookError(f"ran to its end but did not leave what it promises: {', '.join(missing)}")
 
 
 def _give_up(notebook: _Notebook, folder: RunFolder) -> None:
@@ -273,23 +179,6 @@ def _give_up(notebook: _Notebook, folder: RunFolder) -> None:
 
 
 # ---- what is printed -------------------------------------------------------------------------------------------------
-
-
-class _Indented:
-    """A text stream that forwards a notebook's lines to the terminal, marked with its number."""
-
-    def __init__(self, number: str) -> None:
-        self.number, self.rest = number, ""
-
-    def write(self, text: str) -> None:
-        """Forward every whole line."""
-        *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:
-            print(f"  {self.number} | {line}")
-
-    def flush(self) -> None:
-        """Flush the terminal."""
-        sys.stdout.flush()
 
 
 def _line(notebook: _Notebook, status: str, seconds: str, artefact: str) -> None:
@@ -305,29 +194,9 @@ def _title(notebook: _Notebook) -> str:
     return next((heading[1].strip() for heading in headings if heading), notebook.name)
 
 
-def _error_output(numbered: tuple[int, Any]) -> str | None:
-    index, cell = numbered
-    for output in cell.get("outputs", ()):
-        if output.output_type == "error":
-            return _describe(index, cell.source, output.ename, output.evalue, output.traceback)
-    return None
-
-
-def _explain(error: Exception) -> str:
-    if hasattr(error, "cell_index"):
-        return _describe(error.cell_index, error.source, error.ename, error.evalue, error.traceback)
-    return f"{type(error).__name__}: {error}"
-
-
-def _describe(index: int, source: str, name: str, value: str, traceback: Sequence[str]) -> str:
-    head = "\n".join(f"    {line}" for line in source.strip().splitlines()[:5])
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(traceback)).strip()
-    return f"cell {index} failed with {name}: {value}\n{head}\n\n{plain}"
-
-
 def _chosen(profile: Profile, only: Sequence[str]) -> list[str]:
     wanted = [number.zfill(2) for number in only]
     if unknown := [number for number in wanted if number not in profile.notebooks]:
         known = " ".join(profile.notebooks)
-        raise WorkbookError(f"profile '{profile.name}' has no notebook {' '.join(unknown)}; it has {known}")
+        raise NotebookError(f"profile '{profile.name}' has no notebook {' '.join(unknown)}; it has {known}")
     return [number for number in profile.notebooks if not wanted or number in wanted]

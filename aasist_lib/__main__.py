@@ -1,0 +1,184 @@
+"""The command line: `python -m aasist_lib {prepare, features, train, score, evaluate, run, report}`.
+
+Everything heavy is imported by the command that needs it. An error of the library is one message on stderr and exit
+code 2; anything else is a defect and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from aasist_lib.config import Profile, load_profile, project_root
+
+WHISPER = "whisper-tiny.en"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, run the command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from what is finished", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not type(error).__module__.startswith("aasist_lib."):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def prepare(options: argparse.Namespace) -> int:
+    """Build the demo corpus and fetch the demo's encoder, where they are missing."""
+    extra = [f"data.bonafide={options.bonafide}"] if options.bonafide else []
+    extra += ["data.full=true"] if options.full else []
+    profile = load_profile(options.profile, [*options.set, *extra])
+    _encoder(profile)
+    if options.encoder_only or profile.data.corpus != "demo":
+        return 0
+    from aasist_lib.corpora.demo import build
+
+    report = build(profile.data, say=_say)
+    _say(f"corpus: {report.clips} clips in {report.root}, {report.made} made now, {len(report.skipped)} skipped")
+    if extra:
+        _say(f"corpus: run the notebooks on it with --set {' '.join(extra)}")
+    return 0
+
+
+def features(options: argparse.Namespace) -> int:
+    """Compute the frozen features of every split, where they are missing."""
+    import torch
+
+    from aasist_lib.corpora import load_trials
+    from aasist_lib.features import build_bank
+    from aasist_lib.models import build_model
+
+    profile = load_profile(options.profile, options.set)
+    _encoder(profile)
+    trials, encoder = load_trials(profile.data), build_model(profile.model).frontend
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    for split, rows in trials.groupby("split", sort=False):
+        part = rows.reset_index(drop=True)
+        bank = build_bank(profile, encoder, part, train=split == "train", device=device)
+        _say(f"features: {split}, {len(bank)} clips in {bank.views} views: {bank.folder}")
+    return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train, or go on; under `accelerate launch` on as many devices as it was told."""
+    from aasist_lib.runs import RunFolder
+    from aasist_lib.training import EpochRecord
+    from aasist_lib.training import train as fit
+
+    profile = load_profile(options.profile, options.set)
+    _encoder(profile)
+
+    def tell(record: EpochRecord) -> None:
+        _say(
+            f"epoch {record.epoch:3d}  loss {record.train_loss:.4f}  dev loss {record.dev_loss:.4f}  "
+            f"dev EER {record.dev_eer:.2%}  focal {record.focal_weight:.2f}  {record.seconds:.1f} s"
+        )
+
+    result = fit(profile, RunFolder.open(profile), tell)
+    _say(f"best epoch {result.best_epoch}: {result.checkpoint}")
+    return 0
+
+
+def score(options: argparse.Namespace) -> int:
+    """Score files, and all audio in folders; exit code 1 when some of them could not be read."""
+    from aasist_lib.scoring import score_paths
+
+    table, unreadable = score_paths(options.checkpoint, options.paths, options.out)
+    _say(f"{len(table)} files scored: {options.out}")
+    for line in unreadable:
+        print(f"left out: {line}", file=sys.stderr)
+    return 1 if unreadable else 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Print every metric of a score file against a key."""
+    from aasist_lib.metrics import summarise
+    from aasist_lib.tables import join_scores
+
+    bonafide, spoof = join_scores(options.scores, options.key)
+    _say(f"{'bonafide':<14} {len(bonafide)}\n{'spoof':<14} {len(spoof)}")
+    for name, value in summarise(bonafide, spoof).items():
+        _say(f"{name:<14} {value:.6f}")
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the notebooks headless and write the report."""
+    from aasist_lib.workbook import run as run_notebooks
+
+    _encoder(load_profile(options.profile, options.set))
+    return run_notebooks(options.profile, options.set, options.only)
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the report of a run again."""
+    from aasist_lib.report import build
+    from aasist_lib.runs import RunFolder
+
+    profile = load_profile(options.profile, options.set)
+    _say(f"report: {build(RunFolder(project_root() / profile.folder))}")
+    return 0
+
+
+def _encoder(profile: Profile) -> None:
+    """Fetch and convert Whisper tiny.en where the profile names a local copy that is not there."""
+    folder = Path(profile.model.frontend.name)
+    if folder.name != WHISPER or len(folder.parts) < 3:  # 'openai/whisper-tiny.en' is a hub name
+        return
+    folder = project_root() / folder
+    if (folder / "model.safetensors").is_file() and (folder / "preprocessor_config.json").is_file():
+        return
+    from aasist_lib.models.convert import ensure_whisper
+
+    ensure_whisper(folder, project_root() / "data" / "downloads")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = "Speech deepfake detection, from data to report."
+    parser = argparse.ArgumentParser(prog="python -m aasist_lib", description=about)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(command, default: str | None = None, profile: bool = True) -> argparse.ArgumentParser:
+        text = command.__doc__.strip()
+        added = commands.add_parser(command.__name__, help=text, description=text)
+        added.set_defaults(command=command)
+        if profile:
+            many = {"nargs": "?", "default": default} if default else {}
+            added.add_argument("profile", metavar="CONFIG", help="a profile: a name in configs/, or a path", **many)
+            override = {"nargs": "+", "action": "extend", "default": [], "metavar": "KEY=VALUE"}
+            added.add_argument("--set", help="e.g. training.epochs=3 seed=2", **override)
+        return added
+
+    corpus = add(prepare, "demo")
+    corpus.add_argument("--encoder-only", action="store_true", help="leave the corpus out")
+    corpus.add_argument("--full", action="store_true", help="with the larger sources")
+    corpus.add_argument("--bonafide", metavar="SOURCE", help="debian, librispeech, or a folder of folders, one a speaker")
+    add(features, "demo")
+    add(train)
+    scoring = add(score, profile=False)
+    scoring.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="runs/…/checkpoints/best")
+    scoring.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="audio files or folders of them")
+    scoring.add_argument("--out", type=Path, required=True, metavar="FILE", help="a CSV file")
+    evaluation = add(evaluate, profile=False)
+    evaluation.add_argument("--scores", type=Path, required=True, metavar="FILE", help="utt_id and score")
+    evaluation.add_argument("--key", type=Path, required=True, metavar="FILE", help="utt_id and label")
+    running = add(run)
+    running.add_argument("--only", nargs="+", default=[], metavar="NN", help="numbers of the notebooks to run")
+    add(report, "demo")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
