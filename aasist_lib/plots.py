@@ -198,6 +198,8 @@ def training_history(
     for axes, label in zip(panels, ("Loss", "Dev EER (%)", "Learning rate", "Weight of\nfocal loss"), strict=True):
         axes.set_ylabel(label)
     if best_epoch is not None:
+        if best_epoch not in epoch:
+            raise PlotError(f"best_epoch = {best_epoch} is not in the history of epochs {epoch[0]} to {epoch[-1]}")
         value = float(eer[epoch == best_epoch][0])
         text = f"best: {value:.2f} % at epoch {best_epoch}"
         panels[1].plot(best_epoch, value, "*", color="black", markersize=13, linestyle="none", zorder=5, label=text)
@@ -305,7 +307,9 @@ def corpus_overview(trials: pd.DataFrame, title: str = "Clips of each split and 
             bar = axes.barh(position, counts.loc[row, split], color=(*colour, 0.45), edgecolor=colour, hatch=hatch)
             axes.bar_label(bar, padding=2, fontsize="small")
         part = trials[trials["split"] == split]
-        axes.set_title(f"{split}: {len(part)} clips, {part['speaker'].nunique()} speakers", fontweight="normal")
+        speakers = part["speaker"].nunique()
+        text = f"{split}: {len(part)} clips, {speakers} speaker{'s' * (speakers != 1)}"
+        axes.set_title(text, fontweight="normal")
         axes.set(xlabel="Clips", xlim=(0, 1.18 * counts.to_numpy().max()))
         axes.grid(False, axis="y")
     np.atleast_1d(panels)[0].set_yticks(range(len(rows)), rows)
