@@ -44,9 +44,11 @@ STYLE = {
     "axes.axisbelow": True,
     "grid.color": "0.9",
     "hatch.linewidth": 0.6,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
 }
-DET_TICKS = np.array([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99]) / 100
+DET_TICKS = np.array([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60]) / 100
+DET_TICKS_OF_ALL_RATES = np.array([0.1, 0.5, 2, 5, 10, 20, 35, 50, 65, 80, 90, 95, 98]) / 100
 SPECTROGRAM_RANGE_DB = 80
 ATTENTION_CURVES = (("graph nodes", PALETTE[0], "-"), ("stack node", PALETTE[3], "--"))
 
@@ -92,7 +94,7 @@ def score_histograms(scores: pd.DataFrame, threshold: float | None, title: str, 
         axes.axvline(threshold, color=GREY, linestyle=":", linewidth=1.8, label=text)
     axes.set(xlabel="Score (log-odds; higher = more bona fide)", ylabel="Density (per unit of score)", title=title)
     axes.set_xlim(edges[0], edges[-1])
-    _legend_outside(axes)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
     return figure
 
 
@@ -109,12 +111,12 @@ def det(
     curves = {name: det_curve(*scores) for name, scores in systems.items()}
     rates = {name: eer_point(curve)[0] for name, curve in curves.items()}
     low = min(0.01, max(0.0005, min(0.5 / min(map(len, scores)) for scores in systems.values())))
-    high = 0.6 if max(rates.values()) < 0.45 else 0.99
+    high, ticks = (0.6, DET_TICKS) if max(rates.values()) < 0.45 else (0.99, DET_TICKS_OF_ALL_RATES)
     figure, axes = _figure(5.6, 5.9)
     axes.set_xscale("function", functions=(ndtri, ndtr))
     axes.set_yscale("function", functions=(ndtri, ndtr))
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(FixedLocator(DET_TICKS[(low <= DET_TICKS) & (high >= DET_TICKS)]))
+        axis.set_major_locator(FixedLocator(ticks[ticks >= low]))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g}"))
     axes.set(xlim=(low, high), ylim=(low, high), autoscale_on=False, aspect="equal", title=title)
@@ -349,7 +351,7 @@ def leak_audit(table: pd.DataFrame, floor: float = 0.40, title: str = "What triv
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
     axes.set(xlabel="Dev EER (%)", title=title, xlim=(min(0.3, values.min() - 0.03), max(0.6, values.max() + 0.03)))
     axes.set_ylim(-0.6, len(names) - 0.4)
-    _legend_outside(axes)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
     return figure
 
 
@@ -359,10 +361,6 @@ def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **grid
     axes = figure.subplots(rows, columns, **grid)
     sns.despine(figure)
     return figure, axes
-
-
-def _legend_outside(axes: Axes) -> None:
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
 
 
 def _need(table: pd.DataFrame, *columns: str) -> None:
