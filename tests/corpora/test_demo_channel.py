@@ -62,3 +62,38 @@ def test_trim_keeps_a_margin_and_leaves_silence_alone():
 def test_generators_are_named_by_their_key():
     draws = [generator(*key).random() for key in ((1, "a", "b"), (1, "a", "b"), (1, "ab"), (2, "a", "b"))]
     assert draws[0] == draws[1] and len(set(draws)) == 3
+
+
+def crest_db(wave: np.ndarray) -> float:
+    return 20 * np.log10(np.abs(wave).max() / np.sqrt(np.mean(wave**2)))
+
+
+@pytest.mark.parametrize("crest", channel.CREST_DB)
+def test_limit_brings_a_clip_to_the_crest_asked_for(crest):
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal(2 * RATE) * (1 + 2 * (np.arange(2 * RATE) // 4000 % 4 == 0))
+    assert crest_db(noise) > 15
+    assert crest_db(channel.limit(noise, crest)) == pytest.approx(crest, abs=0.5)
+    assert crest_db(channel.limit(talk(5), crest)) < crest_db(talk(5)) - 2
+    sine = np.sin(np.arange(RATE) / 10)
+    assert np.allclose(channel.limit(sine, crest), sine, atol=0.02)
+
+
+def test_tilt_turns_the_top_and_leaves_the_bottom():
+    noise = np.random.default_rng(0).standard_normal(RATE)
+    before, after = (np.abs(np.fft.rfft(channel.band_limit(noise, tilt))) ** 2 for tilt in (0.0, 6.0))
+    gains = [10 * np.log10(after[band].sum() / before[band].sum()) for band in (slice(150, 250), slice(6000, 6800))]
+    assert abs(gains[0]) < 0.1 and abs(gains[1] - 6) < 0.5
+
+
+def test_the_band_limits_remove_rumble_and_the_top():
+    time = np.arange(RATE) / RATE
+    for hertz, kept in ((20, False), (300, True), (5000, True), (7800, False)):
+        wave = np.sin(2 * np.pi * hertz * time)
+        share = np.sqrt(np.mean(channel.band_limit(wave)[2000:-2000] ** 2) / np.mean(wave**2))
+        assert (share > 0.9) == kept and (share < 0.05) == (not kept), hertz
+
+
+def test_fade_brings_the_edges_to_nothing():
+    faded = channel.fade(np.ones(RATE), 0.05)
+    assert faded[0] == faded[-1] == 0 and (faded[800:-800] == 1).all()

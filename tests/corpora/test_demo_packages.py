@@ -52,7 +52,7 @@ def test_a_failing_apt_is_an_error_with_its_last_words(tmp_path, monkeypatch):
     monkeypatch.setattr(packages.shutil, "which", lambda tool: tool)
     failed = subprocess.CompletedProcess([], 100, "", "W: noise\nE: Unable to locate package small-sounds\n")
     monkeypatch.setattr(packages.subprocess, "run", lambda *a, **k: failed)
-    with pytest.raises(SourceError, match=r"`apt-get update` failed \(100\): .*Unable to locate package.*--bonafide DIR"):
+    with pytest.raises(SourceError, match=r"`apt-get update` failed \(100\): .*locate package.*--bonafide DIR"):
         unpack(["small-sounds"], tmp_path)
     assert not list(tmp_path.glob("*.deb"))
 

@@ -32,7 +32,7 @@ from aasist_lib.corpora.demo.sources import MIN_SECONDS, collect, load
 from aasist_lib.corpora.table import COLUMNS, write_trials
 from aasist_lib.runs import atomic
 
-RECIPE = 1
+RECIPE = 2
 """Raised with every change that alters the clips; a folder built by another recipe is built again."""
 MAX_SECONDS = 5.0
 _PACKAGES = ("numpy", "scipy", "av", "soundfile", "soxr", "pyworld-prebuilt", "pysptk", "praat-parselmouth",

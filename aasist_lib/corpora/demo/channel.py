@@ -1,40 +1,73 @@
-"""What every clip of either class goes through: band limit, channel codec, trim, level and noise floor, in this order.
+"""What every clip of either class goes through, in this order: band limits, a microphone's tilt, a channel codec, edge
+trim, peak limiter, fade, level, noise floor and dither.
 
-A synthesiser leaves traces that no detector should live on: a louder or quieter clip, silent edges, digital zeros, an
-empty band at the top. Both classes get the same treatment, with its random choices drawn from the same distributions.
+A synthesiser leaves traces that no detector should live on: a louder or quieter clip, sharper peaks, silent edges,
+digital zeros, an empty band at either end. Both classes get the same treatment, its random choices drawn from the same
+distributions.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from functools import cache
 
 import av
 import numpy as np
 import soundfile
 import soxr
-from scipy.signal import fftconvolve, firwin
+from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
+from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from aasist_lib.audio import RATE
 
-CUTOFF_HZ = 7000
+BAND_HZ = (80, 7000)
+TILT_DB = 6.0
+"""Largest rise or fall of the random tilt, between 250 Hz and the upper band limit."""
 EDGE_SECONDS = 0.03
 EDGE_DB = 35.0
+CREST_DB = (9.0, 12.0)
+FADE_SECONDS = (0.03, 0.06)
 LEVEL_DBFS = (-32.0, -20.0)
 NOISE_SNR_DB = (25.0, 45.0)
 CEILING = 0.98
 _FRAME = RATE // 100
+_LOOK = RATE // 100 + 1
+_ROLL_OFF_HZ = 400
 
 
-def band_limit(wave: np.ndarray, cutoff: float = CUTOFF_HZ) -> np.ndarray:
-    """Linear-phase low-pass at `cutoff` Hz, without delay; `(samples,)` in and out."""
-    return fftconvolve(wave, _low_pass(cutoff), mode="same")
+def band_limit(wave: np.ndarray, tilt: float = 0.0) -> np.ndarray:
+    """Keep the band `BAND_HZ` and turn the spectrum by `tilt` dB from 250 Hz to its top, evenly per octave.
+
+    Zero-phase, by one transform of the whole clip; `(samples,)` in and out.
+    """
+    size = next_fast_len(len(wave) + RATE // 10, real=True)
+    hertz = rfftfreq(size, 1 / RATE)
+    high_pass = 1 / (1 + (BAND_HZ[0] / np.maximum(hertz, 1e-3)) ** 8)
+    low_pass = 0.5 + 0.5 * np.cos(np.pi * np.clip((hertz - BAND_HZ[1]) / _ROLL_OFF_HZ + 0.5, 0, 1))
+    octaves = np.log2(np.clip(hertz, 250, BAND_HZ[1]) / 250) / np.log2(BAND_HZ[1] / 250)
+    return irfft(rfft(wave, size) * high_pass * low_pass * 10 ** (tilt * octaves / 20), size)[: len(wave)]
 
 
-@cache
-def _low_pass(cutoff: float) -> np.ndarray:
-    return firwin(127, cutoff, fs=RATE)
+def limit(wave: np.ndarray, crest: float) -> np.ndarray:
+    """Turn the loudest moments down, smoothly over 10 ms, until the peak is at most `crest` dB above the RMS."""
+    peak = np.abs(wave).max()
+    around = np.maximum(maximum_filter1d(np.abs(wave), _LOOK), 1e-9)
+    low, high, limited = 0.02 * peak, peak, wave
+    for _ in range(8):
+        threshold = np.sqrt(low * high)
+        limited = wave * uniform_filter1d(np.minimum(1, threshold / around), _LOOK)
+        found = 20 * np.log10(np.abs(limited).max() / max(np.sqrt(np.mean(limited**2)), 1e-9) + 1e-9)
+        low, high = (threshold, high) if found < crest else (low, threshold)
+    return limited
+
+
+def fade(wave: np.ndarray, seconds: float) -> np.ndarray:
+    """Raise and lower the edges over `seconds`."""
+    ramp = np.sin(np.linspace(0, np.pi / 2, min(round(seconds * RATE), len(wave)))) ** 2
+    faded = wave.copy()
+    faded[: len(ramp)] *= ramp
+    faded[len(wave) - len(ramp) :] *= ramp[::-1]
+    return faded
 
 
 def trim(wave: np.ndarray, margin: float = EDGE_SECONDS) -> np.ndarray:
@@ -62,18 +95,18 @@ def transmit(wave: np.ndarray, codec: str, rng: np.random.Generator) -> np.ndarr
     Args:
         wave: `(samples,)` at 16 kHz, any level.
         codec: a name of `CODECS`.
-        rng: the clip's own generator; draws the level and the noise floor.
+        rng: the clip's own generator; draws every other setting.
 
     Returns:
         the clip as 16-bit values in [-1, 1], float32.
     """
-    level, snr = rng.uniform(*LEVEL_DBFS), rng.uniform(*NOISE_SNR_DB)
-    wave = set_level(band_limit(np.asarray(wave, dtype=np.float64)), -23.0)
+    ranges = ((-TILT_DB, TILT_DB), CREST_DB, FADE_SECONDS, LEVEL_DBFS, NOISE_SNR_DB)
+    slope, crest, edge, level, snr = (rng.uniform(*bounds) for bounds in ranges)
+    wave = set_level(band_limit(np.asarray(wave, dtype=np.float64), slope), -23.0)
     wave = trim(band_limit(CODECS[codec](wave)))
-    wave = set_level(wave, level)
+    wave = set_level(fade(limit(wave, crest), edge), level)
     noise = band_limit(rng.standard_normal(len(wave)))
-    wave = wave + noise * np.sqrt(np.mean(wave**2)) * 10 ** (-snr / 20)
-    wave = set_level(wave, level)
+    wave = set_level(wave + noise * np.sqrt(np.mean(wave**2)) * 10 ** (-snr / 20), level)
     triangular = rng.uniform(-0.5, 0.5, len(wave)) + rng.uniform(-0.5, 0.5, len(wave))
     return (np.round(wave * 32768 + triangular).clip(-32768, 32767) / 32768).astype(np.float32)
 
