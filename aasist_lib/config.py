@@ -38,7 +38,7 @@ class DataConfig(Section):
     root: Path = Path("data/demo")
     bonafide: str = "debian"
     full: bool = False
-    clips_per_speaker: Count = 80
+    clips_per_speaker: Count = 160
     seed: int = 2025
 
     @property
