@@ -164,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     corpus = add(prepare, "demo")
     corpus.add_argument("--encoder-only", action="store_true", help="leave the corpus out")
     corpus.add_argument("--full", action="store_true", help="with the larger sources")
-    corpus.add_argument("--bonafide", metavar="SOURCE", help="debian, librispeech, or a folder of folders, one a speaker")
+    corpus.add_argument("--bonafide", metavar="SOURCE", help="debian, librispeech, or a folder with one a speaker")
     add(features, "demo")
     add(train)
     scoring = add(score, profile=False)

@@ -58,7 +58,8 @@ def _facts(manifest: Mapping[str, Any]) -> list[str]:
     commit, gpus = manifest["git"]["commit"], manifest["device"]["gpus"]
     state = " with local changes" if manifest["git"]["dirty"] else ""
     device = gpus[0] if gpus else f"{manifest['device']['cpu']}, {manifest['device']['cores']} cores"
-    facts = [f"run {manifest['name']}", f"seed {manifest['seed']}", f"{manifest['updated'][:16].replace('T', ' ')} UTC", device]
+    written = f"{manifest['updated'][:16].replace('T', ' ')} UTC"
+    facts = [f"run {manifest['name']}", f"seed {manifest['seed']}", written, device]
     return facts + ([f"commit {commit[:10]}{state}"] if commit else [])
 
 

@@ -1,0 +1,126 @@
+"""The command line: exit codes, one-line errors, and that each command calls what it should."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aasist_lib import __main__ as cli
+from aasist_lib.config import Profile
+from aasist_lib.runs import RunFolder
+from tests.notebooks import toys
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A toy project that is the working directory."""
+    monkeypatch.chdir(toys.project(tmp_path / "project"))
+    return Path.cwd()
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys; from aasist_lib.__main__ import main\n"
+        "try: main(['--help'])\nexcept SystemExit as end: assert end.code == 0\n"
+        "print(sorted({'torch', 'pandas', 'papermill', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    for command in ("prepare", "features", "train", "score", "evaluate", "run", "report"):
+        assert f"  {command} " in done.stdout
+    assert done.stdout.endswith("[]\n"), done.stdout[-200:] + done.stderr
+
+
+def test_an_error_of_the_library_is_one_message_and_code_2(project: Path, capsys) -> None:
+    assert cli.main(["run", "toy", "--set", "seed=1", "training.epochs=0"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and "'training.epochs' = 0" in err and err.count("\n") == 1
+    assert cli.main(["report", "toy"]) == 2
+    assert "manifest.json: not there yet" in capsys.readouterr().err
+
+
+def test_a_defect_keeps_its_traceback(project: Path, monkeypatch) -> None:
+    monkeypatch.setattr(cli, "load_profile", lambda *_: {}["missing"])
+    with pytest.raises(KeyError):
+        cli.main(["report", "toy"])
+
+
+def test_ctrl_c_is_code_130(project: Path, monkeypatch, capsys) -> None:
+    def interrupt(*_: object) -> Profile:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "load_profile", interrupt)
+    assert cli.main(["prepare"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_run_passes_everything_on(project: Path, monkeypatch) -> None:
+    calls = []
+    monkeypatch.setattr("aasist_lib.workbook.run", lambda *arguments: calls.append(arguments) or 143)
+    assert cli.main(["run", "toy", "--only", "03", "05", "--set", "seed=2", "--set", "training.epochs=3"]) == 143
+    assert calls == [("toy", ["seed=2", "training.epochs=3"], ["03", "05"])]
+
+
+def test_prepare_fetches_the_encoder_only_where_it_is_named_and_missing(project: Path, monkeypatch) -> None:
+    calls = []
+    monkeypatch.setattr("aasist_lib.models.convert.ensure_whisper", lambda *paths: calls.append(paths))
+    assert cli.main(["prepare", "toy", "--encoder-only"]) == 0
+    assert cli.main(["prepare", "toy", "--encoder-only", "--set", "model.frontend.name=openai/whisper-tiny.en"]) == 0
+    assert calls == []
+    local = ["prepare", "toy", "--encoder-only", "--set", "model.frontend.name=data/encoders/whisper-tiny.en"]
+    assert cli.main(local) == 0
+    folder = project / "data" / "encoders" / "whisper-tiny.en"
+    assert calls == [(folder, project / "data" / "downloads")]
+    folder.mkdir(parents=True)
+    for name in ("model.safetensors", "preprocessor_config.json"):
+        (folder / name).touch()
+    assert cli.main(local) == 0 and len(calls) == 1
+
+
+def test_prepare_builds_the_corpus_that_is_asked_for(project: Path, monkeypatch, capsys) -> None:
+    seen = []
+
+    class Report:
+        root, clips, made, skipped = Path("data/demo"), 12, 5, {"a.wav": "no sound"}
+
+    monkeypatch.setattr("aasist_lib.corpora.demo.build", lambda data, say: seen.append(data) or Report)
+    assert cli.main(["prepare", "toy", "--full", "--bonafide", "recordings"]) == 0
+    assert (seen[0].full, seen[0].bonafide) == (True, "recordings")
+    out = capsys.readouterr().out
+    assert "12 clips in data/demo, 5 made now, 1 skipped" in out
+    assert "--set data.bonafide=recordings data.full=true" in out
+
+
+def test_evaluate_prints_every_metric(tmp_path: Path, capsys) -> None:
+    scores, key = tmp_path / "scores.txt", tmp_path / "key.txt"
+    scores.write_text("a 2\nb 1\nc -1\nd 1.5\n")
+    key.write_text("a bonafide\nb bonafide\nc spoof\nd spoof\n")
+    assert cli.main(["evaluate", "--scores", str(scores), "--key", str(key)]) == 0
+    rows = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    assert rows["bonafide"] == rows["spoof"] == "2" and float(rows["eer"]) == 0.5
+    assert set(rows) >= {"eer_threshold", "min_dcf", "act_dcf", "cllr", "min_cllr"}
+    key.write_text("a bonafide\nb bonafide\nc spoof\n")
+    assert cli.main(["evaluate", "--scores", str(scores), "--key", str(key)]) == 2
+    assert "1 ids of" in capsys.readouterr().err
+
+
+def test_features_train_and_score_do_the_real_work(tiny_profile: Profile, project: Path, tmp_path, capsys) -> None:
+    values = tiny_profile.model_dump(mode="json") | {"training": {"epochs": 1, "batch_size": 4}}
+    (project / "configs" / "tiny.yaml").write_text(yaml.safe_dump(values))
+    assert cli.main(["features", "tiny"]) == 0
+    assert "features: dev, 12 clips in 1 views" in capsys.readouterr().out
+    assert cli.main(["train", "tiny"]) == 0
+    assert "epoch   1" in (out := capsys.readouterr().out) and "best epoch 1" in out
+    assert RunFolder(tiny_profile.folder).manifest["name"] == "toy"
+    checkpoint, out = str(tiny_profile.folder / "checkpoints" / "best"), tmp_path / "scores.csv"
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    command = ["score", "--checkpoint", checkpoint, "--out", str(out), str(tiny_profile.data.root)]
+    assert cli.main(command) == 0
+    assert len(out.read_text().splitlines()) == 37
+    assert cli.main([*command, str(tmp_path / "broken.wav")]) == 1
+    assert "left out: " in capsys.readouterr().err

@@ -1,0 +1,205 @@
+"""The runner, on toy notebooks in real kernels."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+from aasist_lib import report
+from aasist_lib.config import ConfigError
+from aasist_lib.headless import NotebookError
+from aasist_lib.runs import RunFolder
+from aasist_lib.workbook import open_notebook, run
+from tests.notebooks import toys
+
+ROOT = Path(__file__).parent.parent
+INTERRUPTED = """
+import subprocess, time, os, pathlib
+from aasist_lib.runs import atomic
+worker = subprocess.Popen(["sleep", "120"])
+with atomic(run.path("metrics", "half.json")) as file:
+    file.write_text("{")
+    pathlib.Path("pids.tmp").write_text(f"{os.getpid()} {worker.pid}")
+    os.replace("pids.tmp", "pids")
+    time.sleep(120)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _kernels_find_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.fixture
+def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Make a toy project and work in it; a call with notebook numbers returns its root."""
+
+    def make(*notebooks: str) -> Path:
+        monkeypatch.chdir(toys.project(tmp_path / "project", notebooks))
+        return Path.cwd()
+
+    return make
+
+
+def statuses(printed: str) -> dict[str, str]:
+    """The status that the runner's line gives each notebook."""
+    rows = [line.split() for line in printed.splitlines() if line[:2].isdigit()]
+    return {row[0]: row[1] for row in rows}
+
+
+def runs_still(pid: int) -> bool:
+    """Whether a process exists and is more than a zombie that nobody has waited for."""
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_runs_in_order_skips_what_is_unchanged_and_reruns_what_is_not(enter, capfd) -> None:
+    root = enter("01", "03")
+    first = "run.write_json('metrics/a.json', 1)\nprint('halfway')"
+    toys.notebook(root, "01_data", first, artefacts=["metrics/a.json"])
+    second = "a = run.read_json('metrics/a.json')\nrun.write_json('metrics/b.json', a + 1)"
+    toys.notebook(root, "03_train", second, artefacts=["metrics/b.json"])
+    assert run("toy") == 0
+    printed = capfd.readouterr().out
+    assert statuses(printed) == {"01_data": "ok", "03_train": "ok"} and "  01 | halfway" in printed
+    assert "runs/toy/report/index.html" in printed and (root / "runs/toy/report/index.html").is_file()
+    assert json.loads((root / "runs/toy/metrics/b.json").read_text()) == 2
+    folder = RunFolder(root / "runs/toy")
+    assert [record["status"] for record in folder.manifest["notebooks"].values()] == ["ok", "ok"]
+    assert folder.manifest["artefacts"]["notebooks/03_train.ipynb"]["notebook"] == "03"
+
+    assert run("toy") == 0
+    assert statuses(capfd.readouterr().out) == {"01_data": "skipped", "03_train": "skipped"}
+
+    (root / "runs/toy/metrics/a.json").unlink()  # made again with the same content, so 03 stands
+    assert run("toy") == 0
+    assert statuses(capfd.readouterr().out) == {"01_data": "ok", "03_train": "skipped"}
+
+    toys.notebook(root, "03_train", second + "\n# changed", artefacts=["metrics/b.json"])
+    assert run("toy", only=["3"]) == 0
+    assert statuses(capfd.readouterr().out) == {"03_train": "ok"}
+
+
+def test_a_changed_input_or_override_makes_later_notebooks_run(enter, capfd) -> None:
+    root = enter("01", "03")
+    toys.notebook(root, "01_data", "run.write_json('metrics/a.json', profile.seed)")
+    toys.notebook(root, "03_train", "run.write_json('metrics/seed.json', profile.seed)")
+    assert run("toy", ["seed=7", "title=two words"]) == 0
+    assert json.loads((root / "runs/toy/metrics/seed.json").read_text()) == 7
+    assert RunFolder(root / "runs/toy").manifest["title"] == "two words"
+    capfd.readouterr()
+    (root / "runs/toy/metrics/a.json").write_text("8\n")
+    assert run("toy", ["seed=7", "title=two words"], only=["03"]) == 0
+    assert statuses(capfd.readouterr().out) == {"03_train": "ok"}
+
+
+def test_the_kernel_is_this_interpreter_whatever_is_installed_for_the_user(enter, tmp_path, monkeypatch) -> None:
+    spec = tmp_path / "data" / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    (spec / "kernel.json").write_text('{"argv": ["/bin/false"], "display_name": "x", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    root = enter("01")
+    seen = "import os, sys\nrun.write_json('metrics/seen.json', [sys.executable, os.getcwd(), "
+    toys.notebook(root, "01_data", seen + "os.environ['AASIST_HEADLESS'], os.environ['AASIST_NOTEBOOK']])")
+    assert run("toy") == 0
+    assert json.loads((root / "runs/toy/metrics/seen.json").read_text()) == [sys.executable, str(root), "1", "01"]
+    assert "AASIST_HEADLESS" not in os.environ
+
+
+def test_a_failing_notebook_stops_the_run_and_is_shown(enter, capfd) -> None:
+    root = enter("01", "03")
+    toys.notebook(root, "01_data", "x = 41", "wrong = x / 0\nprint(wrong)")
+    toys.notebook(root, "03_train", "run.write_json('metrics/b.json', 1)")
+    assert run("toy") == 1
+    printed = capfd.readouterr()
+    assert statuses(printed.out) == {"01_data": "failed"}
+    assert "01_data: cell [5] failed with ZeroDivisionError: division by zero" in printed.err
+    assert "    wrong = x / 0" in printed.err and "\x1b" not in printed.err
+    executed = nbformat.read(root / "runs/toy/notebooks/01_data.ipynb", as_version=4)
+    assert any(output.output_type == "error" for cell in executed.cells for output in cell.get("outputs", ()))
+    record = RunFolder(root / "runs/toy").manifest["notebooks"]
+    assert record["01"]["status"] == "failed" and "03" not in record
+    assert run("toy") == 1  # a failure is never skipped
+
+
+def test_a_broken_promise_or_a_dead_kernel_is_a_failure(enter, capfd) -> None:
+    root = enter("01")
+    toys.notebook(root, "01_data", "x = 1", artefacts=["metrics/a.json"], external=["{data.root}/trials.parquet"])
+    assert run("toy") == 1
+    assert "did not leave what it promises: metrics/a.json, data/demo/trials.parquet" in capfd.readouterr().err
+    toys.notebook(root, "01_data", "import os\nos._exit(3)")
+    assert run("toy") == 1
+    printed = capfd.readouterr()
+    assert "DeadKernelError" in printed.err and statuses(printed.out) == {"01_data": "failed"}
+
+
+def test_an_external_file_that_changes_makes_its_notebook_run(enter, capfd) -> None:
+    root = enter("01")
+    write = "from pathlib import Path\nPath('data/demo').mkdir(parents=True, exist_ok=True)\n"
+    toys.notebook(root, "01_data", write + "Path('data/demo/t').write_text('1')", external=["{data.root}/t"])
+    assert run("toy") == 0 and run("toy") == 0
+    assert list(statuses(capfd.readouterr().out).values()) == ["skipped"]  # the last line counts
+    (root / "data/demo/t").unlink()
+    assert run("toy") == 0
+    assert statuses(capfd.readouterr().out) == {"01_data": "ok"} and (root / "data/demo/t").exists()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [(None, "no cell is tagged 'parameters'"), ('PROFILE: str = "toy"', "its parameters cell has no SET")],
+)
+def test_parameters_that_would_be_lost_are_refused(enter, parameters: str | None, message: str) -> None:
+    root = enter("01")
+    toys.notebook(root, "01_data", parameters=parameters)
+    with pytest.raises(NotebookError, match=message):
+        run("toy")
+    assert not (root / "runs").exists()
+
+
+def test_what_cannot_be_asked_for(enter) -> None:
+    root = enter("01")
+    toys.notebook(root, "01_data")
+    with pytest.raises(NotebookError, match="has no notebook 09; it has 01"):
+        run("toy", only=["09"])
+    with pytest.raises(ConfigError, match="unknown key 'sead'"):
+        run("toy", ["sead=1"])
+    toys.notebook(root, "01_twin")
+    with pytest.raises(NotebookError, match="holds 2 notebooks 01_"):
+        run("toy")
+    with pytest.raises(ConfigError, match="No closing quotation"):
+        open_notebook("toy", "title='x")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_no_process_and_no_half_artefact(enter, number: signal.Signals, code: int) -> None:
+    root = enter("01", "03")
+    toys.notebook(root, "01_data", "run.write_json('metrics/a.json', 1)")
+    toys.notebook(root, "03_train", INTERRUPTED)
+    command = [sys.executable, "-c", "import sys; from aasist_lib.workbook import run; sys.exit(run('toy'))"]
+    runner = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (root / "pids").exists():
+        assert runner.poll() is None and time.monotonic() < deadline, runner.communicate()
+        time.sleep(0.05)
+    kernel, worker = map(int, (root / "pids").read_text().split())
+    runner.send_signal(number)
+    out, err = runner.communicate(timeout=30)
+    assert runner.returncode == code
+    assert "03_train: interrupted" in err and "Traceback" not in err
+    assert statuses(out) == {"01_data": "ok"}
+    assert not runs_still(kernel) and not runs_still(worker)
+    assert not (root / "runs/toy/metrics/half.json").exists() and not list(root.rglob(".tmp-*"))
+    notebooks = RunFolder(root / "runs/toy").manifest["notebooks"]
+    assert [record["status"] for record in notebooks.values()] == ["ok", "interrupted"]
+    assert report.build(RunFolder(root / "runs/toy")).is_file()  # what is there can be looked at
