@@ -2,7 +2,9 @@
 PYTHON ?= python3
 PROFILE ?= demo
 SET ?=
+LAB ?=
 run := .venv/bin/python
+as_root := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .PHONY: help setup demo test lab check report
 
@@ -24,7 +26,7 @@ test: setup
 	@$(run) -m pytest
 
 lab: setup
-	@$(run) -m jupyterlab notebooks/
+	@$(run) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(as_root) $(LAB)
 
 check: setup
 	@$(run) -m ruff check .

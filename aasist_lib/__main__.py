@@ -7,6 +7,8 @@ code 2; anything else is a defect and keeps its traceback.
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("interrupted; the same command goes on from what is finished", file=sys.stderr)
-        return 130
+        return 128 + getattr(stop, "number", signal.SIGINT)
     except Exception as error:
         if not type(error).__module__.startswith("aasist_lib."):
             raise
@@ -83,7 +85,8 @@ def train(options: argparse.Namespace) -> int:
         )
 
     result = fit(profile, RunFolder.open(profile), tell)
-    _say(f"best epoch {result.best_epoch}: {result.checkpoint}")
+    if os.environ.get("RANK", "0") == "0":
+        _say(f"best epoch {result.best_epoch}: {result.checkpoint}")
     return 0
 
 

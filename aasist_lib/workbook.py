@@ -7,13 +7,16 @@ lie in the run folder and `external` files in the project.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +28,16 @@ PARAMETERS = ("PROFILE", "SET")
 _COMPUTES_NOTHING = ("__main__.py", "headless.py", "report.py", "workbook.py")
 
 
-def open_notebook(profile: str, overrides: str = "") -> tuple[Profile, RunFolder]:
+def open_notebook(profile: str, overrides: str = "", number: str = "") -> tuple[Profile, RunFolder]:
     """The first line of every notebook: the validated profile and its run folder.
 
     Args:
         profile: a name in `configs/`, or a path.
         overrides: as on the command line, separated by spaces: `"training.epochs=3 seed=2"`.
+        number: the notebook's own, '03', so that what it saves is listed as its own however it is run.
     """
+    if number:
+        os.environ.setdefault("AASIST_NOTEBOOK", number)
     loaded = load_profile(profile, split_overrides(overrides))
     return loaded, RunFolder.open(loaded)
 
@@ -61,11 +67,11 @@ def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] 
     loaded = load_profile(profile, list(overrides))
     notebooks = [_Notebook(root, number) for number in _chosen(loaded, only)]
     folder = RunFolder.open(loaded, root)
-    folder.sweep()
-    folder.sync()
-    values = {"PROFILE": str(profile), "SET": shlex.join(overrides)}
+    values = {"PROFILE": _passed(profile, root), "SET": shlex.join(overrides)}
     ran = False
-    with interruptible():
+    with _alone(folder), interruptible():
+        folder.sweep()
+        folder.sync()
         for notebook in notebooks:
             try:
                 ran |= _step(notebook, loaded, folder, values)
@@ -79,6 +85,25 @@ def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] 
             build(folder)
     print(f"report: {_shown(folder.path('report', 'index.html'))}", flush=True)
     return 0
+
+
+@contextmanager
+def _alone(folder: RunFolder) -> Iterator[None]:
+    """Refuse a second run in the same folder; the lock goes with this process, however it ends."""
+    with open(folder.folder / ".run.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise NotebookError(f"another run is working in {folder.folder}; wait for it, or set run_dir") from error
+        yield
+
+
+def _passed(profile: str | Path, root: Path) -> str:
+    """The profile as a notebook, which works in the project's root, will find it."""
+    file = Path(profile)
+    if not file.is_file():
+        return str(profile)
+    return str(file.resolve().relative_to(root) if file.resolve().is_relative_to(root) else file.resolve())
 
 
 # ---- one notebook ----------------------------------------------------------------------------------------------------
@@ -174,7 +199,7 @@ def _check_promises(notebook: _Notebook, profile: Profile, folder: RunFolder) ->
 def _give_up(notebook: _Notebook, folder: RunFolder) -> None:
     folder.sweep()
     folder.sync(notebook.number)
-    folder.record_notebook(notebook.number, status="interrupted", file=notebook.path.name)
+    folder.record_notebook(notebook.number, status="interrupted", file=notebook.path.name, title=_title(notebook))
     print(f"{notebook.name}: interrupted; the notebooks before it are kept, the same command goes on", file=sys.stderr)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -124,3 +125,19 @@ def test_features_train_and_score_do_the_real_work(tiny_profile: Profile, projec
     assert len(out.read_text().splitlines()) == 37
     assert cli.main([*command, str(tmp_path / "broken.wav")]) == 1
     assert "left out: " in capsys.readouterr().err
+
+
+def test_two_processes_of_accelerate_train_one_model(tiny_profile: Profile, project: Path) -> None:
+    values = tiny_profile.model_dump(mode="json")
+    values["training"] |= {"epochs": 2, "batch_size": 4}
+    (project / "configs" / "tiny.yaml").write_text(yaml.safe_dump(values))
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += ["--num_cpu_threads_per_process", "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [*launch, "-m", "aasist_lib", "train", "tiny"]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [line.split()[:2] for line in done.stdout.splitlines() if line.startswith(("epoch", "best"))]
+    assert lines == [["epoch", "1"], ["epoch", "2"], ["best", "epoch"]]
+    assert (tiny_profile.folder / "checkpoints" / "best" / "model.safetensors").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -179,6 +180,30 @@ def test_what_cannot_be_asked_for(enter) -> None:
         run("toy")
     with pytest.raises(ConfigError, match="No closing quotation"):
         open_notebook("toy", "title='x")
+
+
+def test_a_second_run_in_the_same_folder_is_refused(enter) -> None:
+    root = enter("01")
+    toys.notebook(root, "01_data")
+    (root / "runs/toy").mkdir(parents=True)
+    with open(root / "runs/toy/.run.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(NotebookError, match="another run is working in"):
+            run("toy")
+
+
+def test_a_notebook_finds_its_profile_from_anywhere_and_says_who_it_is(enter, monkeypatch, tmp_path, capfd) -> None:
+    root = enter("01")
+    toys.notebook(root, "01_data", "run.write_json('metrics/a.json', profile.title)")
+    (tmp_path / "own.yaml").write_text('name: toy\ntitle: Own\nnotebooks: ["01"]\n')
+    monkeypatch.chdir(root / "notebooks")
+    assert run("../../own.yaml") == 0
+    assert RunFolder(root / "runs/toy").read_json("metrics/a.json") == "Own"
+    monkeypatch.setenv("AASIST_NOTEBOOK", "")  # restored afterwards
+    monkeypatch.delenv("AASIST_NOTEBOOK")
+    _, folder = open_notebook("toy", "title=Again", "05")
+    folder.write_text("metrics/mine.txt", "")
+    assert folder.manifest["artefacts"]["metrics/mine.txt"]["notebook"] == "05"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
