@@ -15,7 +15,8 @@ from aasist_lib.config import DataConfig
 from aasist_lib.corpora import load_trials, read_trials
 from aasist_lib.corpora.demo import KNOWN_ATTACKS, SourceError, build, builder
 from aasist_lib.corpora.demo.plan import draw
-from aasist_lib.corpora.demo.sources import SPEAKERS, Recording, _belongs, collect, load
+from aasist_lib.corpora.demo.sources import EXTRA_SPEAKERS, SPEAKERS, Recording, _belongs, collect, load
+from aasist_lib.corpora.demo.texts import TEXTS
 
 
 def hashes(root: Path) -> dict[str, str]:
@@ -148,6 +149,13 @@ def test_splits_share_no_speaker_and_no_voice_and_hold_every_source(packaged):
     for split, part in plan.groupby("split"):
         assert {name.split("-")[0] for name in part["person"]} == {"asterisk", "fillets"}, split
     assert plan["utt_id"].is_unique
+
+
+def test_extra_speakers_are_in_train_only_and_every_speaker_has_sentences():
+    assert {speaker.split for speaker in EXTRA_SPEAKERS} == {"train"} and len(EXTRA_SPEAKERS) == 17
+    assert {speaker.language for speaker in SPEAKERS + EXTRA_SPEAKERS} <= set(TEXTS)
+    names = [speaker.name for speaker in SPEAKERS + EXTRA_SPEAKERS]
+    assert len(names) == len(set(names))
 
 
 def test_attacks_are_dealt_evenly_and_the_unseen_only_to_eval(packaged):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from aasist_lib.config import ConfigError, DataConfig
+from aasist_lib.config import DataConfig
 from aasist_lib.corpora import load_trials
 from aasist_lib.corpora.table import COLUMNS, TrialTableError, read_trials, validate, write_trials
 
@@ -84,8 +84,6 @@ def test_an_empty_table_and_a_missing_one_say_so(trials, tmp_path):
         read_trials(tmp_path / "none.parquet")
 
 
-def test_load_trials_reads_the_demo_and_names_a_corpus_without_loader(trials, tmp_path):
+def test_load_trials_reads_the_demo(trials, tmp_path):
     write_trials(trials, tmp_path / "trials.parquet")
     pd.testing.assert_frame_equal(load_trials(DataConfig(root=tmp_path)), trials)
-    with pytest.raises(ConfigError, match="asvspoof5"):
-        load_trials(DataConfig(corpus="asvspoof5", root=tmp_path))

@@ -60,17 +60,16 @@ _LETTERS = "usr/share/klettres/{}/*/*.ogg"
 _LINES = "usr/share/scummvm/drascula/en/{}*.ALS"
 EXTRA_SPEAKERS = (
     _Speaker("festvox-ru", "festvox-ru", "usr/share/festival/voices/russian/*/wav/*.wav", "ru", "train"),
-    *(_Speaker(f"klettres-{name.lower()}", "klettres-data", _LETTERS.format(name), name[:2], "train")
+    *(_Speaker(f"klettres-{name.lower()}", "klettres-data", _LETTERS.format(name), "fr" if name == "fr" else "en", "train")
       for name in ("de", "en", "en_GB", "fr", "hu", "lt", "ml", "uk")),
     *(_Speaker(f"drascula-{name.lower()}", "drascula", _LINES.format(files), "en", "train")
       for name, files in (("hero", "[0-9]"), *((letter, letter) for letter in "BDEILTV"))),
 )  # fmt: skip
-"""What `full` adds, all of it to train, so that dev and eval stay the same."""
+"""What `full` adds, all of it to train, so that dev and eval stay the same. Where there are no sentences in a speaker's
+language, text-to-speech has English ones."""
 
 
-def collect(
-    bonafide: str, full: bool, downloads: Path, seed: int, say: Callable[[str], None] = print
-) -> list[Recording]:
+def collect(bonafide: str, full: bool, downloads: Path, seed: int, say: Callable[[str], None] = print) -> list[Recording]:
     """Every usable recording, in a fixed order.
 
     Args:

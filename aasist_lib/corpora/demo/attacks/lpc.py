@@ -45,9 +45,7 @@ def linear_prediction(source: Source, rng: np.random.Generator) -> np.ndarray:
         correlation = np.correlate(frame, frame, "full")[_LPC_FRAME - 1 : _LPC_FRAME + _LPC_ORDER]
         correlation[0] = correlation[0] * (1 + 1e-4) + 1e-9
         predictor = solve_toeplitz(correlation[:-1], correlation[1:])
-        gain = np.sqrt(
-            max(correlation[0] - predictor @ correlation[1:], 0) / np.sum(get_window("hann", _LPC_FRAME) ** 2)
-        )
+        gain = np.sqrt(max(correlation[0] - predictor @ correlation[1:], 0) / np.sum(get_window("hann", _LPC_FRAME) ** 2))
         at = slice(index * _HOP, (index + 1) * _HOP)
         spoken[at], state = lfilter([gain], np.concatenate([[1], -predictor]), excitation[at], zi=state)
     return spoken[: len(wave)]
