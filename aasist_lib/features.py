@@ -1,8 +1,8 @@
 """Feature bank: frozen features computed once, kept on disk in fp16, memory-mapped by every epoch and every run.
 
 A bank holds one or more *views* of each clip. View 0 of dev and eval is the clip's first `samples` samples, undistorted.
-Views of train are random crops with random distortions, both drawn from (seed, view, utt_id). The folder's name is a hash of all that
-determines the content: encoder weights, layers, crop, distortions, seed, clips.
+Views of train are random crops with random distortions, both drawn from (seed, view, utt_id). The folder's name is a hash of
+all that determines the content: encoder weights, layers, crop, distortions, seed, clips.
 """
 
 from __future__ import annotations

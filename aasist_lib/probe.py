@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from aasist_lib.features import FeatureBank
+from aasist_lib.config import Profile
+from aasist_lib.corpora import load_trials
+from aasist_lib.features import FeatureBank, build_bank
+from aasist_lib.models.frontend import FrozenEncoder
+from aasist_lib.scoring import score_table
 
 C = 1e-3
 """Inverse regularisation: strong, there are more features than clips."""
@@ -37,3 +42,15 @@ def fit_probe(bank: FeatureBank, labels: np.ndarray) -> Pipeline:
 def probe_scores(probe: Pipeline, bank: FeatureBank) -> np.ndarray:
     """Log-odds of bona fide of view 0 of each clip, `(clips,)`."""
     return probe.decision_function(pooled(bank, 0))
+
+
+def run_probe(profile: Profile, encoder: FrozenEncoder, device: str = "cpu") -> dict[str, pd.DataFrame]:
+    """Fit on the profile's train split and score dev and eval: `{"dev": score table, "eval": score table}`."""
+    trials = {split: rows.reset_index(drop=True) for split, rows in load_trials(profile.data).groupby("split")}
+    bank = build_bank(profile, encoder, trials["train"], train=True, device=device)
+    probe = fit_probe(bank, (trials["train"]["label"] == "bonafide").to_numpy().astype(int))
+    tables = {}
+    for split in ("dev", "eval"):
+        bank = build_bank(profile, encoder, trials[split], train=False, device=device)
+        tables[split] = score_table(trials[split], probe_scores(probe, bank))
+    return tables

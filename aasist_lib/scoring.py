@@ -40,6 +40,11 @@ def score_split(profile: Profile, model: AASIST, split: str, device: str = "cpu"
         scores = bank_scores(model, build_bank(profile, model.frontend, trials, train=False, device=device), device)
     else:
         scores = _wave_scores(model, Waves(trials, profile.model.samples, profile.seed), profile, device)
+    return score_table(trials, scores)
+
+
+def score_table(trials: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
+    """`utt_id, score` and then the trial columns; `scores (trials,)` in the order of the rows."""
     return pd.concat([trials[["utt_id"]], pd.Series(scores, name="score"), trials.drop(columns="utt_id")], axis=1)
 
 

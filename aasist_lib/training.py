@@ -143,7 +143,9 @@ class Trainer:
             if self.accelerator.is_main_process:
                 on_epoch(record)
         self.accelerator.end_training()
-        return TrainingResult(self._history(), self._best().epoch, self.schedule.switch_epoch, self.run.path("checkpoints", "best"))
+        return TrainingResult(
+            self._history(), self._best().epoch, self.schedule.switch_epoch, self.run.path("checkpoints", "best")
+        )
 
     def _prepare(self) -> None:
         """Data, optimiser and schedule, handed to accelerate. With a bank only the back end takes part."""
@@ -181,7 +183,9 @@ class Trainer:
         losses = [self._step(*batch[:2], epoch) for batch in self.train_loader]
         train_loss = float(self.accelerator.gather(torch.stack(losses).mean().reshape(1)).mean())
         if not math.isfinite(train_loss):
-            raise TrainingError(f"epoch {epoch}: the loss is {train_loss}; lower training.learning_rate (last.pt is of epoch {epoch - 1})")
+            raise TrainingError(
+                f"epoch {epoch}: the loss is {train_loss}; lower training.learning_rate (last.pt is of epoch {epoch - 1})"
+            )
         scores, labels, dev_loss = self._score_dev()
         rate, threshold = eer(scores[labels == 1], scores[labels == 0])
         record = EpochRecord(

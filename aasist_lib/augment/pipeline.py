@@ -63,7 +63,9 @@ class Augmenter:
             parameters = {k: v for k, v in transform.parameters.items() if k != "should_apply"}
             applied.append(Applied(type(transform).__name__, parameters))
             if distorted.shape != wave.shape or not np.isfinite(distorted).all():
-                raise AugmentationError(f"{utt_id}: {applied[-1]} gave shape {distorted.shape}, finite: {np.isfinite(distorted).all()}")
+                raise AugmentationError(
+                    f"{utt_id}: {applied[-1]} gave shape {distorted.shape}, finite: {np.isfinite(distorted).all()}"
+                )
             wave = distorted.astype(np.float32, copy=False)
         return wave, applied
 

@@ -36,7 +36,7 @@ from .rates import (
     split_classes,
     warn_of_ties,
 )
-from .tables import breakdown
+from .tables import breakdown, results_table
 
 __all__ = [
     "ASVSPOOF_COSTS",
@@ -67,6 +67,7 @@ __all__ = [
     "min_dcf",
     "min_tdcf",
     "paired_bootstrap",
+    "results_table",
     "split_classes",
     "summarise",
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from .intervals import bootstrap
+from .llr import cllr
 from .rates import MetricError, bonafide_mask
 
 UNKNOWN = "-"
@@ -72,6 +73,43 @@ def breakdown(
     columns = [*by, "row", *(["seen"] if known is not None else []), "bonafide", "spoof", *MEASURES]
     table = pd.DataFrame([*cells, *pooled, *worst])[columns]
     return table.fillna({"seen": UNKNOWN}) if known is not None else table
+
+
+def results_table(
+    tables: Mapping[tuple[str, str], pd.DataFrame],
+    known: Collection[str],
+    names: Mapping[str, str],
+    *,
+    replicates: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """One row a system, split and group of attacks (known from training, or unseen), each against all bona fide trials.
+
+    Args:
+        tables: score tables by (system, split); columns `score`, `label`, `attack`.
+        known: the attacks seen in training.
+        names: a system's name in the table.
+        replicates, confidence, seed: as `bootstrap`.
+
+    Returns:
+        columns `system, split, attacks, bonafide, spoof, EER, low, high, min DCF, Cllr`; rates are fractions, Cllr in bits.
+        A split without trials of a group has no row for it.
+    """
+    rows = []
+    for (system, split), table in tables.items():
+        spoofed, seen = ~bonafide_mask(table["label"]), table["attack"].isin(known)
+        bonafide = table.loc[~spoofed, "score"].to_numpy()
+        for group, chosen in (("known", spoofed & seen), ("unseen", spoofed & ~seen)):
+            spoof = table.loc[chosen, "score"].to_numpy()
+            if not len(spoof):
+                continue
+            found = bootstrap(bonafide, spoof, replicates=replicates, confidence=confidence, seed=seed)
+            rate = found.eer
+            row = (names[system], split, group, len(bonafide), len(spoof), rate.value, rate.low, rate.high)
+            rows.append((*row, found.min_dcf.value, cllr(bonafide, spoof)))
+    columns = ["system", "split", "attacks", "bonafide", "spoof", "EER", "low", "high", "min DCF", "Cllr"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _row(

@@ -138,7 +138,9 @@ def _layer(state: dict, target: str, arrays: dict, source: str) -> None:
 
 
 def _attention(state: dict, target: str, arrays: dict, source: str, stacked: int) -> None:
-    groups = (["q_proj", "k_proj", "v_proj"], ["out_proj"]) if stacked == 3 else (["q_proj"], ["k_proj", "v_proj"], ["out_proj"])
+    groups = (
+        (["q_proj", "k_proj", "v_proj"], ["out_proj"]) if stacked == 3 else (["q_proj"], ["k_proj", "v_proj"], ["out_proj"])
+    )
     for number, names in enumerate(groups):
         for kind in ("weight", "bias"):
             for name, part in zip(names, np.split(arrays[f"{source}/linear_{number}/{kind}"], len(names)), strict=True):

@@ -142,7 +142,7 @@ def choose_layers(config: FrontendConfig, total: int) -> list[int]:
 
 
 def _resolve(name: str) -> str:
-    for folder in (project_root() / name, ):
+    for folder in (project_root() / name,):
         if folder.is_dir():
             return str(folder)
     return name

@@ -26,9 +26,7 @@ class GraphAttention(nn.Module):
 
     def forward(self, nodes: Tensor, return_weights: bool = False) -> tuple[Tensor, Tensor | None]:
         """Returns the new nodes and, if asked for, the weights `(batch, heads, nodes, nodes)`, rows summing to 1."""
-        mixed, weights = self.attention(
-            nodes, nodes, nodes, need_weights=return_weights, average_attn_weights=False
-        )
+        mixed, weights = self.attention(nodes, nodes, nodes, need_weights=return_weights, average_attn_weights=False)
         return _activate(self.neighbours(mixed) + self.itself(nodes), self.norm), weights
 
 
