@@ -58,12 +58,15 @@ def test_a_build_is_the_same_with_one_worker_and_two_and_goes_on_where_it_stoppe
     assert build(one, say=quiet).made == 0
 
 
-def test_another_seed_replaces_the_clips(config, capsys):
+def test_another_seed_replaces_the_clips(config, capsys, monkeypatch):
+    monkeypatch.setenv("AASIST_HEADLESS", "1")
     data = config("seeds").model_copy(update={"clips_per_speaker": 1})
     first = build(data, workers=1, say=quiet)
     before = hashes(data.root / "flac")
     again = build(data.model_copy(update={"seed": 7}), workers=1)
-    assert "replaced" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "replaced" in said
+    assert "recordings: 3 of 3, " in said.splitlines()[-1] and "\r" not in said
     after = hashes(data.root / "flac")
     assert again.made == again.clips == len(after)
     assert first.clips == len(before) and not set(before.values()) & set(after.values())

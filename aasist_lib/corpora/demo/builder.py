@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -133,10 +134,22 @@ def _run(tasks: list[Task], root: Path, seed: int, workers: int) -> list[_Outcom
     return [done[index] for index in range(len(tasks))]
 
 
+class _PlainLines(io.TextIOBase):
+    """Standard output for a progress bar that writes one line an update, without carriage returns."""
+
+    def write(self, text: str) -> int:
+        line = text.strip("\r\n ")
+        return sys.stdout.write(f"{line}\n") if line else 0
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
 def _bar_style() -> dict[str, object]:
-    if os.environ.get("AASIST_HEADLESS") == "1":
-        return {"file": sys.stdout, "mininterval": 10, "ascii": True, "ncols": 80, "bar_format": "{l_bar}{r_bar}\n"}
-    return {}
+    if os.environ.get("AASIST_HEADLESS") != "1":
+        return {}
+    layout = "{desc}: {n_fmt} of {total_fmt}, {elapsed} gone, {remaining} to go"
+    return {"file": _PlainLines(), "mininterval": 10, "bar_format": layout}
 
 
 @contextmanager
