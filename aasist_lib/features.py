@@ -108,7 +108,7 @@ def _facts(profile: Profile, encoder: FrozenEncoder, trials: pd.DataFrame, views
     clips = hashlib.sha256()
     for utt_id, path in zip(trials["utt_id"], trials["path"], strict=True):
         status = Path(path).stat()
-        clips.update(f"{utt_id}\0{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        clips.update(f"{utt_id}\0{Path(path).name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     facts = {"encoder": encoder.identity(), "samples": profile.model.samples, "views": views, "clips": clips.hexdigest()}
     if train:
         facts |= {"augmentation": profile.augmentation.model_dump(), "seed": profile.seed}

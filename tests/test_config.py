@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from aasist_lib.config import ConfigError, load_profile, project_root
+
+CONFIGS = sorted((project_root() / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_profile_loads_by_path_and_by_name(path):
+    assert load_profile(path) == load_profile(path.stem)
+    assert load_profile(path).name == path.stem
+
+
+def test_overrides_are_typed_and_reach_their_section(tmp_path):
+    profile = load_profile("demo", ["training.epochs=3", "loss.kind=ce", "model.frontend.max_layer=null", "run_dir=/x/y"])
+    assert profile.training.epochs == 3 and profile.loss.kind == "ce"
+    assert profile.model.frontend.max_layer is None and profile.folder == Path("/x/y")
+    assert load_profile("demo", ["name=other"]).folder == Path("runs/other")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epoch=3", "unknown key 'training.epoch'"),
+        ("training.epochs=0", "'training.epochs' = 0"),
+        ("training.epochs=many", "'training.epochs' = 'many'"),
+        ("model.heads=3", "does not divide graph_dims"),
+        ("model.pool_ratios=[0, 0.5, 0.5]", "at 0 no node is kept"),
+        ("model.fusion=sum", "'model.fusion' = 'sum'"),
+        ("seed.x=1", "'seed' is a value, not a section"),
+        ("seed", "not of the form section.key=value"),
+        ("seed=[1", "not valid YAML"),
+    ],
+)
+def test_wrong_keys_and_values_are_named(override, message):
+    with pytest.raises(ConfigError) as error:
+        load_profile("demo", [override])
+    assert message in str(error.value)
+
+
+def test_missing_profiles_list_those_there_are():
+    with pytest.raises(ConfigError, match="nothere.*configs/ has .*demo"):
+        load_profile("nothere")
+
+
+def test_bad_files_are_named(tmp_path):
+    (tmp_path / "list.yaml").write_text("- a\n")
+    (tmp_path / "broken.yaml").write_text("a: [1\n")
+    with pytest.raises(ConfigError, match="list.yaml: a profile is a mapping"):
+        load_profile(tmp_path / "list.yaml")
+    with pytest.raises(ConfigError, match="broken.yaml: not valid YAML"):
+        load_profile(tmp_path / "broken.yaml")
+
+
+def test_the_root_is_found_from_below_and_missed_outside(tmp_path):
+    assert project_root(project_root() / "tests" / "models") == project_root()
+    with pytest.raises(ConfigError, match="inside a clone"):
+        project_root(tmp_path)

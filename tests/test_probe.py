@@ -1,0 +1,26 @@
+import numpy as np
+
+from aasist_lib.corpora import load_trials
+from aasist_lib.features import build_bank
+from aasist_lib.metrics import eer, split_classes
+from aasist_lib.models.frontend import FrozenEncoder
+from aasist_lib.probe import pooled, run_probe
+
+
+def test_pooled_features_are_mean_and_deviation_of_every_layer(tiny_profile):
+    encoder = FrozenEncoder(tiny_profile.model.frontend)
+    trials = load_trials(tiny_profile.data)
+    bank = build_bank(tiny_profile, encoder, trials[trials["split"] == "dev"].reset_index(drop=True), train=False)
+    features = pooled(bank, 0)
+    assert features.shape == (12, 4 * 2 * 32)
+    states = bank[5, 0].astype(np.float64)
+    np.testing.assert_allclose(features[5].reshape(4, 64)[2, :32], states[2].mean(axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(features[5].reshape(4, 64)[2, 32:], states[2].std(axis=0), rtol=1e-4, atol=1e-5)
+
+
+def test_the_probe_learns_and_scores_bona_fide_higher(tiny_profile):
+    tables = run_probe(tiny_profile, FrozenEncoder(tiny_profile.model.frontend))
+    assert set(tables) == {"dev", "eval"} and list(tables["dev"].columns[:2]) == ["utt_id", "score"]
+    assert (tables["eval"]["split"] == "eval").all()
+    rate, _ = eer(*split_classes(tables["eval"]["label"], tables["eval"]["score"]))
+    assert rate < 0.25
