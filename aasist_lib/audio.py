@@ -65,6 +65,11 @@ def random_start(wave: np.ndarray, samples: int, rng: np.random.Generator) -> in
     return int(rng.integers(0, len(wave) - samples + 1)) if len(wave) > samples else 0
 
 
+def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
+    """Play `wave (samples,)` `factor` times as fast: tempo, pitch and formants move together, as on a tape."""
+    return soxr.resample(wave, RATE * factor, RATE) if factor != 1 else wave
+
+
 def write_flac(path: Path, wave: np.ndarray, rate: int = RATE) -> None:
     """Write 16-bit FLAC as a temporary file and rename it, so that no half-written clip is ever seen.
 

@@ -59,7 +59,8 @@ class FrontendConfig(Section):
 
 
 class ModelConfig(Section):
-    """The network: DESIGN's switches first, then sizes. `samples` is the crop length at 16 kHz."""
+    """The network: the paper's switches first, then sizes. `samples` is the crop length at 16 kHz. `normalise` gives every
+    feature mean 0 and deviation 1 over a clip's frames: what speaker and channel add to all frames alike is taken away."""
 
     frontend: FrontendConfig = FrontendConfig()
     graph_attention: Literal["multihead"] = "multihead"
@@ -72,6 +73,7 @@ class ModelConfig(Section):
     graph_dims: tuple[Count, Count] = (64, 32)
     heads: Count = 4
     pool_ratios: tuple[Fraction, Fraction, Fraction] = (0.5, 0.5, 0.5)
+    normalise: bool = False
     dropout: Fraction = 0.2
     attention_dropout: Fraction = 0.1
 
@@ -97,10 +99,11 @@ class LossConfig(Section):
 
 
 class AugmentationConfig(Section):
-    """Training-time distortions (train split only). Each fires with `probability`; SNR and gain ranges are in dB, MP3
-    bitrates in kbit/s. `views` is how many differently cropped and distorted versions of a clip are prepared."""
+    """Training-time distortions (train split only). Each fires with `probability`. `speed` is a factor on tempo and pitch
+    together, SNR and gain ranges are in dB, MP3 bitrates in kbit/s. `views` is how many differently cropped and distorted versions of a clip are prepared."""
 
     probability: Fraction = 0.5
+    speed: tuple[Positive, Positive] = (1.0, 1.0)
     noise_snr_db: tuple[float, float] = (10.0, 40.0)
     gain_db: tuple[float, float] = (-6.0, 6.0)
     mp3_kbps: tuple[Count, Count] = (16, 128)
@@ -108,7 +111,8 @@ class AugmentationConfig(Section):
 
 
 class TrainingConfig(Section):
-    """The optimisation. `patience` is in epochs without a better dev EER; `tracker` is an accelerate tracker or none."""
+    """The optimisation. `patience` is in epochs without a better dev EER; `mixup` is the parameter of the
+    Beta distribution that two clips are mixed with (0 = not at all); `tracker` is an accelerate tracker or none."""
 
     epochs: Count = 20
     batch_size: Count = 32
@@ -116,6 +120,7 @@ class TrainingConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
     clip_norm: Positive = 1.0
+    mixup: Annotated[float, Field(ge=0)] = 0.0
     patience: Count = 10
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     workers: Annotated[int, Field(ge=0)] = 0

@@ -1,15 +1,18 @@
 """Feature bank: frozen features computed once, kept on disk in fp16, memory-mapped by every epoch and every run.
 
 A bank holds one or more *views* of each clip. View 0 of dev and eval is the clip's first `samples` samples, undistorted.
-Views of train are random crops with random distortions, both drawn from (seed, view, utt_id). The folder's name is a hash of
-all that determines the content: encoder weights, layers, crop, distortions, seed, clips.
+Views of train are random crops with random distortions, both drawn from (data.seed, view, utt_id): trainings with other seeds
+share one bank. The folder's name is a hash of all that determines the content: encoder weights, layers, crop, distortions,
+seed, clips.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +52,7 @@ class Waves(Dataset):
         if self.augmenter is None:
             return audio.fit(wave, self.samples)
         rng = clip_generator(self.seed, view, self.ids[row])
+        wave = audio.change_speed(wave, self.augmenter.draw_speed(rng))
         wave = audio.fit(wave, self.samples, audio.random_start(wave, self.samples, rng))
         return self.augmenter(wave, rng, self.ids[row])[0]
 
@@ -82,7 +86,7 @@ def build_bank(
     """The bank of these trials, computed unless it is on disk already; resumes where a killed call stopped.
 
     Args:
-        profile: crop, distortions, seed and batch size.
+        profile: crop, distortions and `data.seed`.
         encoder: the frozen encoder.
         trials: rows of a trial table.
         train: True gives `augmentation.views` distorted views, False one clean view.
@@ -96,12 +100,22 @@ def build_bank(
     facts = _facts(profile, encoder, trials, views, train)
     key = hashlib.sha256(to_json(facts).encode()).hexdigest()[:16]
     folder = profile.data.folder / "features" / key
-    if not (folder / "bank.json").is_file():
-        augmenter = Augmenter(profile.augmentation) if train else None
-        waves = Waves(trials, profile.model.samples, profile.seed, augmenter)
-        _compute(folder, encoder.to(device), waves, views, facts, profile.training.workers)
+    with _locked(folder):
+        if not (folder / "bank.json").is_file():
+            augmenter = Augmenter(profile.augmentation) if train else None
+            waves = Waves(trials, profile.model.samples, profile.data.seed, augmenter)
+            _compute(folder, encoder.to(device), waves, views, facts, profile.training.workers)
     array = np.load(folder / "features.npy", mmap_mode="r")
     return FeatureBank(folder, array, tuple(trials["utt_id"]))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process computes a bank; others that want it wait. The lock goes with its process, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _facts(profile: Profile, encoder: FrozenEncoder, trials: pd.DataFrame, views: int, train: bool) -> dict:
@@ -111,12 +125,11 @@ def _facts(profile: Profile, encoder: FrozenEncoder, trials: pd.DataFrame, views
         clips.update(f"{utt_id}\0{Path(path).name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     facts = {"encoder": encoder.identity(), "samples": profile.model.samples, "views": views, "clips": clips.hexdigest()}
     if train:
-        facts |= {"augmentation": profile.augmentation.model_dump(), "seed": profile.seed}
+        facts |= {"augmentation": profile.augmentation.model_dump(), "seed": profile.data.seed}
     return facts
 
 
 def _compute(folder: Path, encoder: FrozenEncoder, waves: Waves, views: int, facts: dict, workers: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     array, done = _open_partial(folder, encoder, waves, views)
     todo = [(row, view) for view in range(views) for row in range(len(waves)) if not done[row, view]]
     batches = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]

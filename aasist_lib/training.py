@@ -196,14 +196,26 @@ class Trainer:
         return record
 
     def _step(self, inputs: Tensor, labels: Tensor, epoch: int) -> Tensor:
-        logits = self.trained(inputs)
-        loss = self.schedule.loss(logits.float(), labels, epoch)
+        share, order = self._mixing(len(inputs), inputs.device)
+        if share < 1:
+            inputs = share * inputs + (1 - share) * inputs[order]
+        logits = self.trained(inputs).float()
+        loss = self.schedule.loss(logits, labels, epoch)
+        if share < 1:
+            loss = share * loss + (1 - share) * self.schedule.loss(logits, labels[order], epoch)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.trained.parameters(), self.settings.clip_norm)
         self.optimiser.step()
         self.scheduler.step()
         self.optimiser.zero_grad()
         return loss.detach()
+
+    def _mixing(self, size: int, device: torch.device) -> tuple[float, Tensor | None]:
+        """Mixup (Zhang et al. 2018): the share of the batch itself, and the order of the partners. (1, None) without."""
+        if not self.settings.mixup:
+            return 1.0, None
+        share = torch.distributions.Beta(self.settings.mixup, self.settings.mixup).sample().item()
+        return share, torch.randperm(size).to(device)
 
     @torch.inference_mode()
     def _score_dev(self) -> tuple[np.ndarray, np.ndarray, float]:

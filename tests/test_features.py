@@ -31,7 +31,8 @@ def test_views_of_train_differ_and_depend_on_the_seed_only(parts):
     profile, encoder, trials = parts
     bank = build_bank(profile, encoder, trials, train=True)
     assert bank.views == 2 and not np.array_equal(bank.array[:, 0], bank.array[:, 1])
-    other = build_bank(changed(profile, seed=5), encoder, trials, train=True)
+    assert build_bank(changed(profile, seed=5), encoder, trials, train=True).folder == bank.folder
+    other = build_bank(changed(profile, data={"seed": 5}), encoder, trials, train=True)
     assert other.folder != bank.folder and not np.array_equal(bank.array, other.array)
     kept = np.array(bank.array)
     (bank.folder / "bank.json").unlink()

@@ -42,11 +42,17 @@ class Augmenter:
 
     def __init__(self, config: AugmentationConfig) -> None:
         low, high = config.mp3_kbps
+        self.config = config
         self.transforms = [
             audiomentations.AddGaussianSNR(*config.noise_snr_db, p=config.probability),
             audiomentations.Gain(*config.gain_db, p=config.probability),
             audiomentations.Mp3Compression(low, high, backend="fast-mp3-augment", preserve_delay=False, p=config.probability),
         ]
+
+    def draw_speed(self, rng: np.random.Generator) -> float:
+        """The factor of a speed change, to be made before cropping since it changes the length; 1 = none."""
+        fires, factor = rng.random() < self.config.probability, rng.uniform(*self.config.speed)
+        return factor if fires else 1.0
 
     def __call__(self, wave: np.ndarray, rng: np.random.Generator, utt_id: str = "?") -> tuple[np.ndarray, list[Applied]]:
         """Distort one clip.

@@ -144,6 +144,7 @@ class BackEnd(nn.Module):
         inner, outer = config.graph_dims
         spectral_nodes = config.projection // NODE_STRIDE
         self.mix = LayerMix(layers, features)
+        self.normalise = config.normalise
         self.project = nn.Linear(features, config.projection)
         self.entry = nn.Sequential(nn.MaxPool2d(NODE_STRIDE), nn.BatchNorm2d(1), nn.SELU())
         narrow, wide = config.channels
@@ -165,7 +166,10 @@ class BackEnd(nn.Module):
 
     def forward(self, states: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, AttentionMaps]:
         """Logits, with `AttentionMaps` when asked for; the logits are the same either way (<= 1e-5)."""
-        image = self.project(self.mix(states)).transpose(1, 2).unsqueeze(1)
+        frames = self.mix(states)
+        if self.normalise:
+            frames = (frames - frames.mean(dim=1, keepdim=True)) / (frames.std(dim=1, keepdim=True) + 1e-3)
+        image = self.project(frames).transpose(1, 2).unsqueeze(1)
         image = functional.selu(self.norm(self.blocks(self.entry(image))))
         spectral, temporal, over_time, over_frequency = self.nodes(image)
         temporal, temporal_map = self.graph_temporal(temporal, return_attention)
