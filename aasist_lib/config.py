@@ -100,7 +100,8 @@ class LossConfig(Section):
 
 class AugmentationConfig(Section):
     """Training-time distortions (train split only). Each fires with `probability`. `speed` is a factor on tempo and pitch
-    together, SNR and gain ranges are in dB, MP3 bitrates in kbit/s. `views` is how many differently cropped and distorted versions of a clip are prepared."""
+    together, SNR and gain ranges are in dB, MP3 bitrates in kbit/s. `views` is how many
+    differently cropped and distorted versions of a clip are prepared."""
 
     probability: Fraction = 0.5
     speed: tuple[Positive, Positive] = (1.0, 1.0)
@@ -112,7 +113,11 @@ class AugmentationConfig(Section):
 
 class TrainingConfig(Section):
     """The optimisation. `patience` is in epochs without a better dev EER; `mixup` is the parameter of the
-    Beta distribution that two clips are mixed with (0 = not at all); `tracker` is an accelerate tracker or none."""
+    Beta distribution that two clips are mixed with (0 = not at all);
+    `average` is the decay a step of a moving average of the weights, which then is what dev judges and the checkpoint
+    keeps (0 = none);
+    `crop_frames` cuts that many encoder frames out of a cached clip, from a random one on, cyclically (None = all);
+    `tracker` is an accelerate tracker or none."""
 
     epochs: Count = 20
     batch_size: Count = 32
@@ -121,10 +126,12 @@ class TrainingConfig(Section):
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
     clip_norm: Positive = 1.0
     mixup: Annotated[float, Field(ge=0)] = 0.0
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Count = 10
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     workers: Annotated[int, Field(ge=0)] = 0
     feature_cache: bool = True
+    crop_frames: Count | None = None
     tracker: Literal["none", "tensorboard", "wandb"] = "none"
 
 

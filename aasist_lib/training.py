@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from aasist_lib.augment import Augmenter
@@ -64,11 +65,12 @@ class TrainingResult:
 class TrialData(Dataset):
     """`row -> (input, label, row)`: encoder states from a bank, or the waveform where there is none.
 
-    `epoch` picks the view: a fresh distortion an epoch on the fly, one of the bank's views otherwise.
+    `epoch` picks the view: a fresh distortion an epoch on the fly, one of the bank's views otherwise. With `crop_frames` that
+    many frames are cut from a random one on; the end goes on at the beginning, as in the repeated waveform.
     """
 
-    def __init__(self, trials: pd.DataFrame, source: FeatureBank | Waves, seed: int) -> None:
-        self.source, self.seed = source, seed
+    def __init__(self, trials: pd.DataFrame, source: FeatureBank | Waves, seed: int, crop_frames: int | None = None) -> None:
+        self.source, self.seed, self.crop_frames = source, seed, crop_frames
         self.labels = (trials["label"] == "bonafide").to_numpy().astype(np.int64)
         self.epoch = 0
 
@@ -78,8 +80,12 @@ class TrialData(Dataset):
     def __getitem__(self, row: int) -> tuple[np.ndarray, int, int]:
         if isinstance(self.source, Waves):
             return self.source.wave(row, self.epoch), self.labels[row], row
-        view = np.random.default_rng([self.seed, self.epoch, row]).integers(self.source.views)
-        return self.source[row, view].astype(np.float32), self.labels[row], row
+        rng = np.random.default_rng([self.seed, self.epoch, row])
+        states = self.source[row, rng.integers(self.source.views)]
+        if self.crop_frames:
+            start = rng.integers(states.shape[1])
+            states = states.take(range(start, start + self.crop_frames), axis=1, mode="wrap")
+        return states.astype(np.float32), self.labels[row], row
 
 
 class EpochSampler(Sampler[int]):
@@ -151,8 +157,9 @@ class Trainer:
         """Data, optimiser and schedule, handed to accelerate. With a bank only the back end takes part."""
         profile, settings = self.profile, self.settings
         trained: nn.Module = self.model.backend if settings.feature_cache else self.model
-        train_data, dev_data = (TrialData(t, self._source(t, train), profile.seed) for t, train in
-                                ((self.train_trials, True), (self.dev_trials, False)))  # fmt: skip
+        train_source, dev_source = self._source(self.train_trials, True), self._source(self.dev_trials, False)
+        train_data = TrialData(self.train_trials, train_source, profile.seed, settings.crop_frames)
+        dev_data = TrialData(self.dev_trials, dev_source, profile.seed)
         self.sampler, self.train_data = EpochSampler(len(train_data), profile.seed), train_data
         # A batch of one would break batch normalisation; the remainder comes round in another epoch's order.
         options = {"batch_size": settings.batch_size, "num_workers": settings.workers}
@@ -163,6 +170,10 @@ class Trainer:
         self.trained, self.optimiser, self.train_loader, self.dev_loader = self.accelerator.prepare(
             trained, optimiser, train_loader, dev_loader
         )
+        self.averaged = None
+        if settings.average:
+            average = get_ema_multi_avg_fn(settings.average)
+            self.averaged = AveragedModel(self._trained_backend(), multi_avg_fn=average, use_buffers=True)
         steps = len(self.train_loader) * settings.epochs
         warmup = max(1, round(len(self.train_loader) * settings.warmup_epochs))
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimiser.optimizer, lambda step: _cosine(step, warmup, steps))
@@ -206,6 +217,8 @@ class Trainer:
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.trained.parameters(), self.settings.clip_norm)
         self.optimiser.step()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self._trained_backend())
         self.scheduler.step()
         self.optimiser.zero_grad()
         return loss.detach()
@@ -220,10 +233,11 @@ class Trainer:
     @torch.inference_mode()
     def _score_dev(self) -> tuple[np.ndarray, np.ndarray, float]:
         """Scores and labels of all dev trials on every process, and the mean cross-entropy in nats."""
-        self.trained.eval()
+        backend = self._backend().eval()
         parts = []
         for inputs, labels, rows in self.dev_loader:
-            logits = self.trained(inputs).float()
+            states = inputs if self.settings.feature_cache else self.model.frontend(inputs)
+            logits = backend(states).float()
             parts.append(self.accelerator.gather_for_metrics((logits, labels, rows)))
         logits, labels, rows = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
         order = rows.argsort()
@@ -238,12 +252,12 @@ class Trainer:
         self.schedule.observe(record.epoch, record.dev_eer)
         if not self.accelerator.is_main_process:
             return
-        backend = self._backend().state_dict()
         if improved:
             facts = {"model": self.profile.model.model_dump(mode="json"), "encoder": self.encoder_facts, **asdict(record)}
-            save_checkpoint(self.run.path("checkpoints", "best"), backend, facts)
+            save_checkpoint(self.run.path("checkpoints", "best"), self._backend().state_dict(), facts)
         state = {
-            "key": self._key(), "backend": backend, "optimiser": self.optimiser.state_dict(),
+            "key": self._key(), "backend": self._trained_backend().state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.state_dict(), "optimiser": self.optimiser.state_dict(),
             "scheduler": self.scheduler.state_dict(), "switch_epoch": self.schedule.switch_epoch,
             "records": [asdict(r) for r in self.records],
         }  # fmt: skip
@@ -259,7 +273,9 @@ class Trainer:
         if state["key"] != self._key():
             self.accelerator.print("training: settings or data have changed since the last checkpoint; starting anew")
             return 0
-        self._backend().load_state_dict(state["backend"])
+        self._trained_backend().load_state_dict(state["backend"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.schedule.switch_epoch = state["switch_epoch"]
@@ -275,6 +291,10 @@ class Trainer:
         return hashlib.sha256((to_json([profile, self.encoder_facts]) + ids).encode()).hexdigest()
 
     def _backend(self) -> nn.Module:
+        """What dev judges and the checkpoint keeps: the averaged back end where there is one."""
+        return self._trained_backend() if self.averaged is None else self.averaged.module
+
+    def _trained_backend(self) -> nn.Module:
         unwrapped = self.accelerator.unwrap_model(self.trained)
         return unwrapped.backend if isinstance(unwrapped, AASIST) else unwrapped
 

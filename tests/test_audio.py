@@ -56,3 +56,12 @@ def test_write_flac_is_16_bit_and_refuses_what_would_clip(tmp_path):
         with pytest.raises(audio.AudioError):
             audio.write_flac(tmp_path / "b.flac", bad)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["sub"]
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.15])
+def test_change_speed_moves_length_and_pitch_together(factor):
+    wave = np.sin(2 * np.pi * 500 * np.arange(16_000) / 16_000).astype(np.float32)
+    faster = audio.change_speed(wave, factor)
+    assert abs(len(faster) - 16_000 / factor) <= 1
+    spectrum = np.abs(np.fft.rfft(faster * np.hanning(len(faster))))
+    assert np.argmax(spectrum) * 16_000 / len(faster) == pytest.approx(500 * factor, abs=2)

@@ -41,6 +41,7 @@ def test_it_learns_switches_the_loss_by_dev_eer_and_keeps_the_best(tiny_profile,
 
 
 def test_resuming_after_a_kill_equals_an_undisturbed_run(tiny_profile, run, tmp_path):
+    tiny_profile = changed(tiny_profile, training={"mixup": 0.5, "average": 0.5})
     whole = train(tiny_profile, run)
     other = changed(tiny_profile, run_dir=tmp_path / "other")
     interrupted = RunFolder.open(other)
@@ -89,6 +90,47 @@ def test_training_with_the_encoder_in_the_loop(tiny_profile, run):
     before = trainer.model.frontend.identity()
     assert len(trainer.fit(lambda record: None).history) == 1
     assert trainer.model.frontend.identity() == before
+
+
+def test_cropped_frames_follow_one_another_cyclically(tiny_profile, run):
+    trainer = Trainer(changed(tiny_profile, training={"crop_frames": 15}), run)
+    data, frames = trainer.train_data, trainer.train_data.source.array.shape[3]
+    starts = set()
+    for data.epoch in range(1, 9):
+        states, _, _ = data[2]
+        views = data.source[2, slice(None)].astype(np.float32)
+        found = [(v, s) for v in range(len(views)) for s in range(frames)
+                 if np.array_equal(states, views[v][:, [(s + k) % frames for k in range(15)]])]  # fmt: skip
+        assert len(found) == 1
+        starts |= {found[0]}
+    assert states.shape[1] == 15 and len(starts) > 4
+    assert len(trainer.fit(lambda record: None).history) == 6
+
+
+def test_the_checkpoint_holds_the_moving_average_of_the_weights(tiny_profile, run):
+    trainer = Trainer(changed(tiny_profile, training={"average": 0.5, "epochs": 1}), run)
+    name, seen = "project.weight", []
+    step = trainer._step
+
+    def watching(*batch):
+        seen.append(trainer._trained_backend().state_dict()[name].clone())
+        return step(*batch)
+
+    trainer._step = watching
+    result = trainer.fit(lambda record: None)
+    seen.append(trainer._trained_backend().state_dict()[name].clone())
+    expected = seen[1]  # the average starts with the weights after the first step
+    for weights in seen[2:]:
+        expected = 0.5 * expected + 0.5 * weights
+    torch.testing.assert_close(load_model(result.checkpoint)[0].backend.state_dict()[name], expected)
+
+
+def test_mixup_mixes_every_batch_and_its_losses(tiny_profile, run):
+    trainer = Trainer(changed(tiny_profile, training={"mixup": 0.5}), run)
+    shares = [trainer._mixing(4, torch.device("cpu")) for _ in range(50)]
+    assert all(0 <= share <= 1 and sorted(order.tolist()) == [0, 1, 2, 3] for share, order in shares)
+    assert len({share for share, _ in shares}) == 50
+    assert Trainer(tiny_profile, run)._mixing(4, torch.device("cpu")) == (1.0, None)
 
 
 def test_checkpoints_hold_no_encoder(tiny_profile, run):

@@ -64,3 +64,11 @@ def test_a_transform_that_breaks_the_clip_is_an_error_naming_it():
     augmenter.transforms[0].apply = lambda samples, sample_rate: samples[:-1]
     with pytest.raises(AugmentationError, match=r"clip7: Applied\(name='AddGaussianSNR'"):
         augmenter(WAVE, clip_generator(1, 0, "a"), "clip7")
+
+
+def test_speed_fires_with_the_probability_and_stays_in_its_range():
+    augmenter = Augmenter(AugmentationConfig(probability=0.5, speed=(0.9, 1.2)))
+    drawn = [augmenter.draw_speed(clip_generator(1, 0, str(n))) for n in range(300)]
+    changed = [factor for factor in drawn if factor != 1.0]
+    assert 0.4 < len(changed) / 300 < 0.6
+    assert 0.9 <= min(changed) < 0.95 and 1.15 < max(changed) <= 1.2

@@ -108,3 +108,14 @@ def test_build_model_maps_waveforms_to_logits(tiny_profile):
     assert logits.shape == (2, 2) and maps.layers.shape == (4,)
     with pytest.raises(ValueError, match="batch, samples"):
         model(torch.randn(8_000))
+
+
+def test_normalising_takes_away_what_all_frames_of_a_clip_share():
+    model = back_end(normalise=True).eval()
+    model.mix = torch.nn.Identity()
+    frames = torch.randn(2, 60, 16)
+    scale, offset = torch.rand(2, 1, 16) + 0.5, torch.randn(2, 1, 16)
+    torch.testing.assert_close(model(frames), model(frames * scale + offset), atol=2e-2, rtol=2e-2)
+    plain = back_end(normalise=False).eval()
+    plain.mix = torch.nn.Identity()
+    assert not torch.allclose(plain(frames), plain(frames * scale + offset), atol=2e-2, rtol=2e-2)
