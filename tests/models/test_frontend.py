@@ -89,3 +89,22 @@ def test_unreachable_encoder_names_the_download_command_and_the_alternative(monk
 def test_a_layer_the_encoder_does_not_have_is_an_error(tiny_encoder):
     with pytest.raises(ConfigError, match="layer 9 asked for"):
         FrozenEncoder(FrontendConfig(name=str(tiny_encoder), layer=9))
+
+
+@pytest.mark.parametrize("kind", ["Hubert", "WavLM"])
+def test_hubert_and_wavlm_by_name_too(kind, tmp_path):
+    import transformers
+
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=64, conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+    model = getattr(transformers, f"{kind}Model")(config).eval()
+    model.save_pretrained(tmp_path)
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(tmp_path)
+    wave = torch.from_numpy(WAVE)
+    with torch.no_grad():
+        expected = model(wave, output_hidden_states=True).hidden_states
+    states = FrozenEncoder(FrontendConfig(name=str(tmp_path), layer="weighted", max_layer=2))(wave)
+    torch.testing.assert_close(states, torch.stack(expected[:3], dim=1), atol=1e-5, rtol=1e-5)
