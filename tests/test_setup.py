@@ -240,8 +240,8 @@ def test_a_failing_pip_is_shown(clone: Path) -> None:
 
 @pytest.mark.parametrize("target", ["demo", "test", "lab", "check", "report"])
 def test_each_target_sets_up_first(target: str) -> None:
-    environment = os.environ | {"MAKEFLAGS": ""}
-    command = ["make", "--dry-run", target, "PROFILE=tiny", "SET=seed=2"]
+    environment = os.environ | {"MAKEFLAGS": ""}  # these tests may run under make themselves
+    command = ["make", "--no-print-directory", "--dry-run", target, "PROFILE=tiny", "SET=seed=2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=True)
     first, last = done.stdout.splitlines()[0], done.stdout.splitlines()[-1]
     assert first == "python3 tools/setup_environment.py"
