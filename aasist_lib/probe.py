@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
+from aasist_lib.augment import Augmenter
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
-from aasist_lib.features import FeatureBank, build_bank
+from aasist_lib.features import FeatureBank, Waves, build_bank
 from aasist_lib.models.frontend import FrozenEncoder
 from aasist_lib.scoring import score_table
 
@@ -27,30 +31,43 @@ def pooled(bank: FeatureBank, view: int) -> np.ndarray:
     return np.stack(rows)
 
 
-def fit_probe(bank: FeatureBank, labels: np.ndarray) -> Pipeline:
-    """Fit on all views of the train bank.
-
-    Args:
-        bank: of the train split.
-        labels: `(clips,)`, bona fide = 1, spoof = 0.
-    """
-    features = np.concatenate([pooled(bank, view) for view in range(bank.views)])
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=2000))
-    return probe.fit(features, np.tile(labels, bank.views))
-
-
-def probe_scores(probe: Pipeline, bank: FeatureBank) -> np.ndarray:
-    """Log-odds of bona fide of view 0 of each clip, `(clips,)`."""
-    return probe.decision_function(pooled(bank, 0))
+def pooled_on_the_fly(profile: Profile, encoder: FrozenEncoder, waves: Waves, view: int, device: str) -> np.ndarray:
+    """As `pooled`, from the audio itself: for corpora whose features nobody wants to keep."""
+    settings = profile.training
+    items = [(row, view) for row in range(len(waves))]
+    batches = [items[start : start + settings.batch_size] for start in range(0, len(items), settings.batch_size)]
+    loader = DataLoader(waves, batch_sampler=batches, num_workers=settings.workers)
+    rows = []
+    for waveform in tqdm(loader, desc="probe", unit="batch", mininterval=5):
+        states = encoder.to(device)(waveform.to(device)).float()
+        moments = torch.cat([states.mean(dim=2), states.std(dim=2, correction=0)], dim=-1)
+        rows.append(moments.flatten(1).cpu().numpy())
+    return np.concatenate(rows)
 
 
 def run_probe(profile: Profile, encoder: FrozenEncoder, device: str = "cpu") -> dict[str, pd.DataFrame]:
-    """Fit on the profile's train split and score dev and eval: `{"dev": score table, "eval": score table}`."""
+    """Fit on all views of the profile's train split and score dev and eval: `{"dev": score table, "eval": score table}`.
+
+    Features come from the bank where the profile has one. Scores are log-odds of bona fide, up to a constant.
+    """
     trials = {split: rows.reset_index(drop=True) for split, rows in load_trials(profile.data).groupby("split")}
-    bank = build_bank(profile, encoder, trials["train"], train=True, device=device)
-    probe = fit_probe(bank, (trials["train"]["label"] == "bonafide").to_numpy().astype(int))
+    views = _pooled_views(profile, encoder, trials["train"], True, device)
+    labels = (trials["train"]["label"] == "bonafide").to_numpy().astype(int)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=2000))
+    probe.fit(np.concatenate(views), np.tile(labels, len(views)))
     tables = {}
     for split in ("dev", "eval"):
-        bank = build_bank(profile, encoder, trials[split], train=False, device=device)
-        tables[split] = score_table(trials[split], probe_scores(probe, bank))
+        (features,) = _pooled_views(profile, encoder, trials[split], False, device)
+        tables[split] = score_table(trials[split], probe.decision_function(features))
     return tables
+
+
+def _pooled_views(
+    profile: Profile, encoder: FrozenEncoder, trials: pd.DataFrame, train: bool, device: str
+) -> list[np.ndarray]:
+    if profile.training.feature_cache:
+        bank = build_bank(profile, encoder, trials, train=train, device=device)
+        return [pooled(bank, view) for view in range(bank.views)]
+    waves = Waves(trials, profile.model.samples, profile.data.seed, Augmenter(profile.augmentation) if train else None)
+    views = profile.augmentation.views if train else 1
+    return [pooled_on_the_fly(profile, encoder, waves, view, device) for view in range(views)]

@@ -1,10 +1,13 @@
 import numpy as np
+import pytest
 
+from aasist_lib import probe
 from aasist_lib.corpora import load_trials
 from aasist_lib.features import build_bank
 from aasist_lib.metrics import eer, split_classes
 from aasist_lib.models.frontend import FrozenEncoder
 from aasist_lib.probe import pooled, run_probe
+from tests.test_training import changed
 
 
 def test_pooled_features_are_mean_and_deviation_of_every_layer(tiny_profile):
@@ -24,3 +27,11 @@ def test_the_probe_learns_and_scores_bona_fide_higher(tiny_profile):
     assert (tables["eval"]["split"] == "eval").all()
     rate, _ = eer(*split_classes(tables["eval"]["label"], tables["eval"]["score"]))
     assert rate < 0.25
+
+
+def test_without_a_bank_the_probe_says_the_same(tiny_profile, monkeypatch):
+    encoder = FrozenEncoder(tiny_profile.model.frontend)
+    kept = run_probe(tiny_profile, encoder)["eval"]
+    monkeypatch.setattr(probe, "build_bank", lambda *_, **__: pytest.fail("a bank was built"))
+    fresh = run_probe(changed(tiny_profile, training={"feature_cache": False}), encoder)["eval"]
+    np.testing.assert_allclose(fresh["score"], kept["score"], atol=2e-2)
