@@ -134,6 +134,12 @@ class TrainingConfig(Section):
     crop_frames: Count | None = None
     tracker: Literal["none", "tensorboard", "wandb"] = "none"
 
+    @model_validator(mode="after")
+    def _crop_needs_cache(self) -> TrainingConfig:
+        if self.crop_frames and not self.feature_cache:
+            raise ValueError("crop_frames cuts cached features: set feature_cache: true, or remove crop_frames")
+        return self
+
 
 class EvaluationConfig(Section):
     """Bootstrap replicates and confidence level (a fraction) of every interval in the tables and figures."""

@@ -1,7 +1,7 @@
 """From attention maps to places in a clip: node weights over seconds and over feature bands.
 
-A temporal node stands for `NODE_STRIDE` encoder frames (60 ms with a 20 ms encoder) and, through six conv blocks, sees
-12 nodes more on either side; a transformer encoder sees the whole clip. A peak says where the node sits, not that
+A temporal node stands for `NODE_STRIDE` encoder frames (60 ms with a 20 ms encoder); each conv block widens its view by
+two nodes on either side; a transformer encoder sees the whole clip. A peak says where the node sits, not that
 nothing else was heard.
 """
 

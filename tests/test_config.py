@@ -28,6 +28,7 @@ def test_overrides_are_typed_and_reach_their_section(tmp_path):
         ("training.epochs=many", "'training.epochs' = 'many'"),
         ("model.heads=3", "does not divide graph_dims"),
         ("model.pool_ratios=[0, 0.5, 0.5]", "at 0 no node is kept"),
+        ("training.feature_cache=false", "set feature_cache: true, or remove crop_frames"),
         ("model.fusion=sum", "'model.fusion' = 'sum'"),
         ("seed.x=1", "'seed' is a value, not a section"),
         ("seed", "not of the form section.key=value"),
