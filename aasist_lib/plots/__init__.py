@@ -1,0 +1,26 @@
+"""Every figure: functions take tables and arrays, and return a matplotlib Figure that pyplot does not know of.
+
+Bona fide is blue and solid, spoof is orange and dashed or hatched: colour alone never carries the meaning. Rates come
+as fractions and are drawn in percent. Equal input gives an equal figure, byte for byte.
+"""
+
+from .attention import attention_matrix, attention_over_clip
+from .corpus import corpus_overview, leak_audit
+from .errors import det, eer_by_attack
+from .scores import score_histograms
+from .spectrograms import spectrogram_pair
+from .style import PlotError
+from .training import training_history
+
+__all__ = [
+    "PlotError",
+    "attention_matrix",
+    "attention_over_clip",
+    "corpus_overview",
+    "det",
+    "eer_by_attack",
+    "leak_audit",
+    "score_histograms",
+    "spectrogram_pair",
+    "training_history",
+]

@@ -1,0 +1,67 @@
+"""What holds for every figure."""
+
+import subprocess
+import sys
+import warnings
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from aasist_lib import metrics, plots
+from aasist_lib.plots import PlotError
+from tests.plots.looking import RATE, render
+
+
+def all_figures(scores, history, clip):
+    bonafide, spoof = metrics.split_classes(scores["label"], scores["score"])
+    trials = scores.assign(split="train", speaker="a")
+    return {
+        "histograms": lambda: plots.score_histograms(scores, 0.5, "Scores"),
+        "det": lambda: plots.det({"a": (bonafide, spoof)}, {"a": metrics.det_band(bonafide, spoof, replicates=20)}),
+        "attacks": lambda: plots.eer_by_attack(metrics.breakdown(scores, ["attack"], replicates=20)),
+        "history": lambda: plots.training_history(history, 5, 6),
+        "clip": lambda: plots.attention_over_clip(**clip, band=np.ones(7)),
+        "matrix": lambda: plots.attention_matrix(np.eye(4), "read", "reader", "Map"),
+        "corpus": lambda: plots.corpus_overview(trials),
+        "pair": lambda: plots.spectrogram_pair(clip["wave"], clip["wave"][:8000], ["a", "b"], RATE),
+        "leaks": lambda: plots.leak_audit(pd.DataFrame({"feature": ["level"], "dev_eer": [0.45]})),
+    }
+
+
+NAMES = ["histograms", "det", "attacks", "history", "clip", "matrix", "corpus", "pair", "leaks"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_renders_alike_and_leaves_nothing_behind(name, scores, history, clip):
+    draw = all_figures(scores, history, clip)[name]
+    before = dict(matplotlib.rcParams)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure, again = draw(), draw()
+        for kind in ("png", "svg", "pdf"):  # in the order in which a run folder saves them
+            assert render(figure, kind) == render(again, kind), kind
+    assert isinstance(figure, Figure)
+    assert dict(matplotlib.rcParams) == before
+    assert plt.get_fignums() == []
+    for axes in figure.axes:
+        assert axes.get_xlabel() or axes.get_ylabel() or axes.get_title(loc="left")
+
+
+def test_missing_columns_and_empty_tables_are_errors(scores, history):
+    with pytest.raises(PlotError, match="no column label; it has utt_id, score"):
+        plots.score_histograms(scores[["utt_id", "score"]], 0.0, "Scores")
+    with pytest.raises(PlotError, match="no column focal_weight"):
+        plots.training_history(history.drop(columns="focal_weight"), None, None)
+    with pytest.raises(PlotError, match="best_epoch = 9 .* of epochs 1 to 8"):
+        plots.training_history(history, None, 9)
+    with pytest.raises(PlotError, match="empty"):
+        plots.leak_audit(pd.DataFrame({"feature": [], "dev_eer": []}))
+
+
+def test_no_torch_is_imported():
+    code = "import sys, aasist_lib.plots; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
