@@ -1,0 +1,188 @@
+"""Keys and protocols: every form in circulation as one table `utt_id, label, speaker, attack, codec`.
+
+The form is found out by content, never by name. Without heading the number of fields tells which it is (`HEADLESS`); with
+a heading, columns are found by their names (`NAMES`). The forms and the meaning of their fields are the organisers':
+ASVspoof 2019 `README.LA.txt`, the 2021 evaluation package (`config.py`) and ASVspoof 5 `README.txt`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import zlib
+from pathlib import Path
+
+import pandas as pd
+import pyarrow
+import pyarrow.csv
+
+from aasist_lib.corpora.table import LABELS, UNKNOWN, TrialTableError
+
+COLUMNS = ["utt_id", "label", "speaker", "attack", "codec"]
+
+# What each field means; None: a field without use here. Counted in fields, no two forms are alike.
+HEADLESS: dict[int, tuple[str, tuple[str | None, ...]]] = {
+    2: ("utterance and label", ("utt_id", "label")),
+    5: ("ASVspoof 2019 protocol", ("speaker", "utt_id", None, "attack", "label")),
+    8: ("ASVspoof 2021 LA key", ("speaker", "utt_id", "codec", None, "attack", "label", None, "subset")),
+    10: ("ASVspoof 5 protocol", ("speaker", "utt_id", None, "codec", None, None, None, "attack", "label", None)),
+    13: ("ASVspoof 2021 DF key", ("speaker", "utt_id", "codec", None, "attack", "label", None, "subset", *[None] * 5)),
+}
+# Names of the columns in a heading; where a file has several of them the first here counts.
+NAMES: dict[str, tuple[str, ...]] = {
+    "utt_id": ("utt_id", "filename", "file", "file_name", "utt", "utterance", "trial"),
+    "label": ("label", "cm-label", "cm_label", "key"),
+    "speaker": ("speaker", "spk", "speaker_id"),
+    "attack": ("attack",),
+    "codec": ("codec",),
+    "subset": ("subset",),
+}
+_SPELLINGS = {"bona-fide": "bonafide"}
+_ASV_LABELS = ("target", "nontarget")
+
+
+class ProtocolError(TrialTableError):
+    """A key or protocol that cannot be read; the message names the file, the line and the remedy."""
+
+
+def read_key(path: str | Path) -> pd.DataFrame:
+    """Read a key, a protocol or a trial table of any known form; `.gz` is unpacked on the way.
+
+    Returns:
+        A row a trial, in the file's order: `utt_id`, `label` ('bonafide' or 'spoof'), `speaker`, `attack` ('-' for bona
+        fide) and `codec`, all text, '-' where the file does not tell; then `subset` where the form has it (2021:
+        'progress', 'eval' or 'hidden'). In ASVspoof 5 a codec of '-' means not coded; it is 'none' here.
+
+    Raises:
+        ProtocolError: no such file, no known form, or a line that is not of the form (file and line are named).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ProtocolError(f"{path}: no such file; a key or protocol is needed")
+    table, first = _parquet(path) if path.suffix == ".parquet" else _text(path)
+    return _checked(table, path, first)
+
+
+def _parquet(path: Path) -> tuple[pd.DataFrame, int]:
+    table = pd.read_parquet(path)
+    columns = _by_name(list(table.columns), path)
+    return table[list(columns.values())].set_axis(list(columns), axis=1), 1
+
+
+def _text(path: Path) -> tuple[pd.DataFrame, int]:
+    """The columns of a text file, and the number of its first line of data."""
+    data = _bytes(path)
+    heading = data.split(b"\n", 1)[0].decode("utf-8", "replace")
+    mark = next((mark for mark in "\t;," if mark in heading), " ")
+    fields = heading.split() if mark == " " else [name.strip() for name in next(csv.reader([heading], delimiter=mark))]
+    if {field.lower() for field in fields} & set(NAMES["utt_id"]):
+        columns = _by_name(fields, path)
+        return _read(path, data, mark, fields, list(columns.values()), skip=1).set_axis(list(columns), axis=1), 2
+    if mark == "\t":  # in spite of their name, the fields of ASVspoof's .tsv files are separated by any white space
+        mark, fields = " ", heading.split()
+    if len(fields) not in HEADLESS:
+        known = ", ".join(f"{number} ({name})" for number, (name, _) in HEADLESS.items())
+        raise ProtocolError(
+            f"{path}:1: no known form of key: a heading needs a column {' or '.join(NAMES['utt_id'])}; without heading a line "
+            f"has {known} fields, not {len(fields)}: {heading[:120]!r}"
+        )
+    names = [name or f"unused {place}" for place, name in enumerate(HEADLESS[len(fields)][1])]
+    table = _read(path, data, mark, names, [name for name in names if name in NAMES], skip=0)
+    if len(fields) == 10:
+        table["codec"] = table["codec"].replace(UNKNOWN, "none")
+    return table, 1
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ProtocolError(f"{path}: cannot be read ({error}); download it again") from error
+    return data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
+
+
+def _read(path: Path, data: bytes, mark: str, names: list[str], wanted: list[str], skip: int) -> pd.DataFrame:
+    """The wanted columns as text. Every line must have as many fields as there are names."""
+    if mark == " ":
+        data = _single_spaces(data)
+    wrong: list[pyarrow.csv.InvalidRow] = []
+    numbers = [str(place) for place in range(len(names))]  # a heading may use a name twice
+
+    def note(row: pyarrow.csv.InvalidRow) -> str:
+        wrong.append(row)
+        return "skip"
+
+    try:
+        table = pyarrow.csv.read_csv(
+            pyarrow.BufferReader(data),
+            # Rows are numbered only when one thread reads them.
+            pyarrow.csv.ReadOptions(use_threads=False, skip_rows=skip, column_names=numbers),
+            pyarrow.csv.ParseOptions(
+                delimiter=mark,
+                quote_char=False if mark == " " else '"',
+                ignore_empty_lines=False,
+                invalid_row_handler=note,
+            ),
+            pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(numbers, pyarrow.string()),
+                include_columns=[str(names.index(name)) for name in wanted],
+            ),
+        )
+    except pyarrow.ArrowInvalid as error:
+        raise ProtocolError(f"{path}: not a table in UTF-8: {error}") from error
+    if wrong:
+        row = wrong[0]
+        form = f" ({HEADLESS[len(names)][0]})" if not skip else ""
+        raise ProtocolError(
+            f"{path}:{row.number}: {len(names)} fields are needed{form}, found {row.actual_columns}: {row.text[:120]!r}"
+        )
+    return table.rename_columns(wanted).to_pandas()
+
+
+def _single_spaces(data: bytes) -> bytes:
+    """Runs of blanks and tabs as one blank, none at either end of a line."""
+    data = data.replace(b"\t", b" ")
+    while b"  " in data:
+        data = data.replace(b"  ", b" ")
+    return data.replace(b" \n", b"\n").replace(b"\n ", b"\n").strip(b" ")
+
+
+def _by_name(fields: list[str], path: Path) -> dict[str, str]:
+    """Which of a heading's fields holds which column."""
+    lower = {field.lower(): field for field in reversed(fields)}
+    found = {name: next((lower[known] for known in names if known in lower), None) for name, names in NAMES.items()}
+    for name in ("utt_id", "label"):
+        if found[name] is None:
+            raise ProtocolError(f"{path}:1: no column {' or '.join(NAMES[name])}; the heading has {', '.join(fields)}")
+    return {name: field for name, field in found.items() if field is not None}
+
+
+def _checked(table: pd.DataFrame, path: Path, first: int) -> pd.DataFrame:
+    """The table with its columns complete and in order; `first` is the line of its first row."""
+    if table.empty:
+        raise ProtocolError(f"{path}: no trials in it")
+    for name in table.columns:
+        empty = (table[name].isna() | (table[name] == "")).to_numpy()
+        if empty.any():
+            row = int(empty.argmax())
+            whole = (table.iloc[row].isna() | (table.iloc[row] == "")).all()
+            said = "an empty line; remove it" if whole else f"no value in column {name}; write '{UNKNOWN}' for unknown"
+            raise ProtocolError(f"{path}:{row + first}: {said}")
+    table["label"] = table["label"].replace(_SPELLINGS)
+    unknown = ~table["label"].isin(LABELS).to_numpy()
+    if unknown.any():
+        row = int(unknown.argmax())
+        label = table["label"].iloc[row]
+        hint = " (this is a key of speaker verification; the countermeasure's is needed)" if label in _ASV_LABELS else ""
+        raise ProtocolError(f"{path}:{row + first}: unknown label {label!r}; known are {', '.join(LABELS)}{hint}")
+    twice = table["utt_id"].duplicated().to_numpy()
+    if twice.any():
+        row = int(twice.argmax())
+        name = table["utt_id"].iloc[row]
+        before = int((table["utt_id"] == name).to_numpy().argmax())
+        raise ProtocolError(f"{path}:{row + first}: utt_id {name!r} is already on line {before + first}")
+    for name in set(COLUMNS) - set(table.columns):
+        table[name] = UNKNOWN
+    table["attack"] = table["attack"].where(table["label"] == "spoof", UNKNOWN)
+    return table[COLUMNS + [name for name in ("subset",) if name in table.columns]].astype(str)
