@@ -5,8 +5,9 @@ as fractions and are drawn in percent. Equal input gives an equal figure, byte f
 """
 
 from .attention import attention_matrix, attention_over_clip
+from .breakdown import breakdown_heatmap, eer_by_attack
 from .corpus import corpus_overview, leak_audit
-from .errors import det, eer_by_attack
+from .errors import det
 from .scores import score_histograms
 from .spectrograms import spectrogram_pair
 from .style import PlotError
@@ -16,6 +17,7 @@ __all__ = [
     "PlotError",
     "attention_matrix",
     "attention_over_clip",
+    "breakdown_heatmap",
     "corpus_overview",
     "det",
     "eer_by_attack",

@@ -1,18 +1,17 @@
-"""Error rates: DET curves, and the EER of attacks."""
+"""Error rates: DET curves, costs over priors, and the difference of two systems."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.special import ndtr, ndtri
 
 from aasist_lib.metrics import DetBand, det_curve, eer_point
 
-from .style import GREY, PALETTE, Array, make_figure, need, styled
+from .style import PALETTE, Array, make_figure, styled
 
 DET_TICKS = np.array([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60]) / 100
 DET_TICKS_OF_ALL_RATES = np.array([0.1, 0.5, 2, 5, 10, 20, 35, 50, 65, 80, 90, 95, 98]) / 100
@@ -57,40 +56,6 @@ def det(
         style = {"marker": markers[index % len(markers)], "linestyle": lines[index % len(lines)], "color": colour}
         axes.plot([point], [point], **style, markeredgecolor="white", label=f"{name}: EER {rates[name]:.2%}", zorder=5)
     figure.legend(loc="outside lower left", ncols=2)
-    return figure
-
-
-@styled
-def eer_by_attack(table: pd.DataFrame, title: str = "EER by attack") -> Figure:
-    """EER of each row of a `metrics.breakdown` table as a dot with its interval; the hardest attack is on top.
-
-    A disc is an attack known from training, a square an unseen one, a diamond a pooled row.
-    """
-    need(table, "row", "spoof", "eer", "eer_low", "eer_high")
-    by = list(table.columns[: list(table.columns).index("row")])
-    cells = table[(table["row"] == "cell") & table["eer"].notna()].sort_values("eer", kind="stable")
-    shown = pd.concat([table[table["row"] == "pooled"].iloc[::-1], cells])
-    names = [" · ".join(dict.fromkeys(row)) for row in shown[by].astype(str).to_numpy()]
-    seen = shown["seen"] if "seen" in shown else pd.Series("-", index=shown.index)
-    kinds = np.where(shown["row"] == "pooled", "pooled", seen.replace("-", "attack"))
-    styles = {"known": ("o", 0), "attack": ("o", 0), "unseen": ("s", 3), "pooled": ("D", 7)}
-    figure, axes = make_figure(7.2, 1.3 + 0.33 * len(shown))
-    middle, low, high = (100 * shown[column].to_numpy() for column in ("eer", "eer_low", "eer_high"))
-    for kind, (marker, colour) in styles.items():
-        here = np.flatnonzero(kinds == kind)
-        if here.size:
-            style = {"fmt": marker, "color": PALETTE[colour], "markersize": 6.5, "capsize": 3, "linewidth": 1.6}
-            spread = np.abs(np.array([low, high]) - middle)[:, here]
-            axes.errorbar(middle[here], here, xerr=spread, label=kind, **style)
-    for position, count in enumerate(shown["spoof"]):
-        text = f"{middle[position]:.1f} %   ({count} clips)"
-        axes.text(1.02, position, text, transform=axes.get_yaxis_transform(), va="center", color=GREY)
-    pooled = int((shown["row"] == "pooled").sum())
-    axes.axhline(pooled - 0.5, color=GREY, linewidth=0.8)
-    axes.set_yticks(range(len(shown)), names)
-    axes.set(xlabel="EER (%), with bootstrap interval", title=title, ylim=(-0.6, len(shown) - 0.4))
-    axes.set_xlim(left=-0.02 * max(1.0, high.max()))
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 0.0), borderaxespad=0.2)
     return figure
 
 

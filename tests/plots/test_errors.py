@@ -47,26 +47,3 @@ def test_det_of_perfect_and_of_useless_scores(shift):
     assert low <= mark.get_xdata()[0] <= high
     assert high == (0.6 if shift > 0 else 0.99)
     render(figure)
-
-
-def test_attacks_are_sorted_and_marked(scores):
-    table = metrics.breakdown(scores, ["attack"], known={"lpc"}, replicates=50)
-    figure = plots.eer_by_attack(table, "By attack")
-    (axes,) = figure.axes
-    names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names == ["pooled unseen", "pooled known", "pooled", "lpc", "piper"]  # from below: the hardest on top
-    assert texts(axes.get_legend()) == ["known", "unseen", "pooled"]
-    known, unseen, pooled = axes.containers
-    assert [each.lines[0].get_marker() for each in (known, unseen, pooled)] == ["o", "s", "D"]
-    piper = table[table["attack"] == "piper"].iloc[0]
-    assert unseen.lines[0].get_xdata().tolist() == [100 * piper["eer"]]
-    (segment,) = unseen.lines[2][0].get_segments()
-    assert segment[:, 0] == pytest.approx([100 * piper["eer_low"], 100 * piper["eer_high"]])
-    assert f"{100 * piper['eer']:.1f} %   (200 clips)" in [text.get_text() for text in axes.texts]
-    assert axes.get_xlabel().startswith("EER (%)")
-
-
-def test_two_columns_name_their_cells(scores):
-    table = metrics.breakdown(scores.assign(codec="mp3"), ["attack", "codec"], replicates=5)
-    names = [label.get_text() for label in plots.eer_by_attack(table).axes[0].get_yticklabels()]
-    assert names == ["pooled", "lpc · mp3", "piper · mp3"]

@@ -18,11 +18,13 @@ from tests.plots.looking import RATE, render
 
 def all_figures(scores, history, clip):
     bonafide, spoof = metrics.split_classes(scores["label"], scores["score"])
+    cells = metrics.breakdown(scores.assign(codec="-"), ["attack", "codec"], replicates=5)
     trials = scores.assign(split="train", speaker="a")
     return {
         "histograms": lambda: plots.score_histograms(scores, 0.5, "Scores"),
         "det": lambda: plots.det({"a": (bonafide, spoof)}, {"a": metrics.det_band(bonafide, spoof, replicates=20)}),
         "attacks": lambda: plots.eer_by_attack(metrics.breakdown(scores, ["attack"], replicates=20)),
+        "heatmap": lambda: plots.breakdown_heatmap(cells, "attack", "codec"),
         "history": lambda: plots.training_history(history, 5, 6),
         "clip": lambda: plots.attention_over_clip(**clip, band=np.ones(7)),
         "matrix": lambda: plots.attention_matrix(np.eye(4), "read", "reader", "Map"),
@@ -32,7 +34,7 @@ def all_figures(scores, history, clip):
     }
 
 
-NAMES = ["histograms", "det", "attacks", "history", "clip", "matrix", "corpus", "pair", "leaks"]
+NAMES = ["histograms", "det", "attacks", "heatmap", "history", "clip", "matrix", "corpus", "pair", "leaks"]
 
 
 @pytest.mark.parametrize("name", NAMES)
