@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aasist_lib.config import Profile, load_profile, project_root
 
-WHISPER = "whisper-tiny.en"
+WHISPER, MOONSHINE = "whisper-tiny.en", "moonshine-tiny"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,14 +102,25 @@ def score(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Print every metric of a score file against a key."""
-    from aasist_lib.metrics import summarise
-    from aasist_lib.tables import join_scores
+    """Measure a score file against a key, print the table, and write it with its figures."""
+    from aasist_lib.corpora.protocols import read_key
+    from aasist_lib.evaluation import evaluate as measure
+    from aasist_lib.evaluation import format_evaluation, output_folder, write_evaluation
+    from aasist_lib.tables import join, read_asv, read_scores
 
-    bonafide, spoof = join_scores(options.scores, options.key)
-    _say(f"{'bonafide':<14} {len(bonafide)}\n{'spoof':<14} {len(spoof)}")
-    for name, value in summarise(bonafide, spoof).items():
-        _say(f"{name:<14} {value:.6f}")
+    key = read_key(options.key)
+    table = join(read_scores(options.scores), key, (str(options.scores), str(options.key)))
+    if len(table) < len(key):
+        _say(f"{len(table)} of the key's {len(key)} trials are of its subset 'eval', the one that counts")
+    asv = read_asv(options.asv) if options.asv else None
+    folder = output_folder(options.scores, options.out)
+    groups = None if options.bootstrap == "trial" else options.bootstrap
+    found = measure(table, by=options.by, groups=groups, asv=asv)
+    _say(format_evaluation(found))
+    for sentence in found.warnings:
+        print(f"warning: {sentence}", file=sys.stderr)
+    sources = {"scores": options.scores, "key": options.key} | ({"asv": options.asv} if options.asv else {})
+    _say(f"written: {write_evaluation(found, table, folder, sources)[0]}, figures in {folder / 'figures'}")
     return 0
 
 
@@ -132,16 +143,22 @@ def report(options: argparse.Namespace) -> int:
 
 
 def _encoder(profile: Profile) -> None:
-    """Fetch and convert Whisper tiny.en where the profile names a local copy that is not there."""
+    """Fetch and convert Whisper tiny.en or Moonshine tiny where the profile names a local copy that is not there."""
     folder = Path(profile.model.frontend.name)
-    if folder.name != WHISPER or len(folder.parts) < 3:  # 'openai/whisper-tiny.en' is a hub name
+    if folder.name not in (WHISPER, MOONSHINE) or len(folder.parts) < 3:  # 'openai/whisper-tiny.en' is a hub name
         return
     folder = project_root() / folder
     if (folder / "model.safetensors").is_file() and (folder / "preprocessor_config.json").is_file():
         return
+    downloads = project_root() / "data" / "downloads"
+    if folder.name == MOONSHINE:
+        from aasist_lib.models.moonshine import ensure_moonshine
+
+        ensure_moonshine(folder, downloads)
+        return
     from aasist_lib.models.convert import ensure_whisper
 
-    ensure_whisper(folder, project_root() / "data" / "downloads")
+    ensure_whisper(folder, downloads)
 
 
 def _say(text: str) -> None:
@@ -175,8 +192,12 @@ def _parser() -> argparse.ArgumentParser:
     scoring.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="audio files or folders of them")
     scoring.add_argument("--out", type=Path, required=True, metavar="FILE", help="a CSV file")
     evaluation = add(evaluate, profile=False)
-    evaluation.add_argument("--scores", type=Path, required=True, metavar="FILE", help="utt_id and score")
-    evaluation.add_argument("--key", type=Path, required=True, metavar="FILE", help="utt_id and label")
+    evaluation.add_argument("--scores", type=Path, required=True, metavar="FILE", help="a score file, any known form")
+    evaluation.add_argument("--key", type=Path, required=True, metavar="FILE", help="a key, protocol or trial table")
+    evaluation.add_argument("--asv", type=Path, metavar="FILE", help="a speaker verifier's scores, for the t-DCF")
+    evaluation.add_argument("--by", nargs="+", default=[], metavar="COLUMN", help="break down, e.g. by attack codec")
+    evaluation.add_argument("--bootstrap", choices=("trial", "speaker"), default="trial", help="what intervals draw")
+    evaluation.add_argument("--out", type=Path, metavar="DIR", help="results; by default a folder beside the scores")
     running = add(run)
     running.add_argument("--only", nargs="+", default=[], metavar="NN", help="numbers of the notebooks to run")
     add(report, "demo")

@@ -97,17 +97,51 @@ def test_prepare_builds_the_corpus_that_is_asked_for(project: Path, monkeypatch,
     assert "--set data.bonafide=recordings data.full=true" in out
 
 
-def test_evaluate_prints_every_metric(tmp_path: Path, capsys) -> None:
+def test_evaluate_prints_writes_and_warns(tmp_path: Path, capsys) -> None:
     scores, key = tmp_path / "scores.txt", tmp_path / "key.txt"
     scores.write_text("a 2\nb 1\nc -1\nd 1.5\n")
     key.write_text("a bonafide\nb bonafide\nc spoof\nd spoof\n")
-    assert cli.main(["evaluate", "--scores", str(scores), "--key", str(key)]) == 0
-    rows = dict(line.split() for line in capsys.readouterr().out.splitlines())
-    assert rows["bonafide"] == rows["spoof"] == "2" and float(rows["eer"]) == 0.5
+    command = ["evaluate", "--scores", str(scores), "--key", str(key)]
+    assert cli.main(command) == 0
+    out, err = capsys.readouterr()
+    rows = {line.split()[0]: line.split()[1] for line in out.splitlines()}
+    assert rows["bonafide"] == rows["spoof"] == "2" and rows["eer"] == "50.000%" and not err
     assert set(rows) >= {"eer_threshold", "min_dcf", "act_dcf", "cllr", "min_cllr"}
+    assert (tmp_path / "scores_evaluation" / "evaluation.json").is_file()
+    assert (tmp_path / "scores_evaluation" / "figures" / "det.svg").is_file()
+    scores.write_text("a -2\nb -1\nc 1\nd 1.5\n")
+    assert cli.main([*command, "--out", str(tmp_path / "elsewhere")]) == 0
+    assert "warning: THE SIGN" in capsys.readouterr().err
+    assert (tmp_path / "elsewhere" / "evaluation.json").is_file()
+
+
+def test_evaluate_refuses_before_it_computes(tmp_path: Path, capsys) -> None:
+    scores, key = tmp_path / "scores.txt", tmp_path / "key.txt"
+    scores.write_text("a 2\nb 1\nc -1\nd 1.5\n")
     key.write_text("a bonafide\nb bonafide\nc spoof\n")
-    assert cli.main(["evaluate", "--scores", str(scores), "--key", str(key)]) == 2
-    assert "1 ids of" in capsys.readouterr().err
+    command = ["evaluate", "--scores", str(scores), "--key", str(key)]
+    assert cli.main(command) == 2
+    assert "error: 1 of 4 ids of" in capsys.readouterr().err
+    scores.write_text("a 2\nb 1\nc -1\n")
+    assert cli.main([*command, "--bootstrap", "speaker"]) == 2
+    assert "does not tell the speaker of 3 of 3" in capsys.readouterr().err
+    assert cli.main([*command, "--key", str(tmp_path / "none")]) == 2
+    with pytest.raises(SystemExit):
+        cli.main([*command, "--bootstrap", "codec"])
+
+
+def test_evaluate_takes_the_organisers_files(tmp_path: Path, capsys) -> None:
+    scores, key, asv = (tmp_path / name for name in ("scores.txt", "key.txt", "asv.txt"))
+    kinds = [("bonafide", "-")] * 4 + [("spoof", "A07")] * 4 + [("spoof", "A08")] * 4
+    scores.write_text("".join(f"u{i} {attack} {kind} {-i}\n" for i, (kind, attack) in enumerate(kinds)))
+    key.write_text("".join(f"S{i % 3} u{i} - {attack} {kind}\n" for i, (kind, attack) in enumerate(kinds)))
+    asv.write_text("bonafide target 3\nbonafide target 4\nbonafide nontarget -1\nA07 spoof 3.5\n")
+    files = ["--scores", str(scores), "--key", str(key), "--asv", str(asv)]
+    assert cli.main(["evaluate", *files, "--by", "attack", "--bootstrap", "speaker"]) == 0
+    out = capsys.readouterr().out
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
+    assert float(rows["min_tdcf_2019"][0]) == 0 and rows["A08"][:3] == ["cell", "4", "4"] and "3 speakers" in out
+    assert (tmp_path / "scores_evaluation" / "figures" / "breakdown.pdf").is_file()
 
 
 def test_features_train_and_score_do_the_real_work(tiny_profile: Profile, project: Path, tmp_path, capsys) -> None:
