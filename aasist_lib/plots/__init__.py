@@ -7,10 +7,11 @@ as fractions and are drawn in percent. Equal input gives an equal figure, byte f
 from .attention import attention_matrix, attention_over_clip
 from .breakdown import breakdown_heatmap, eer_by_attack
 from .corpus import corpus_overview, leak_audit
-from .errors import det
-from .scores import score_histograms
+from .det import det
+from .scores import calibration, score_histograms, threshold_view
 from .spectrograms import spectrogram_pair
 from .style import PlotError
+from .systems import comparison, dcf_over_priors
 from .training import training_history
 
 __all__ = [
@@ -18,11 +19,15 @@ __all__ = [
     "attention_matrix",
     "attention_over_clip",
     "breakdown_heatmap",
+    "calibration",
+    "comparison",
     "corpus_overview",
+    "dcf_over_priors",
     "det",
     "eer_by_attack",
     "leak_audit",
     "score_histograms",
     "spectrogram_pair",
+    "threshold_view",
     "training_history",
 ]

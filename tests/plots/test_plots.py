@@ -20,6 +20,7 @@ def all_figures(scores, history, clip):
     bonafide, spoof = metrics.split_classes(scores["label"], scores["score"])
     cells = metrics.breakdown(scores.assign(codec="-"), ["attack", "codec"], replicates=5)
     trials = scores.assign(split="train", speaker="a")
+    paired = metrics.paired_bootstrap(scores["label"], scores["score"], -scores["score"], replicates=20)
     return {
         "histograms": lambda: plots.score_histograms(scores, 0.5, "Scores"),
         "det": lambda: plots.det({"a": (bonafide, spoof)}, {"a": metrics.det_band(bonafide, spoof, replicates=20)}),
@@ -28,13 +29,20 @@ def all_figures(scores, history, clip):
         "history": lambda: plots.training_history(history, 5, 6),
         "clip": lambda: plots.attention_over_clip(**clip, band=np.ones(7)),
         "matrix": lambda: plots.attention_matrix(np.eye(4), "read", "reader", "Map"),
+        "threshold": lambda: plots.threshold_view(scores, 0.5, "Threshold"),
+        "calibration": lambda: plots.calibration((bonafide, spoof), (2 * bonafide, 2 * spoof)),
+        "costs": lambda: plots.dcf_over_priors({"a": (bonafide, spoof)}),
+        "comparison": lambda: plots.comparison({"trials": paired}, ("a", "b")),
         "corpus": lambda: plots.corpus_overview(trials),
         "pair": lambda: plots.spectrogram_pair(clip["wave"], clip["wave"][:8000], ["a", "b"], RATE),
         "leaks": lambda: plots.leak_audit(pd.DataFrame({"feature": ["level"], "dev_eer": [0.45]})),
     }
 
 
-NAMES = ["histograms", "det", "attacks", "heatmap", "history", "clip", "matrix", "corpus", "pair", "leaks"]
+NAMES = [
+    "histograms", "threshold", "calibration", "det", "costs", "comparison", "attacks", "heatmap", "history", "clip", "matrix",
+    "corpus", "pair", "leaks",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
