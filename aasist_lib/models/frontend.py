@@ -1,23 +1,26 @@
 """Front end: a frozen self-supervised (or ASR) speech encoder as feature extractor (paper, idea 1).
 
-wav2vec 2.0, HuBERT, WavLM and Whisper encoders come by name from `transformers`. Frozen means: always in eval mode, run
-under `no_grad`, no parameter with a gradient, never in an optimiser, never in a checkpoint.
+wav2vec 2.0, HuBERT, WavLM, Whisper and Moonshine encoders come by name from `transformers`. Frozen means: always in eval mode,
+run under `no_grad`, no parameter with a gradient, never in an optimiser, never in a checkpoint.
 """
 
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, WhisperModel
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, MoonshineModel, WhisperModel
+from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
 
 from aasist_lib.audio import RATE
 from aasist_lib.config import ConfigError, FrontendConfig, project_root
 
-WAVEFORM_ENCODERS = ("wav2vec2", "hubert", "wavlm")
+KINDS = ("wav2vec2", "hubert", "wavlm", "whisper", "moonshine")
+"""The `model_type`s that work. All but Whisper hear the waveform itself."""
 
 
 class EncoderUnavailable(ConfigError):
@@ -28,7 +31,11 @@ class FrozenEncoder(nn.Module):
     """`waveform (batch, samples)` at 16 kHz -> hidden states `(batch, layers, frames, features)`.
 
     `layers` lists which hidden states come out: 0 is the input of the first transformer layer, k the output of layer k.
-    Layers above the highest one asked for are dropped at loading: nobody pays for what is not used.
+    Layers above the highest one asked for are dropped at loading: nobody pays for what is not used. The last layer of Whisper
+    and Moonshine comes with the encoder's closing layer norm. A frame is 320 samples (20 ms), with Moonshine 384 (24 ms).
+
+    Nothing is padded, and nothing should be: Moonshine's group norm and wav2vec 2.0's (base) span the whole input, so that
+    appended zeros change every frame. Bring clips to one length by cropping and repeating (`audio.fit`).
 
     Raises:
         EncoderUnavailable: the model is neither cached nor reachable.
@@ -44,10 +51,11 @@ class FrozenEncoder(nn.Module):
         if extractor.sampling_rate != RATE:
             raise ConfigError(f"model.frontend.name = {config.name}: expects {extractor.sampling_rate} Hz, not {RATE}")
         self.kind = settings.model_type
-        if self.kind not in (*WAVEFORM_ENCODERS, "whisper"):
-            known = ", ".join((*WAVEFORM_ENCODERS, "whisper"))
-            raise ConfigError(f"model.frontend.name = {config.name}: model type '{self.kind}' is none of {known}")
-        self.total_layers = settings.encoder_layers if self.kind == "whisper" else settings.num_hidden_layers
+        if self.kind not in KINDS:
+            raise ConfigError(f"model.frontend.name = {config.name}: model type '{self.kind}' is none of {', '.join(KINDS)}")
+        # Of models with a decoder, `num_hidden_layers` may be the decoder's.
+        count = {"whisper": "encoder_layers", "moonshine": "encoder_num_hidden_layers"}.get(self.kind, "num_hidden_layers")
+        self.total_layers = getattr(settings, count)
         self.layers = choose_layers(config, self.total_layers)
         self.features = settings.hidden_size
         self.normalise = bool(getattr(extractor, "do_normalize", False))
@@ -56,6 +64,9 @@ class FrozenEncoder(nn.Module):
             mel = torch.from_numpy(extractor.mel_filters).float()
             self.register_buffer("mel_filters", mel, persistent=False)
             self.n_fft, self.hop = extractor.n_fft, extractor.hop_length
+        elif self.kind == "moonshine":
+            alone = "MoonshineEncoder" in (settings.architectures or ())  # as converted; the hub's copies have a decoder
+            self.encoder = _load(MoonshineEncoder, source, config) if alone else _load(MoonshineModel, source, config).encoder
         else:
             self.encoder = _load(AutoModel, source, config)
         self._truncate()
@@ -91,10 +102,11 @@ class FrozenEncoder(nn.Module):
         if self.kind == "whisper":
             self.encoder.layers = self.encoder.layers[:highest]
             return
-        self.encoder.encoder.layers = self.encoder.encoder.layers[: max(highest, 1)]  # none at all, and no state is recorded
-        if getattr(self.encoder.config, "do_stable_layer_norm", False):
+        stack = self.encoder if self.kind == "moonshine" else self.encoder.encoder
+        stack.layers = stack.layers[: max(highest, 1)]  # none at all, and no state is recorded
+        if self.kind == "moonshine" or getattr(self.encoder.config, "do_stable_layer_norm", False):
             # Pre-norm models normalise after the last layer only; that layer is gone.
-            self.encoder.encoder.layer_norm = nn.Identity()
+            stack.layer_norm = nn.Identity()
 
     def _waveform(self, waveform: Tensor) -> tuple[Tensor, ...]:
         if self.normalise:
@@ -152,6 +164,13 @@ def _load(loader: Any, source: str, config: FrontendConfig) -> Any:
     try:
         return loader.from_pretrained(source, revision=config.revision)
     except OSError as error:
+        if len(Path(config.name).parts) > 2:  # a folder; names on the hub are OWNER/MODEL
+            raise EncoderUnavailable(
+                f"model.frontend.name = {config.name}: no encoder in that folder.\n"
+                f"  Where FOLDER is data/encoders/whisper-tiny.en or data/encoders/moonshine-tiny, this makes it:\n"
+                f"  python -m aasist_lib prepare demo --encoder-only --set model.frontend.name=FOLDER\n"
+                f"  Cause: {str(error).splitlines()[0]}"
+            ) from error
         raise EncoderUnavailable(
             f"model.frontend.name = {config.name}: neither on this machine nor reachable.\n"
             f"  With network: .venv/bin/hf download {config.name} --revision {config.revision}\n"
