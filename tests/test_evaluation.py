@@ -75,7 +75,7 @@ def test_drawing_speakers(table: pd.DataFrame) -> None:
 def test_a_wrong_sign_and_ties_are_warnings(table: pd.DataFrame) -> None:
     assert "SIGN" in evaluate(table.assign(score=-table["score"]), **SETTINGS).warnings[0]
     (ties,) = evaluate(table.assign(score=table["score"].round(0)), **SETTINGS).warnings
-    assert "equal the EER threshold" in ties and "organisers" in ties
+    assert "at the EER threshold" in ties and "organisers" in ties
 
 
 def test_what_the_key_does_not_tell_cannot_be_asked(table: pd.DataFrame) -> None:

@@ -39,9 +39,7 @@ ASVSPOOF_COSTS = Costs()
 A_DCF_COSTS = Costs(p_target=0.9, p_nontarget=0.05, p_spoof=0.05, c_miss=1.0, c_fa_asv=10.0, c_fa_cm=20.0)
 
 
-def min_dcf(
-    bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float = 0.05, c_miss: float = 1.0, c_fa: float = 10.0
-) -> float:
+def min_dcf(bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float = 0.05, c_miss: float = 1.0, c_fa: float = 10.0) -> float:
     """Normalised detection cost at the best threshold, in [0, 1]; the defaults are those of ASVspoof 5.
 
     Raises:
@@ -50,9 +48,7 @@ def min_dcf(
     return dcf_minimum(rank(bonafide, spoof).curve, p_spoof, c_miss, c_fa)
 
 
-def act_dcf(
-    bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float = 0.05, c_miss: float = 1.0, c_fa: float = 10.0
-) -> float:
+def act_dcf(bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float = 0.05, c_miss: float = 1.0, c_fa: float = 10.0) -> float:
     """Normalised detection cost at the Bayes threshold, which takes the scores for log-likelihood ratios.
 
     Raises:

@@ -98,7 +98,7 @@ def eer(bonafide: ArrayLike, spoof: ArrayLike) -> tuple[float, float]:
     """Equal error rate (fraction) and its threshold.
 
     The rate is the mean of the two error rates where they are closest (the first such point). When scores of both
-    classes tie with the threshold the value depends on how ties are ordered: the organisers' value is returned, with
+    classes tie there the value depends on how ties are ordered: the organisers' value is returned, with
     a UserWarning that gives the interval over all orders.
 
     Raises:
@@ -117,10 +117,18 @@ def eer_point(curve: DetCurve) -> tuple[float, float]:
 
 
 def warn_of_ties(ranked: Ranked, value: float, threshold: float) -> None:
-    """Warn, with the interval, when tied scores of both classes make the EER depend on their order."""
-    edges = [np.searchsorted(scores, threshold, side) for scores in ranked[:2] for side in ("left", "right")]
-    tied = edges[1] - edges[0], edges[3] - edges[2]
-    if not all(tied):
+    """Warn, with the interval, when tied scores of both classes make the EER depend on their order.
+
+    The error rates cross at the threshold, or between it and the next score; ties elsewhere change nothing.
+    """
+    thresholds = ranked.curve.thresholds
+    following = int(np.searchsorted(thresholds, threshold, side="right"))
+    for score in (threshold, *thresholds[following : following + 1]):
+        edges = [np.searchsorted(scores, score, side) for scores in ranked[:2] for side in ("left", "right")]
+        tied = edges[1] - edges[0], edges[3] - edges[2]
+        if all(tied):
+            break
+    else:
         return
     passed = np.searchsorted(ranked.spoof, ranked.bonafide, side="right")
     best, _ = eer_point(_merge(ranked.bonafide, passed, ranked.spoof))
@@ -128,7 +136,7 @@ def warn_of_ties(ranked: Ranked, value: float, threshold: float) -> None:
         return
     low, high = sorted((best, value))
     warnings.warn(
-        f"{tied[0]} bona fide and {tied[1]} spoof scores equal the EER threshold {threshold:g}: the EER lies between "
+        f"{tied[0]} bona fide and {tied[1]} spoof scores equal {score:g}, at the EER threshold: the EER lies between "
         f"{low:.4%} and {high:.4%} depending on the order of ties, and {value:.4%} is the organisers' value. "
         "Scores with more digits would settle it.",
         UserWarning,
@@ -136,9 +144,7 @@ def warn_of_ties(ranked: Ranked, value: float, threshold: float) -> None:
     )
 
 
-def asv_error_rates(
-    target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, threshold: float | None = None
-) -> AsvRates:
+def asv_error_rates(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, threshold: float | None = None) -> AsvRates:
     """Error rates of a speaker verifier at `threshold`, by default its own EER threshold (target against nontarget).
 
     Raises:

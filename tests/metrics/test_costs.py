@@ -48,6 +48,25 @@ def test_actual_cost_at_the_bayes_threshold():
     assert metrics.act_dcf([-0.7, 1.0], [-0.7, -0.6]) == pytest.approx((0.95 * 0.5 + 0.5 * 0.5) / 0.5)
 
 
+@given(scores, scores, scores)
+def test_costs_only_see_the_order(first, second, third):
+    ranks = np.unique(np.concatenate((first, second, third)), return_inverse=True)[1]
+    curved = np.split(np.exp(ranks / 9.0), [first.size, first.size + second.size])
+    assert metrics.min_dcf(first, second) == metrics.min_dcf(*curved[:2])
+    assert metrics.min_a_dcf(first, second, third) == metrics.min_a_dcf(*curved)
+    for version in ("2019", "2021"):
+        found = metrics.min_tdcf(first, second, RATES, version)
+        assert found == metrics.min_tdcf(*curved[:2], RATES, version)
+        assert 0 <= found <= 1 + 1e-12
+
+
+@given(scores, scores)
+def test_swapping_labels_signs_and_costs_changes_nothing(bonafide, spoof):
+    found = metrics.min_dcf(bonafide, spoof, p_spoof=0.05, c_miss=1, c_fa=10)
+    swapped = metrics.min_dcf(-spoof, -bonafide, p_spoof=0.95, c_miss=10, c_fa=1)
+    assert found == pytest.approx(swapped, abs=1e-12)
+
+
 def test_costs_change_the_value():
     rng = np.random.default_rng(1)
     bonafide, spoof = rng.normal(1, 1, 500), rng.normal(0, 1, 500)

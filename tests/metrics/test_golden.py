@@ -42,7 +42,7 @@ def near(value):
 
 
 @pytest.mark.parametrize("case", CM)
-@pytest.mark.filterwarnings("ignore:.*equal the EER threshold")
+@pytest.mark.filterwarnings("ignore:.*at the EER threshold")
 def test_countermeasure_metrics(case, golden_scores):
     bonafide, spoof = golden_scores(case)
     first, eer, threshold, min_dcf, act_dcf, cllr = CM[case]
@@ -96,10 +96,12 @@ def test_full_scale_is_fast(golden_scores):
     import time
 
     bonafide, spoof = golden_scores("full_scale_asvspoof5_680774")
-    metrics.summarise(bonafide, spoof)
-    start = time.process_time()
-    metrics.summarise(bonafide, spoof)
-    assert time.process_time() - start < 0.6  # measured: 0.03 s; the slack is for slow and busy machines
+    taken = []
+    for _ in range(4):
+        start = time.process_time()
+        metrics.summarise(bonafide, spoof)
+        taken.append(time.process_time() - start)
+    assert min(taken) < 0.15  # CPU seconds; measured 0.03
 
 
 def test_float32_scores_are_taken_as_they_are(golden_scores):

@@ -70,6 +70,25 @@ def test_ties_at_the_threshold_warn_with_the_interval():
     assert (value, threshold) == (0.5, 1.0)  # the organisers': bona fide first
 
 
+def test_ties_just_after_the_threshold_warn_too():
+    # At 0 the rates are 0 and 2/4; bona fide first, the tied 1 takes frr to 1 at once and 0 stays the nearest point.
+    with pytest.warns(UserWarning, match=r"1 bona fide and 2 spoof scores equal 1, .* 0\.0000% and 25\.0000%"):
+        value, threshold = metrics.eer([1.0], [-1.0, 0.0, 1.0, 1.0])
+    assert (value, threshold) == (0.25, 0.0)
+
+
+@given(few_values, few_values)
+def test_the_warning_comes_exactly_when_the_order_of_ties_matters(bonafide, spoof):
+    nudged = plain_eer(bonafide + 1e-6, spoof)  # spoof first
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        value, _ = metrics.eer(bonafide, spoof)
+    assert bool(caught) == (value != nudged)
+    if caught:
+        low, high = sorted((value, nudged))
+        assert f"between {low:.4%} and {high:.4%}" in str(caught[0].message)
+
+
 def test_ties_elsewhere_do_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -105,9 +124,7 @@ def test_asv_rates_at_a_given_threshold():
         metrics.asv_error_rates([1.0], [], [0.0])
 
 
-@pytest.mark.parametrize(
-    "labels", [["bonafide", "spoof", "spoof"], pd.Series(["bonafide", "spoof", "spoof"]), [1, 0, 0]]
-)
+@pytest.mark.parametrize("labels", [["bonafide", "spoof", "spoof"], pd.Series(["bonafide", "spoof", "spoof"]), [1, 0, 0]])
 def test_split_classes(labels):
     bonafide, spoof = metrics.split_classes(labels, [3.0, 1.0, 2.0])
     assert bonafide.tolist() == [3.0]
