@@ -71,7 +71,7 @@ def test_whisper_runs_on_the_clips_own_frames(whisper):
 
 @pytest.fixture(scope="module")
 def moonshine(tmp_path_factory):
-    """A small random Moonshine twice: the encoder alone, as converted, and a whole model, as on the hub. Its decoder has one layer."""
+    """A small random Moonshine twice: the encoder alone, as converted, and a whole model, as on the hub (one decoder layer)."""
     torch.manual_seed(2)
     config = MoonshineConfig(
         vocab_size=64, hidden_size=32, intermediate_size=48, encoder_num_hidden_layers=3, decoder_num_hidden_layers=1,
