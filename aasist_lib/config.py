@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+CorpusName = Literal[
+    "demo", "asvspoof5", "asvspoof2019_la", "asvspoof2021_la", "asvspoof2021_df", "in_the_wild", "folder", "table"
+]
 
 
 class ConfigError(ValueError):
@@ -26,25 +29,46 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class EvaluationCorpus(Section):
+    """The corpus whose eval split takes the place of the training corpus's own; `root` as in `DataConfig`."""
+
+    corpus: CorpusName
+    root: Path
+
+    @property
+    def source(self) -> Path:
+        """`root`, seen from the project's root when it is relative."""
+        return project_root() / self.root
+
+
 class DataConfig(Section):
     """Where the trials come from.
 
-    `corpus` picks the loader. For the demo corpus `bonafide` is where recordings of people come from: 'debian' (packages),
-    'librispeech', or a folder whose sub-folders are speakers. `clips_per_speaker` bounds the bona fide clips of a speaker.
-    `full` adds the demo's larger sources. Durations are in seconds.
+    `corpus` picks the loader; `root` is the corpus's folder, and the file itself for 'table' (docs/corpora.md). With
+    `evaluate_on` the eval split is another corpus's: ASVspoof 2021 and In-the-Wild are test sets only.
+
+    For the demo corpus `bonafide` is where recordings of people come from: 'debian' (packages), 'librispeech', or a folder
+    whose sub-folders are speakers. `clips_per_speaker` bounds the bona fide clips of a speaker. `full` adds the demo's
+    larger sources.
     """
 
-    corpus: Literal["demo", "asvspoof5"] = "demo"
+    corpus: CorpusName = "demo"
     root: Path = Path("data/demo")
+    evaluate_on: EvaluationCorpus | None = None
     bonafide: str = "debian"
     full: bool = False
     clips_per_speaker: Count = 160
     seed: int = 2025
 
     @property
-    def folder(self) -> Path:
+    def source(self) -> Path:
         """`root`, seen from the project's root when it is relative."""
         return project_root() / self.root
+
+    @property
+    def folder(self) -> Path:
+        """Where features of the corpus are kept: `source`, or the folder of the file where that is a table."""
+        return self.source.parent if self.corpus == "table" else self.source
 
 
 class FrontendConfig(Section):

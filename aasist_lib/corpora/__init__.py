@@ -2,24 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 import pandas as pd
 
 from aasist_lib.config import DataConfig
 from aasist_lib.corpora.asvspoof5 import load_asvspoof5
-from aasist_lib.corpora.table import COLUMNS, TrialTableError, read_trials, validate, write_trials
+from aasist_lib.corpora.asvspoof2019 import load_asvspoof2019_la
+from aasist_lib.corpora.asvspoof2021 import load_asvspoof2021_df, load_asvspoof2021_la
+from aasist_lib.corpora.folder import load_folder, load_table
+from aasist_lib.corpora.in_the_wild import load_in_the_wild
+from aasist_lib.corpora.protocols import ProtocolError, read_key
+from aasist_lib.corpora.table import COLUMNS, SPLITS, UNKNOWN, TrialTableError, read_trials, validate, write_trials
 
-__all__ = ["COLUMNS", "TrialTableError", "load_trials", "read_trials", "validate", "write_trials"]
+__all__ = [
+    "COLUMNS",
+    "ProtocolError",
+    "TrialTableError",
+    "load_trials",
+    "read_key",
+    "read_trials",
+    "validate",
+    "write_trials",
+]
+
+
+def _load_demo(root: Path, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
+    trials = read_trials(root / "trials.parquet")
+    return trials[trials["split"].isin(splits)].reset_index(drop=True)
+
+
+_LOADERS: dict[str, Callable[[Path, Sequence[str]], pd.DataFrame]] = {
+    "demo": _load_demo,
+    "asvspoof5": load_asvspoof5,
+    "asvspoof2019_la": load_asvspoof2019_la,
+    "asvspoof2021_la": load_asvspoof2021_la,
+    "asvspoof2021_df": load_asvspoof2021_df,
+    "in_the_wild": load_in_the_wild,
+    "folder": load_folder,
+    "table": load_table,
+}
 
 
 def load_trials(data: DataConfig) -> pd.DataFrame:
     """The trial table of a profile's corpus, with absolute paths.
 
     Args:
-        data: `data.corpus` picks the loader; a relative `data.root` counts from the project root.
+        data: `data.corpus` picks the loader; a relative `data.root` counts from the project root. With `data.evaluate_on`
+            the eval split is that of the other corpus; the training corpus's own need not be there.
 
     Raises:
-        TrialTableError: the corpus is not there, or its table breaks the contract.
+        TrialTableError: a corpus is not there, its table breaks the contract, or the two corpora share trials or speakers.
     """
-    if data.corpus == "asvspoof5":
-        return load_asvspoof5(data.folder)
-    return read_trials(data.folder / "trials.parquet")
+    load = _LOADERS[data.corpus]
+    if data.evaluate_on is None:
+        return load(data.source, SPLITS)
+    own = load(data.source, ("train", "dev"))
+    other = _LOADERS[data.evaluate_on.corpus](data.evaluate_on.source, ("eval",))
+    for column in ("utt_id", "speaker"):
+        shared = sorted((set(own[column]) & set(other[column])) - {UNKNOWN})
+        if shared:
+            raise TrialTableError(
+                f"data.evaluate_on: {len(shared)} values of {column} are in {data.corpus} (train, dev) and in "
+                f"{data.evaluate_on.corpus} (eval), such as {', '.join(shared[:3])}; an eval split shares neither trials nor "
+                "speakers with training. If they only have the same name, rename them in a table (data.corpus: table)."
+            )
+    return pd.concat([own, other], ignore_index=True)

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.csv
 
-from aasist_lib.corpora.table import LABELS, UNKNOWN, TrialTableError
+from aasist_lib.corpora.table import LABELS, UNKNOWN, TrialTableError, refuse_empty, refuse_twice, refuse_unknown
 
 COLUMNS = ["utt_id", "label", "speaker", "attack", "codec"]
 
@@ -162,27 +162,18 @@ def _checked(table: pd.DataFrame, path: Path, first: int) -> pd.DataFrame:
     """The table with its columns complete and in order; `first` is the line of its first row."""
     if table.empty:
         raise ProtocolError(f"{path}: no trials in it")
-    for name in table.columns:
-        empty = (table[name].isna() | (table[name] == "")).to_numpy()
-        if empty.any():
-            row = int(empty.argmax())
-            whole = (table.iloc[row].isna() | (table.iloc[row] == "")).all()
-            said = "an empty line; remove it" if whole else f"no value in column {name}; write '{UNKNOWN}' for unknown"
-            raise ProtocolError(f"{path}:{row + first}: {said}")
     table["label"] = table["label"].replace(_SPELLINGS)
-    unknown = ~table["label"].isin(LABELS).to_numpy()
-    if unknown.any():
-        row = int(unknown.argmax())
-        label = table["label"].iloc[row]
-        hint = " (this is a key of speaker verification; the countermeasure's is needed)" if label in _ASV_LABELS else ""
-        raise ProtocolError(f"{path}:{row + first}: unknown label {label!r}; known are {', '.join(LABELS)}{hint}")
-    twice = table["utt_id"].duplicated().to_numpy()
-    if twice.any():
-        row = int(twice.argmax())
-        name = table["utt_id"].iloc[row]
-        before = int((table["utt_id"] == name).to_numpy().argmax())
-        raise ProtocolError(f"{path}:{row + first}: utt_id {name!r} is already on line {before + first}")
+    if table["label"].iloc[0] in _ASV_LABELS:
+        raise ProtocolError(f"{path}:{first}: a key of speaker verification; the countermeasure's (CM) is needed")
+
+    def at(row: int) -> str:
+        return f"{path}:{row + first}"
+
+    for name in table.columns:
+        refuse_empty(table[name], at, ProtocolError)
+    refuse_unknown(table["label"], LABELS, at, ProtocolError)
+    refuse_twice(table["utt_id"], at, ProtocolError)
     for name in set(COLUMNS) - set(table.columns):
         table[name] = UNKNOWN
     table["attack"] = table["attack"].where(table["label"] == "spoof", UNKNOWN)
-    return table[COLUMNS + [name for name in ("subset",) if name in table.columns]].astype(str)
+    return table[COLUMNS + [name for name in ("subset",) if name in table.columns]].astype("str")

@@ -1,10 +1,11 @@
 """ASVspoof 5 in its true format: white-space separated, ten fields, FLACs in one folder a split."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from aasist_lib.config import DataConfig, load_profile
+from aasist_lib.config import DataConfig
 from aasist_lib.corpora import COLUMNS, TrialTableError, load_trials
 
 LINES = {
@@ -38,6 +39,7 @@ def test_protocols_become_the_trial_table(tree):
         "spoof", "E_1607", "A19", "C05", "eval",
     )  # fmt: skip
     assert (trials.loc[trials["label"] == "bonafide", "attack"] == "-").all()
+    assert set(trials["corpus"]) == {"asvspoof5"} and set(trials.loc[trials["split"] != "eval", "codec"]) == {"none"}
 
 
 def test_protocols_may_lie_in_their_own_folder_and_eval_may_be_absent(tree):
@@ -50,25 +52,65 @@ def test_protocols_may_lie_in_their_own_folder_and_eval_may_be_absent(tree):
 
 def test_a_missing_protocol_says_where_it_was_looked_for(tree):
     (tree / "ASVspoof5.dev.track_1.tsv").unlink()
-    with pytest.raises(TrialTableError, match="dev split; looked for .*ASVspoof5.dev.track_1.tsv.*dev.metadata.txt"):
+    with pytest.raises(TrialTableError, match="no protocol of the dev split; looked for") as error:
+        load(tree)
+    for name in ("ASVspoof5.dev.track_1.tsv", "ASVspoof5_protocols/ASVspoof5.dev.metadata.txt"):
+        assert f"\n  {tree / name}\n" in str(error.value)
+    assert "https://zenodo.org/records/14498691" in str(error.value)
+
+
+def test_the_names_of_the_challenge_are_known_too(tree):
+    for split, name in (("train", "train.tsv"), ("dev", "dev.track_1.tsv"), ("eval", "eval.track_1.tsv")):
+        (tree / f"ASVspoof5.{name}").rename(tree / f"ASVspoof5.{split}.metadata.txt")
+    assert len(load(tree)) == 6
+
+
+def test_archives_unpacked_side_by_side_are_found(tree):
+    for part, name in (("aa", "E_0009538969"), ("ab", "E_0009538970")):
+        (tree / f"flac_E_{part}" / "flac_E_eval").mkdir(parents=True)
+        (tree / "flac_E_eval" / f"{name}.flac").rename(tree / f"flac_E_{part}" / "flac_E_eval" / f"{name}.flac")
+    shutil.rmtree(tree / "flac_E_eval")
+    paths = load(tree).set_index("utt_id")["path"]
+    assert paths["E_0009538969"] == str(tree / "flac_E_aa" / "flac_E_eval" / "E_0009538969.flac")
+    assert paths["E_0009538970"] == str(tree / "flac_E_ab" / "flac_E_eval" / "E_0009538970.flac")
+
+
+def test_a_missing_audio_folder_says_where_it_was_looked_for(tree):
+    shutil.rmtree(tree / "flac_T")
+    with pytest.raises(TrialTableError, match=r"no folder with the audio of the train split; looked for\n.*/flac_T\n"):
         load(tree)
 
 
-@pytest.mark.parametrize("line", ["T_1 T_2 F - - - AC3 A05 spoof", "T_1 T_2 F - - - AC3 A05 fake -", ""])
-def test_a_bad_line_is_named(tree, line):
+def test_a_missing_root_says_so(tmp_path):
+    with pytest.raises(TrialTableError, match="nowhere: no such folder. Download ASVspoof 5"):
+        load(tmp_path / "nowhere")
+
+
+def test_an_utterance_in_two_splits_names_both_lines(tree):
+    with (tree / "ASVspoof5.dev.track_1.tsv").open("a") as file:
+        file.write(LINES["train"][1] + "\n")
+    (tree / "flac_D" / "T_0000000001.flac").touch()
+    with pytest.raises(TrialTableError, match=r"dev\.track_1\.tsv:3: utt_id 'T_0000000001' is already at .*train\.tsv:2"):
+        load(tree)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("T_1 T_2 F - - - AC3 A05 spoof", "10 fields are needed"),
+        ("T_1 T_2 F - - - AC3 A05 spoof - -", "10 fields are needed"),
+        ("T_1 T_2 F - - - AC3 A05 fake -", "unknown label 'fake'"),
+        ("", "remove the line if it is empty"),
+    ],
+)
+def test_a_bad_line_is_named(tree, line, message):
     with (tree / "ASVspoof5.train.tsv").open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(TrialTableError, match=r"ASVspoof5\.train\.tsv:3: 10 fields"):
+    with pytest.raises(TrialTableError, match=rf"ASVspoof5\.train\.tsv:3: .*{message}"):
         load(tree)
 
 
 def test_absent_audio_is_counted(tree):
     (tree / "flac_D" / "D_0000000022.flac").unlink()
-    with pytest.raises(TrialTableError, match="1 of 6 listed files are absent"):
+    with pytest.raises(TrialTableError, match=r"1 of 6 listed files are absent:\n.*dev\.track_1\.tsv:2: .*/D_0000000022.flac"):
         load(tree)
-
-
-def test_the_profile_is_the_papers_form():
-    profile = load_profile("asvspoof5")
-    assert profile.model.frontend.name == "facebook/wav2vec2-xls-r-300m" and profile.model.samples == 64_600
-    assert not profile.training.feature_cache

@@ -44,12 +44,12 @@ def test_an_unknown_label_is_named_with_its_line(trials):
 def test_an_unknown_split_is_named_with_the_line_the_caller_gives(trials):
     trials.loc[2, "split"] = "test"
     with pytest.raises(TrialTableError, match=r"keys\.tsv:30: unknown split 'test'"):
-        validate(trials, "keys.tsv", lines=[10, 20, 30])
+        validate(trials, "keys.tsv", at=lambda row: f"keys.tsv:{(10, 20, 30)[row]}")
 
 
 def test_a_duplicate_id_names_both_lines(trials):
     trials.loc[2, "utt_id"] = "clip0"
-    with pytest.raises(TrialTableError, match=r"keys\.tsv:4: utt_id 'clip0' is already on line 2"):
+    with pytest.raises(TrialTableError, match=r"keys\.tsv:4: utt_id 'clip0' is already at keys\.tsv:2"):
         validate(trials, "keys.tsv")
 
 

@@ -1,0 +1,81 @@
+"""Recordings of your own: a folder sorted by hand, or a trial table in any of three formats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from aasist_lib.corpora.table import COLUMNS, LABELS, SPLITS, UNKNOWN, TrialTableError, read_columns, validate
+
+EXTENSIONS = (".flac", ".wav", ".ogg", ".mp3", ".opus", ".aiff")
+
+
+def load_folder(root: Path, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
+    """A folder with `bonafide/` and `spoof/` in it, or with `train/`, `dev/`, `eval/` that have these two in them.
+
+    Without split folders everything is eval. A folder below `bonafide/` names the speaker, one below `spoof/` the attack.
+    An utterance is called by its path below `root`.
+
+    Args:
+        root: the folder.
+        splits: those to load.
+
+    Raises:
+        TrialTableError: no such folder, none of these names in it, a class without audio, or a class beside a split.
+    """
+    if not root.is_dir():
+        raise TrialTableError(f"{root}: no such folder; point data.root at one that holds bonafide/ and spoof/")
+    found = {split: root / split for split in SPLITS if (root / split).is_dir()}
+    mixed = [label for label in LABELS if found and (root / label).is_dir()]
+    if mixed:
+        raise TrialTableError(f"{root}: {', '.join(mixed)} beside {', '.join(found)}; move it into one of them")
+    found = found or {"eval": root}
+    rows = [row for split, place in found.items() if split in splits for row in _rows(place, split, root)]
+    if not rows:
+        raise TrialTableError(f"{root}: no folder {' or '.join(splits)}, and without them everything is eval")
+    return validate(pd.DataFrame(rows, columns=COLUMNS), root, lambda row: str(rows[row][1]))
+
+
+def _rows(place: Path, split: str, root: Path) -> list[tuple[str, ...]]:
+    rows = []
+    for label in LABELS:
+        files = sorted(file for file in (place / label).rglob("*") if file.suffix.lower() in EXTENSIONS)
+        if not files:
+            raise TrialTableError(
+                f"{place / label}: no audio ({', '.join(EXTENSIONS)}); a corpus needs bonafide/ and spoof/, "
+                "in the folder itself or in each of train/, dev/, eval/"
+            )
+        for file in files:
+            below = file.relative_to(place / label).parts
+            group = below[0] if len(below) > 1 else UNKNOWN
+            speaker, attack = (group, UNKNOWN) if label == "bonafide" else (UNKNOWN, group)
+            name = file.relative_to(root).as_posix()
+            rows.append((name, str(file), label, speaker, attack, UNKNOWN, split, root.name))
+    return rows
+
+
+def load_table(file: Path, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
+    """A `.csv`, `.tsv` or `.parquet` with at least the columns `utt_id`, `path` and `label`.
+
+    `speaker`, `attack`, `codec` and `corpus` are unknown where they are absent; without the column `split` everything is
+    eval. Relative paths count from the file's folder.
+
+    Args:
+        file: the table.
+        splits: those to return; all are checked.
+
+    Raises:
+        TrialTableError: no such file, or it breaks the contract.
+    """
+    if not file.is_file():
+        raise TrialTableError(f"{file}: no such trial table; data.root must be a .csv, .tsv or .parquet file")
+    trials = read_columns(file)
+    needed = [name for name in ("utt_id", "path", "label") if name not in trials.columns]
+    if needed:
+        raise TrialTableError(f"{file}:1: no column {', '.join(needed)}; it has {', '.join(map(str, trials.columns))}")
+    unknown = {name: UNKNOWN for name in ("speaker", "attack", "codec", "corpus")} | {"split": "eval"}
+    absent = {name: value for name, value in unknown.items() if name not in trials.columns}
+    trials = validate(trials.assign(**absent), file)
+    return trials[trials["split"].isin(splits)].reset_index(drop=True)

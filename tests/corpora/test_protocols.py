@@ -1,0 +1,147 @@
+"""Keys and protocols in the forms their organisers publish them in."""
+
+import gzip
+import os
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from aasist_lib.config import project_root
+from aasist_lib.corpora.protocols import COLUMNS, ProtocolError, read_key
+from aasist_lib.corpora.table import TrialTableError
+
+# Lines as in the published files; bona fide lines name no attack, or 'bonafide' as one.
+LINES = {
+    "ASVspoof 5 protocol": (
+        "E_1607 E_0009538969 F C05 4 E_0009538960 AC2 A19 spoof -\n"
+        "E_1608\tE_0009538970\tM\t-\t-\t-\t-\tbonafide\tbonafide\t-\n",
+        [("E_0009538969", "spoof", "E_1607", "A19", "C05"), ("E_0009538970", "bonafide", "E_1608", "-", "none")],
+    ),
+    "ASVspoof 5 key": (
+        "filename\tcm-label\nE_000001\tbonafide\nE_000002\tspoof\n",
+        [("E_000001", "bonafide", "-", "-", "-"), ("E_000002", "spoof", "-", "-", "-")],
+    ),
+    "ASVspoof 2019 LA": (
+        "LA_0039 LA_E_2834763 - A11 spoof\nLA_0079 LA_T_1138215 - - bonafide\n",
+        [("LA_E_2834763", "spoof", "LA_0039", "A11", "-"), ("LA_T_1138215", "bonafide", "LA_0079", "-", "-")],
+    ),
+    "ASVspoof 2021 LA": (
+        "LA_0009 LA_E_9332881 alaw ita_tx A07 spoof notrim eval\n"
+        "LA_0020 LA_E_7294490 g722 loc_tx bonafide bonafide notrim progress\n",
+        [
+            ("LA_E_9332881", "spoof", "LA_0009", "A07", "alaw", "eval"),
+            ("LA_E_7294490", "bonafide", "LA_0020", "-", "g722", "progress"),
+        ],
+    ),
+    "ASVspoof 2021 DF": (
+        "LA_0043 DF_E_2000026 mp3m4a asvspoof A09 spoof notrim eval traditional_vocoder - - - -\n"
+        "LA_0023 DF_E_2000053 nocodec asvspoof - bonafide trim hidden bonafide - - - -\n",
+        [
+            ("DF_E_2000026", "spoof", "LA_0043", "A09", "mp3m4a", "eval"),
+            ("DF_E_2000053", "bonafide", "LA_0023", "-", "nocodec", "hidden"),
+        ],
+    ),
+    "In-the-Wild": (
+        'file,speaker,label\n0.wav,Alec Guinness,spoof\n1.wav,"Barack Obama, live",bona-fide\n',
+        [("0.wav", "spoof", "Alec Guinness", "-", "-"), ("1.wav", "bonafide", "Barack Obama, live", "-", "-")],
+    ),
+    "two columns": ("u1 bonafide\r\nu2  spoof \r\n", [("u1", "bonafide", "-", "-", "-"), ("u2", "spoof", "-", "-", "-")]),
+    "own score table": (
+        "utt_id;score;label;attack;codec\nu1;0.5;spoof;A01;mp3\nu2;-1;bonafide;-;none\n",
+        [("u1", "spoof", "-", "A01", "mp3"), ("u2", "bonafide", "-", "-", "none")],
+    ),
+}
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str, name: str = "key.txt") -> Path:
+        file = tmp_path / name
+        file.write_bytes(text.encode())
+        return file
+
+    return write
+
+
+@pytest.mark.parametrize("form", LINES)
+def test_every_form_is_found_out_by_its_content(form, write):
+    text, rows = LINES[form]
+    key = read_key(write(text))
+    assert list(key.columns) == COLUMNS + ["subset"][: len(rows[0]) - 5]
+    assert list(key.itertuples(index=False, name=None)) == rows
+    assert all(isinstance(kind, pd.StringDtype) for kind in key.dtypes)
+
+
+@pytest.mark.parametrize("form", LINES)
+def test_compression_a_byte_order_mark_and_a_missing_last_newline_change_nothing(form, write):
+    text, rows = LINES[form]
+    file = write("\ufeff" + text.rstrip("\r\n"))
+    packed = file.with_suffix(".txt.gz")
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    for place in (file, packed):
+        assert list(read_key(place).itertuples(index=False, name=None)) == rows
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.tsv", "t.csv"])
+def test_our_own_tables_are_keys(name, tmp_path):
+    table = pd.DataFrame({"utt_id": ["a b", "c"], "score": [1.0, 2.0], "label": ["spoof", "bonafide"], "split": "eval"})
+    if name == "t.parquet":
+        table.to_parquet(tmp_path / name)
+    else:
+        table.to_csv(tmp_path / name, sep="\t" if name == "t.tsv" else ",", index=False)
+    assert read_key(tmp_path / name).to_numpy().tolist() == [["a b", "spoof", "-", "-", "-"], ["c", "bonafide", "-", "-", "-"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("u1 spoof\nu2 spoof more\n", r"key\.txt:2: 2 fields are needed \(utterance and label\), found 3: 'u2 spoof more'"),
+        ("u1 spoof\nu2\n", r"key\.txt:2: 2 fields are needed .* found 1: 'u2'"),
+        ("u1 spoof\nu2 spoof\n\nu3 spoof\n", r"key\.txt:3: no value in column utt_id; .*remove the line if it is empty"),
+        ("a b - A11 spoof\nc d - - bonafide x\n", r"key\.txt:2: 5 fields are needed \(ASVspoof 2019 protocol\), found 6"),
+        ("utt_id,label\nu1,spoof\nu2\n", r"key\.txt:3: 2 fields are needed, found 1"),
+        ("utt_id,label\nu1,spoof,1\n", r"key\.txt:2: 2 fields are needed, found 3"),
+        ("utt_id,label\nu1,spoof\nu2,\n", r"key\.txt:3: no value in column label"),
+        ("u1 spoof\nu2 fake\nu3 real\n", r"key\.txt:2: unknown label 'fake'; known are bonafide, spoof \(and 1 more"),
+        ("u1 spoof\nu2 spoof\nu1 bonafide\n", r"key\.txt:3: utt_id 'u1' is already at .*key\.txt:1"),
+        ("filename cm-score\nu1 0.5\n", r"key\.txt:1: no column label or cm-label or .*; the heading has filename, cm-score"),
+        ("D_1 D_2 F A11 target\n", r"key\.txt:1: a key of speaker verification; the countermeasure's \(CM\) is needed"),
+        ("LA_E_1\nLA_E_2\n", r"key\.txt:1: no known form of key: .* 8 \(ASVspoof 2021 LA key\), .* not 1: 'LA_E_1'"),
+        ("", r"key\.txt:1: no known form of key"),
+        ("utt_id label\n", r"key\.txt: no trials in it"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_line(text, message, write):
+    with pytest.raises(ProtocolError, match=message):
+        read_key(write(text))
+
+
+def test_damaged_and_missing_files_say_so(tmp_path):
+    (tmp_path / "key.txt").write_bytes(b"\xff\xfe spoof\n")
+    (tmp_path / "key.txt.gz").write_bytes(gzip.compress(b"u1 spoof\n" * 100)[:30])
+    with pytest.raises(ProtocolError, match=r"key\.txt: not a table in UTF-8"):
+        read_key(tmp_path / "key.txt")
+    with pytest.raises(ProtocolError, match=r"key\.txt\.gz: cannot be read .*download it again"):
+        read_key(tmp_path / "key.txt.gz")
+    with pytest.raises(TrialTableError, match="none.txt: no such file"):
+        read_key(tmp_path / "none.txt")
+
+
+def test_a_key_as_long_as_the_eval_set_of_asvspoof_5_takes_seconds(write):
+    lines = (f"E_{n % 737} E_{n:010d} F C01 2 E_{n:010d} AC1 A17 spoof -\n" for n in range(680_774))
+    file = write("".join(lines))
+    start = time.process_time()
+    key = read_key(file)
+    assert len(key) == 680_774 and time.process_time() - start < 6
+
+
+def test_the_published_protocol_of_2019_la_is_read_whole():
+    folder = Path(os.environ.get("AASIST_REFERENCE", project_root() / ".." / "shared" / "reference"))
+    file = folder / "asvspoof2019_la" / "cm_protocol_eval.txt.gz"
+    if not file.is_file():
+        pytest.skip("no real protocol: set AASIST_REFERENCE to the folder that holds asvspoof2019_la/")
+    key = read_key(file)
+    assert key["label"].value_counts().to_dict() == {"spoof": 63_882, "bonafide": 7_355}
+    assert set(key["attack"]) == {"-", *(f"A{number:02d}" for number in range(7, 20))}
