@@ -64,8 +64,8 @@ def load_trials(data: DataConfig) -> pd.DataFrame:
         shared = sorted((set(own[column]) & set(other[column])) - {UNKNOWN})
         if shared:
             raise TrialTableError(
-                f"data.evaluate_on: {len(shared)} values of {column} are in {data.corpus} (train, dev) and in "
-                f"{data.evaluate_on.corpus} (eval), such as {', '.join(shared[:3])}; an eval split shares neither trials nor "
-                "speakers with training. If they only have the same name, rename them in a table (data.corpus: table)."
+                f"data.evaluate_on: the same {column} in {data.corpus} (train, dev) and in {data.evaluate_on.corpus} (eval), "
+                f"{len(shared)} in all: {', '.join(shared[:3])}. An eval split shares neither trials nor speakers with "
+                "training; if only the names are alike, rename them in a trial table (data.corpus: table)."
             )
     return pd.concat([own, other], ignore_index=True)

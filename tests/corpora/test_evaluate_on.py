@@ -1,0 +1,64 @@
+"""Training on one corpus, testing on another: `data.evaluate_on`."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aasist_lib.config import ConfigError, load_profile
+from aasist_lib.corpora import TrialTableError, load_trials
+from tests.corpora.conftest import record
+
+
+@pytest.fixture
+def corpora(tmp_path: Path) -> Path:
+    for split in ("train", "dev", "eval"):
+        record(tmp_path / "home" / split / "bonafide" / f"h{split}" / "1.wav", tmp_path / "home" / split / "spoof" / "1.wav")
+    folder = tmp_path / "wild" / "release_in_the_wild"
+    record(folder / "0.wav", folder / "1.wav")
+    (folder / "meta.csv").write_text("file,speaker,label\n0.wav,Alec Guinness,spoof\n1.wav,Alec Guinness,bona-fide\n")
+    return tmp_path
+
+
+def data(corpora: Path, **evaluate_on: str):
+    overrides = [f"data.evaluate_on.{key}={value}" for key, value in evaluate_on.items()]
+    return load_profile("demo", ["data.corpus=folder", f"data.root={corpora / 'home'}", *overrides]).data
+
+
+def test_the_eval_split_is_the_other_corpus(corpora):
+    trials = load_trials(data(corpora, corpus="in_the_wild", root=str(corpora / "wild")))
+    assert trials.groupby("split")["corpus"].unique().map(list).to_dict() == {
+        "train": ["home"], "dev": ["home"], "eval": ["in_the_wild"],
+    }  # fmt: skip
+    assert len(trials) == 6 and trials.index.tolist() == list(range(6))
+
+
+def test_the_training_corpus_own_eval_split_need_not_be_there(corpora):
+    shutil.rmtree(corpora / "home" / "eval")
+    assert len(load_trials(data(corpora, corpus="in_the_wild", root=str(corpora / "wild")))) == 6
+
+
+def test_shared_speakers_and_trials_are_refused(corpora):
+    other = corpora / "other"
+    record(other / "bonafide" / "hdev" / "2.wav", other / "spoof" / "2.wav")
+    with pytest.raises(TrialTableError, match=r"data\.evaluate_on: the same speaker in folder .*, 1 in all: hdev\. "):
+        load_trials(data(corpora, corpus="folder", root=str(other)))
+    table = corpora / "t.csv"
+    table.write_text(f"utt_id,path,label\ntrain/spoof/1.wav,{other}/spoof/2.wav,spoof\n")
+    with pytest.raises(TrialTableError, match=r"the same utt_id in folder .*, 1 in all: train/spoof/1\.wav\. "):
+        load_trials(data(corpora, corpus="table", root=str(table)))
+
+
+def test_a_test_set_cannot_be_trained_on(corpora):
+    wild = {"corpus": "in_the_wild", "root": corpora / "wild"}
+    profile = load_profile("demo", ["data.corpus=in_the_wild", f"data.root={corpora / 'wild'}"]).data
+    assert set(load_trials(profile)["split"]) == {"eval"}
+    with pytest.raises(TrialTableError, match="has an eval split only; train on another corpus"):
+        load_trials(profile.model_copy(update={"evaluate_on": data(corpora, **wild).evaluate_on}))
+
+
+def test_unknown_corpora_are_errors_of_the_profile():
+    with pytest.raises(ConfigError, match="data.evaluate_on.corpus"):
+        load_profile("demo", ["data.evaluate_on.corpus=asvspoof1999", "data.evaluate_on.root=x"])
+    with pytest.raises(ConfigError, match="data.evaluate_on.root"):
+        load_profile("demo", ["data.evaluate_on.corpus=in_the_wild"])
