@@ -21,24 +21,30 @@ CASES = {
 }
 
 
+def draw(name: str) -> tuple[np.ndarray, ...]:
+    """Bona fide and spoof scores of a case."""
+    seed, *classes, decimals = CASES[name]
+    rng = np.random.default_rng(seed)
+    scores = [getattr(rng, kind)(first, second, size) for kind, first, second, size in classes]
+    return tuple(each if decimals is None else np.round(each, decimals) for each in scores)
+
+
+def draw_asv() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of a speaker verifier: target, nontarget, spoof."""
+    rng = np.random.default_rng(22)
+    return rng.normal(3, 1, 2000), rng.normal(-1, 1, 3000), rng.normal(1.5, 1.3, 4000)
+
+
 @pytest.fixture(scope="session")
 def golden_scores():
     """name -> (bona fide, spoof)."""
-
-    def draw(name):
-        seed, *classes, decimals = CASES[name]
-        rng = np.random.default_rng(seed)
-        scores = [getattr(rng, kind)(first, second, size) for kind, first, second, size in classes]
-        return tuple(each if decimals is None else np.round(each, decimals) for each in scores)
-
     return draw
 
 
 @pytest.fixture(scope="session")
 def golden_asv():
-    """Scores of a speaker verifier: target, nontarget, spoof."""
-    rng = np.random.default_rng(22)
-    return rng.normal(3, 1, 2000), rng.normal(-1, 1, 3000), rng.normal(1.5, 1.3, 4000)
+    """Target, nontarget, spoof."""
+    return draw_asv()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn.isotonic import IsotonicRegression
 
 from aasist_lib import metrics
 
@@ -31,6 +32,17 @@ def test_min_cllr_is_a_minimum_that_only_sees_the_order(bonafide, spoof):
     ranks = np.unique(np.concatenate((bonafide, spoof)), return_inverse=True)[1].astype(float)
     assert least == pytest.approx(metrics.min_cllr(ranks[: bonafide.size], ranks[bonafide.size :]), abs=1e-12)
     assert -1e-12 <= least <= min(1, metrics.cllr(bonafide, spoof)) + 1e-12
+
+
+def test_min_cllr_equals_that_of_another_isotonic_regression(golden_scores):
+    for case in ("gaussian", "overlap", "ties_rounded_1dp", "inverted", "tiny_3_vs_5"):
+        bonafide, spoof = golden_scores(case)
+        labels = np.repeat([1.0, 0.0], [bonafide.size, spoof.size])
+        weights = np.repeat([0.5 / bonafide.size, 0.5 / spoof.size], [bonafide.size, spoof.size])
+        # At equal weights of the classes the fitted probability is the best one, and its entropy is the cost.
+        fitted = IsotonicRegression().fit(scores := np.concatenate((bonafide, spoof)), labels, weights).predict(scores)
+        bits = -np.where(labels == 1, np.log2(np.maximum(fitted, 1e-300)), np.log2(np.maximum(1 - fitted, 1e-300)))
+        assert metrics.min_cllr(bonafide, spoof) == pytest.approx(np.sum(weights * bits), abs=1e-9)
 
 
 def test_min_cllr_gives_tied_scores_one_value():
