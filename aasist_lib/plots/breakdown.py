@@ -33,8 +33,9 @@ def eer_by_attack(table: pd.DataFrame, title: str = "EER by attack") -> Figure:
             style = {"fmt": marker, "color": PALETTE[colour], "markersize": 6.5, "capsize": 3, "linewidth": 1.6}
             spread = np.abs(np.array([low, high]) - middle)[:, here]
             axes.errorbar(middle[here], here, xerr=spread, label=kind, **style)
+    digits = 1 if middle.max() >= 10 else 2
     for position, count in enumerate(shown["spoof"]):
-        text = f"{middle[position]:.1f} %   ({count} clips)"
+        text = f"{middle[position]:.{digits}f} %   ({count} clips)"
         axes.text(1.02, position, text, transform=axes.get_yaxis_transform(), va="center", color=GREY)
     pooled = int((shown["row"] == "pooled").sum())
     axes.axhline(pooled - 0.5, color=GREY, linewidth=0.8)

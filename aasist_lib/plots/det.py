@@ -14,7 +14,7 @@ from aasist_lib.metrics import DetBand, DetCurve, det_curve, eer_point
 
 from .style import PALETTE, Array, make_figure, styled
 
-DET_TICKS = np.array([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60]) / 100
+DET_TICKS = np.array([0.1, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60]) / 100
 DET_TICKS_OF_ALL_RATES = np.array([0.1, 0.5, 2, 5, 10, 20, 35, 50, 65, 80, 90, 95, 98]) / 100
 LINES, MARKERS = ("-", "--", "-.", ":"), "osD^vP"
 

@@ -26,6 +26,11 @@ def test_attacks_are_sorted_and_marked(scores):
     assert axes.get_xlabel().startswith("EER (%)")
 
 
+def test_small_rates_are_printed_with_two_digits(scores):
+    table = metrics.breakdown(scores, ["attack"], replicates=5).assign(eer=0.0123, eer_low=0.01, eer_high=0.02)
+    assert "1.23 %   (200 clips)" in [text.get_text() for text in plots.eer_by_attack(table).axes[0].texts]
+
+
 def test_two_columns_name_their_cells(scores):
     table = metrics.breakdown(scores.assign(codec="mp3"), ["attack", "codec"], replicates=5)
     names = [label.get_text() for label in plots.eer_by_attack(table).axes[0].get_yticklabels()]
