@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.csv
 
-from aasist_lib.corpora.table import LABELS, UNKNOWN, TrialTableError, refuse_empty, refuse_twice, refuse_unknown
+from aasist_lib.corpora.table import LABELS, UNKNOWN, TrialTableError, read_parquet, refuse_empty, refuse_twice, refuse_unknown
 
 COLUMNS = ["utt_id", "label", "speaker", "attack", "codec"]
 
@@ -65,7 +65,7 @@ def read_key(path: str | Path) -> pd.DataFrame:
 
 
 def _parquet(path: Path) -> tuple[pd.DataFrame, int]:
-    table = pd.read_parquet(path)
+    table = read_parquet(path, ProtocolError)
     columns = _by_name(list(table.columns), path)
     return table[list(columns.values())].set_axis(list(columns), axis=1), 1
 

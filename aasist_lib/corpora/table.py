@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
 
 from aasist_lib.runs import atomic
 
@@ -128,7 +129,7 @@ def read_trials(path: str | Path) -> pd.DataFrame:
 def read_columns(path: Path) -> pd.DataFrame:
     """A trial table as it is in the file, unchecked; only its paths are made absolute."""
     if path.suffix == ".parquet":
-        trials = pd.read_parquet(path)
+        trials = read_parquet(path)
     elif path.suffix in _SEPARATORS:
         trials = _read_text(path)
     else:
@@ -137,6 +138,14 @@ def read_columns(path: Path) -> pd.DataFrame:
         folder = path.parent.resolve()
         trials["path"] = [os.path.join(folder, name) if name else "" for name in trials["path"].fillna("").astype(str)]
     return trials
+
+
+def read_parquet(path: Path, error: type[TrialTableError] = TrialTableError) -> pd.DataFrame:
+    """A parquet file as it is; an error of the module where it is damaged."""
+    try:
+        return pd.read_parquet(path)
+    except (pyarrow.ArrowInvalid, OSError) as reason:
+        raise error(f"{path}: not a parquet file, or damaged: {reason}") from reason
 
 
 def _read_text(path: Path) -> pd.DataFrame:

@@ -125,6 +125,9 @@ def test_damaged_and_missing_files_say_so(tmp_path):
         read_key(tmp_path / "key.txt")
     with pytest.raises(ProtocolError, match=r"key\.txt\.gz: cannot be read .*download it again"):
         read_key(tmp_path / "key.txt.gz")
+    (tmp_path / "key.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ProtocolError, match=r"key\.parquet: not a parquet file, or damaged"):
+        read_key(tmp_path / "key.parquet")
     with pytest.raises(TrialTableError, match="none.txt: no such file"):
         read_key(tmp_path / "none.txt")
 

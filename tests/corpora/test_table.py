@@ -1,10 +1,11 @@
+from os import scandir
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from aasist_lib.config import DataConfig
-from aasist_lib.corpora import load_trials
+from aasist_lib.corpora import load_trials, table
 from aasist_lib.corpora.table import COLUMNS, TrialTableError, read_trials, validate, write_trials
 
 
@@ -20,10 +21,12 @@ def trials(tmp_path: Path) -> pd.DataFrame:
 
 
 def test_a_table_reads_back_and_is_stored_relative_to_its_folder(trials, tmp_path):
-    for name in ("trials.parquet", "trials.tsv"):
+    for name in ("trials.parquet", "trials.tsv", "trials.csv"):
         write_trials(trials, tmp_path / name)
         pd.testing.assert_frame_equal(read_trials(tmp_path / name), trials)
     assert pd.read_parquet(tmp_path / "trials.parquet")["path"][0] == "flac/0.flac"
+    with pytest.raises(TrialTableError, match=r"trials\.txt: a trial table is a \.parquet, a \.tsv or a \.csv file"):
+        write_trials(trials, tmp_path / "trials.txt")
 
 
 def test_columns_are_put_in_order_and_others_dropped(trials):
@@ -69,6 +72,19 @@ def test_absent_files_are_counted_and_the_first_ten_named(trials, tmp_path):
     message = str(error.value)
     assert "12 of 13 listed files are absent" in message and "keys.tsv:2: " in message and "and 2 more" in message
     assert sum(f"gone{row}.flac" in message for row in range(12)) == 10
+
+
+def test_each_folder_is_listed_once_and_a_missing_one_has_no_files(trials, monkeypatch, tmp_path):
+    listed = []
+    monkeypatch.setattr(table.os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
+    validate(trials, "keys.tsv")
+    assert listed == [str(tmp_path / "flac")]
+    with pytest.raises(TrialTableError, match="1 of 3 listed files are absent"):
+        validate(trials.assign(path=[*trials["path"][:2], "nowhere/2.flac"]), "keys.tsv")
+    with pytest.raises(TrialTableError, match="3 of 3 listed files are absent"):
+        validate(trials.assign(path=str(tmp_path / "flac")), "keys.tsv")
+    monkeypatch.chdir(tmp_path / "flac")
+    validate(trials.assign(path=["0.flac", "./1.flac", "../flac/2.flac"]), "keys.tsv")
 
 
 def test_nothing_is_written_when_the_table_is_wrong(trials, tmp_path):
