@@ -1,8 +1,8 @@
 """Keys and protocols: every form in circulation as one table `utt_id, label, speaker, attack, codec`.
 
-The form is found out by content, never by name. Without heading the number of fields tells which it is (`HEADLESS`); with
-a heading, columns are found by their names (`NAMES`). The forms and the meaning of their fields are the organisers':
-ASVspoof 2019 `README.LA.txt`, the 2021 evaluation package (`config.py`) and ASVspoof 5 `README.txt`.
+The form is found out by content; of the name only the endings `.gz` and `.parquet` count. Without heading the number of
+fields tells which it is (`HEADLESS`); with a heading, columns are found by their names (`NAMES`). The forms and the meaning
+of their fields are the organisers': ASVspoof 2019 `README.LA.txt`, the 2021 evaluation package (`config.py`) and ASVspoof 5 `README.txt`.
 """
 
 from __future__ import annotations
@@ -163,8 +163,10 @@ def _checked(table: pd.DataFrame, path: Path, first: int) -> pd.DataFrame:
     if table.empty:
         raise ProtocolError(f"{path}: no trials in it")
     table["label"] = table["label"].replace(_SPELLINGS)
-    if table["label"].iloc[0] in _ASV_LABELS:
-        raise ProtocolError(f"{path}:{first}: a key of speaker verification; the countermeasure's (CM) is needed")
+    verification = table["label"].isin(_ASV_LABELS).to_numpy()
+    if verification.any():
+        line = int(verification.argmax()) + first
+        raise ProtocolError(f"{path}:{line}: a key of speaker verification; the countermeasure's (CM) is needed")
 
     def at(row: int) -> str:
         return f"{path}:{row + first}"

@@ -107,7 +107,10 @@ def test_our_own_tables_are_keys(name, tmp_path):
         ("u1 spoof\nu2 fake\nu3 real\n", r"key\.txt:2: unknown label 'fake'; known are bonafide, spoof \(and 1 more"),
         ("u1 spoof\nu2 spoof\nu1 bonafide\n", r"key\.txt:3: utt_id 'u1' is already at .*key\.txt:1"),
         ("filename cm-score\nu1 0.5\n", r"key\.txt:1: no column label or cm-label or .*; the heading has filename, cm-score"),
-        ("D_1 D_2 F A11 target\n", r"key\.txt:1: a key of speaker verification; the countermeasure's \(CM\) is needed"),
+        (
+            "D_1 D_2 F A11 spoof\nD_1 D_3 F - target\n",
+            r"key\.txt:2: a key of speaker verification; the countermeasure's \(CM\) is needed",
+        ),
         ("LA_E_1\nLA_E_2\n", r"key\.txt:1: no known form of key: .* 8 \(ASVspoof 2021 LA key\), .* not 1: 'LA_E_1'"),
         ("", r"key\.txt:1: no known form of key"),
         ("utt_id label\n", r"key\.txt: no trials in it"),
