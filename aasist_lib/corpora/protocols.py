@@ -2,7 +2,8 @@
 
 The form is found out by content; of the name only the endings `.gz` and `.parquet` count. Without heading the number of
 fields tells which it is (`HEADLESS`); with a heading, columns are found by their names (`NAMES`). The forms and the meaning
-of their fields are the organisers': ASVspoof 2019 `README.LA.txt`, the 2021 evaluation package (`config.py`) and ASVspoof 5 `README.txt`.
+of their fields are the organisers': ASVspoof 2019 `README.LA.txt`, the 2021 evaluation package (`config.py`) and
+ASVspoof 5 `README.txt`.
 """
 
 from __future__ import annotations
