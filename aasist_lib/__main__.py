@@ -111,7 +111,8 @@ def evaluate(options: argparse.Namespace) -> int:
     key = read_key(options.key)
     table = join(read_scores(options.scores), key, (str(options.scores), str(options.key)))
     if len(table) < len(key):
-        _say(f"{len(table)} of the key's {len(key)} trials are of its subset 'eval', the one that counts")
+        part = "its subset 'eval', the one that counts" if "subset" in key else f"split {', '.join(table['split'].unique())}"
+        _say(f"{len(table)} of the key's {len(key)} trials are of {part}")
     asv = read_asv(options.asv) if options.asv else None
     folder = output_folder(options.scores, options.out)
     groups = None if options.bootstrap == "trial" else options.bootstrap

@@ -15,10 +15,17 @@ from aasist_lib.runs import atomic
 
 RATE = 16_000
 """Sampling rate of every waveform in the workbook, in Hz."""
+EXTENSIONS = (".flac", ".wav", ".ogg", ".mp3", ".opus", ".aiff")
+"""How the names of files taken for audio end when a folder is searched."""
 
 
 class AudioError(ValueError):
     """A file that cannot be used as audio; the message names it and says why."""
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All audio files of a folder and its sub-folders, in order of their paths."""
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in EXTENSIONS)
 
 
 def read(path: str | Path, rate: int = RATE) -> np.ndarray:

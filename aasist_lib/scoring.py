@@ -18,8 +18,6 @@ from aasist_lib.features import FeatureBank, Waves, build_bank, iterate_batches
 from aasist_lib.models import AASIST
 from aasist_lib.runs import atomic
 
-EXTENSIONS = (".flac", ".wav", ".ogg", ".mp3", ".opus", ".aiff")
-
 
 class ScoringError(ValueError):
     """Nothing could be scored; the message says why."""
@@ -96,7 +94,7 @@ def score_paths(checkpoint: Path, paths: Iterable[Path], out: Path) -> tuple[pd.
     """
     files = [file for path in paths for file in _audio_files(Path(path))]
     if not files:
-        raise ScoringError(f"no audio file found; looked for {', '.join(EXTENSIONS)}")
+        raise ScoringError(f"no audio file found; looked for {', '.join(audio.EXTENSIONS)}")
     model, _ = load_model(checkpoint)
     rows, bad = [], []
     for file in tqdm(files, desc="scoring", unit="file", mininterval=5):
@@ -114,7 +112,7 @@ def score_paths(checkpoint: Path, paths: Iterable[Path], out: Path) -> tuple[pd.
 
 def _audio_files(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
+        return audio.files_below(path)
     return [path]
 
 

@@ -108,7 +108,8 @@ def join(scores: pd.DataFrame, key: pd.DataFrame, names: tuple[str, str] = ("the
     """The score table of the key's trials, in the key's order: `utt_id, score`, then the key's other columns.
 
     Two systems joined with one key are therefore aligned. Where the key has a column `subset` (ASVspoof 2021), the
-    trials of 'eval' are taken, which are those that the organisers count; scores of its other trials may be there.
+    trials of 'eval' are taken, which are those that the organisers count; scores of its other trials may be there. Where it
+    has a column `split` (our trial tables), the splits are taken that any of the scores is of, and they must be scored whole.
 
     Args:
         scores: as `read_scores` gives it. Labels in it must agree with the key.
@@ -123,6 +124,9 @@ def join(scores: pd.DataFrame, key: pd.DataFrame, names: tuple[str, str] = ("the
         if len(twice):
             raise TableError(f"{name}: {len(twice)} ids occur more than once: {_some(twice)}")
     wanted = key[key["subset"] == "eval"] if "subset" in key.columns else key
+    if "split" in key.columns:
+        scored = wanted.loc[wanted["utt_id"].isin(scores["utt_id"]), "split"]
+        wanted = wanted[wanted["split"].isin(scored)] if len(scored) else wanted
     if wanted.empty:
         raise TableError(f"{names[1]}: no trial of the subset 'eval' to evaluate")
     _refuse_unmatched(scores["utt_id"], key["utt_id"], wanted["utt_id"], names)

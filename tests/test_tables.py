@@ -162,6 +162,14 @@ def test_contradicting_labels_and_repeated_ids(table: pd.DataFrame, key: pd.Data
         join(table[["utt_id", "score"]], pd.concat([key, key.iloc[:1]]))
 
 
+def test_only_the_splits_that_were_scored_count(table: pd.DataFrame, key: pd.DataFrame) -> None:
+    whole = pd.concat([key.assign(split="dev"), key.assign(split="train", utt_id="t-" + key["utt_id"])])
+    scores = table[["utt_id", "score"]]
+    assert join(scores, whole)["utt_id"].tolist() == key["utt_id"].tolist()
+    with pytest.raises(TableError, match="1 of 4 ids of the key are not in the scores: a"):
+        join(scores.iloc[1:], whole)
+
+
 def test_only_the_subset_eval_counts(table: pd.DataFrame, key: pd.DataFrame) -> None:
     key["subset"] = ["eval", "eval", "progress", "eval"]
     scores = table[["utt_id", "score"]]

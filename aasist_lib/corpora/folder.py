@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from aasist_lib.audio import EXTENSIONS, files_below
 from aasist_lib.corpora.table import COLUMNS, LABELS, SPLITS, UNKNOWN, TrialTableError, read_columns, validate
-
-EXTENSIONS = (".flac", ".wav", ".ogg", ".mp3", ".opus", ".aiff")
 
 
 def load_folder(root: Path, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
@@ -41,7 +40,7 @@ def load_folder(root: Path, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
 def _rows(place: Path, split: str, root: Path) -> list[tuple[str, ...]]:
     rows = []
     for label in LABELS:
-        files = sorted(file for file in (place / label).rglob("*") if file.suffix.lower() in EXTENSIONS)
+        files = files_below(place / label)
         if not files:
             raise TrialTableError(
                 f"{place / label}: no audio ({', '.join(EXTENSIONS)}); a corpus needs bonafide/ and spoof/, "

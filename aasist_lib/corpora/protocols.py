@@ -38,6 +38,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "attack": ("attack",),
     "codec": ("codec",),
     "subset": ("subset",),
+    "split": ("split",),
 }
 _SPELLINGS = {"bona-fide": "bonafide"}
 _ASV_LABELS = ("target", "nontarget")
@@ -52,8 +53,8 @@ def read_key(path: str | Path) -> pd.DataFrame:
 
     Returns:
         A row a trial, in the file's order: `utt_id`, `label` ('bonafide' or 'spoof'), `speaker`, `attack` ('-' for bona
-        fide) and `codec`, all text, '-' where the file does not tell; then `subset` where the form has it (2021:
-        'progress', 'eval' or 'hidden'). In ASVspoof 5 a codec of '-' means not coded; it is 'none' here.
+        fide) and `codec`, all text, '-' where the file does not tell; then `subset` (2021: 'progress', 'eval' or 'hidden')
+        and `split` where the file has them. In ASVspoof 5 a codec of '-' means not coded; it is 'none' here.
 
     Raises:
         ProtocolError: no such file, no known form, or a line that is not of the form (file and line are named).
@@ -179,4 +180,4 @@ def _checked(table: pd.DataFrame, path: Path, first: int) -> pd.DataFrame:
     for name in set(COLUMNS) - set(table.columns):
         table[name] = UNKNOWN
     table["attack"] = table["attack"].where(table["label"] == "spoof", UNKNOWN)
-    return table[COLUMNS + [name for name in ("subset",) if name in table.columns]].astype("str")
+    return table[COLUMNS + [name for name in ("subset", "split") if name in table.columns]].astype("str")

@@ -137,14 +137,3 @@ def test_det_band_holds_the_curve():
 
 def test_interval_in_percent():
     assert metrics.Interval(0.042, 0.031, 0.0534).percent() == "4.20 % (3.10–5.34)"
-
-
-def test_a_thousand_replicates_at_full_scale_take_seconds(golden_scores):
-    import time
-
-    bonafide, spoof = golden_scores("full_scale_asvspoof5_680774")
-    speakers = [np.arange(scores.size) % 737 for scores in (bonafide, spoof)]
-    for groups in ({}, {"bonafide_groups": speakers[0], "spoof_groups": speakers[1]}):
-        start = time.process_time()
-        metrics.bootstrap(bonafide, spoof, replicates=100, **groups)
-        assert time.process_time() - start < 2  # a tenth of 20 CPU seconds; measured 0.5 to 0.9
