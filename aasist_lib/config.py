@@ -136,16 +136,18 @@ class AugmentationConfig(Section):
 
 
 class TrainingConfig(Section):
-    """The optimisation. `patience` is in epochs without a better dev EER; `mixup` is the parameter of the
+    """The optimisation. The learning rate rises over `warmup_epochs` and falls along a cosine to `final_rate` times its
+    top (0 = to nothing). `patience` is in epochs without a better dev EER; `mixup` is the parameter of the
     Beta distribution that two clips are mixed with (0 = not at all);
     `average` is the decay a step of a moving average of the weights, which then is what dev judges and the checkpoint
-    keeps (0 = none);
+    keeps (0 = none): with a learning rate that stays up it averages over many solutions and not over one;
     `crop_frames` cuts that many encoder frames out of a cached clip, from a random one on, cyclically (None = all);
     `tracker` is an accelerate tracker or none."""
 
     epochs: Count = 20
     batch_size: Count = 32
     learning_rate: Positive = 1e-4
+    final_rate: Fraction = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
     clip_norm: Positive = 1.0

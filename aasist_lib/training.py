@@ -176,7 +176,9 @@ class Trainer:
             self.averaged = AveragedModel(self._trained_backend(), multi_avg_fn=average, use_buffers=True)
         steps = len(self.train_loader) * settings.epochs
         warmup = max(1, round(len(self.train_loader) * settings.warmup_epochs))
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimiser.optimizer, lambda step: _cosine(step, warmup, steps))
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimiser.optimizer, lambda step: _cosine(step, warmup, steps, settings.final_rate)
+        )
 
     def _source(self, trials: pd.DataFrame, train: bool) -> FeatureBank | Waves:
         profile = self.profile
@@ -313,11 +315,11 @@ def _rank(record: EpochRecord) -> tuple[float, float]:
     return record.dev_eer, record.dev_loss
 
 
-def _cosine(step: int, warmup: int, steps: int) -> float:
-    """Factor on the learning rate: linear warm-up, then half a cosine down to 0 at the last step."""
+def _cosine(step: int, warmup: int, steps: int, final: float) -> float:
+    """Factor on the learning rate: linear warm-up, then half a cosine from 1 down to `final` at the last step."""
     if step < warmup:
         return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
 def _both_classes(trials: pd.DataFrame, split: str) -> pd.DataFrame:

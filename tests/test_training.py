@@ -107,6 +107,14 @@ def test_cropped_frames_follow_one_another_cyclically(tiny_profile, run):
     assert len(trainer.fit(lambda record: None).history) == 6
 
 
+@pytest.mark.parametrize("final", [0.0, 0.5, 1.0])
+def test_the_learning_rate_falls_to_its_final_share_over_the_real_steps(tiny_profile, run, final):
+    profile = changed(tiny_profile, training={"final_rate": final})
+    rates = train(profile, run).history["learning_rate"] / profile.training.learning_rate
+    assert rates.iloc[-1] == pytest.approx(final, abs=1e-9)
+    assert rates.iloc[:3].min() > final + 0.3 * (1 - final) - 1e-9
+
+
 def test_the_checkpoint_holds_the_moving_average_of_the_weights(tiny_profile, run):
     trainer = Trainer(changed(tiny_profile, training={"average": 0.5, "epochs": 1}), run)
     name, seen = "project.weight", []
