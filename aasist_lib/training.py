@@ -166,7 +166,7 @@ class Trainer:
         train_loader = DataLoader(train_data, sampler=self.sampler, drop_last=len(train_data) > settings.batch_size, **options)
         dev_loader = DataLoader(dev_data, **options)
         parameters = [p for p in trained.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
         self.trained, self.optimiser, self.train_loader, self.dev_loader = self.accelerator.prepare(
             trained, optimiser, train_loader, dev_loader
         )
@@ -211,7 +211,7 @@ class Trainer:
     def _step(self, inputs: Tensor, labels: Tensor, epoch: int) -> Tensor:
         share, order = self._mixing(len(inputs), inputs.device)
         if share < 1:
-            inputs = share * inputs + (1 - share) * inputs[order]
+            inputs = inputs.lerp(inputs[order], 1 - share)
         logits = self.trained(inputs).float()
         loss = self.schedule.loss(logits, labels, epoch)
         if share < 1:
