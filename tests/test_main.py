@@ -60,6 +60,13 @@ def test_ctrl_c_is_code_130(project: Path, monkeypatch, capsys) -> None:
     assert "interrupted" in capsys.readouterr().err
 
 
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
+    code = "import time; from aasist_lib.__main__ import _say; time.sleep(0.5); [_say('x' * 99) for _ in range(9999)]"
+    command = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    command.stdout.close()
+    assert command.stderr.read() == b"" and command.wait() == 141
+
+
 def test_run_passes_everything_on(project: Path, monkeypatch) -> None:
     calls = []
     monkeypatch.setattr("aasist_lib.workbook.run", lambda *arguments: calls.append(arguments) or 143)
