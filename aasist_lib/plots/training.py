@@ -45,12 +45,12 @@ def training_history(
         for axes in panels:
             axes.axvline(switch_epoch, color=GREY, linestyle="-.", linewidth=1.4)
         side = -1 if switch_epoch > epoch.mean() else 1
-        place = {"xytext": (4 * side, -4), "textcoords": "offset points", "ha": "right" if side < 0 else "left"}
-        anchor = {"xy": (switch_epoch, 1), "xycoords": ("data", "axes fraction"), "va": "top", "color": GREY}
+        place = {"xytext": (4 * side, 3), "textcoords": "offset points", "ha": "right" if side < 0 else "left"}
+        anchor = {"xy": (switch_epoch, 1), "xycoords": ("data", "axes fraction"), "va": "bottom", "color": GREY}
         panels[0].annotate(f"loss switch (epoch {switch_epoch})", **anchor, **place)
     panels[1].set_ylim(bottom=0)
     panels[3].set(xlabel="Epoch", ylim=(-0.05, 1.05))
     panels[3].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.align_ylabels(panels)
-    panels[0].set_title(title)
+    panels[0].set_title(title, pad=22 if switch_epoch is not None else None)
     return figure
