@@ -1,0 +1,87 @@
+"""What all distortions share: their randomness, their record, and what they promise.
+
+A distortion is an audiomentations transform on mono float32 `(samples,)` at 16 kHz. It draws every random choice in
+`randomize_parameters` and keeps it in `parameters`; `apply` is then a function of the clip and those parameters alone, so
+that `freeze_parameters` and composition with the rest of audiomentations work as its users know them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from audiomentations.core.transforms_interface import BaseWaveformTransform
+
+from aasist_lib.audio import RATE
+
+
+class AugmentationError(ValueError):
+    """A distortion cannot be made, or gave something that is not audio of the same length; says which and what to do."""
+
+
+class Distortion(BaseWaveformTransform):
+    """Base of the transforms made here. Sub-classes implement `draw` and `distort`."""
+
+    def randomize_parameters(self, samples: np.ndarray, sample_rate: int) -> None:
+        """Decide whether to fire and draw the parameters (audiomentations calls this)."""
+        super().randomize_parameters(samples, sample_rate)
+        if self.parameters["should_apply"]:
+            self.parameters |= self.draw(len(samples))
+
+    def apply(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:
+        """Distort with the parameters drawn (audiomentations calls this).
+
+        Raises:
+            AugmentationError: the rate is not 16 kHz.
+        """
+        if sample_rate != RATE:
+            raise AugmentationError(f"{type(self).__name__} works at {RATE} Hz, not at {sample_rate}")
+        return self.distort(samples).astype(np.float32, copy=False)
+
+    def draw(self, length: int) -> dict[str, object]:
+        """Random parameters for a clip of `length` samples, from `random` as audiomentations does; JSON types only. Noise
+        is not drawn here but in `distort`, from `generator(self.parameters["seed"])`, with a seed drawn by `new_seed`."""
+        raise NotImplementedError
+
+    def distort(self, samples: np.ndarray) -> np.ndarray:
+        """`(samples,)` float32 in and out, same length and alignment; reads `self.parameters`, draws nothing else."""
+        raise NotImplementedError
+
+
+def new_seed() -> int:
+    """A seed to be kept among a transform's parameters."""
+    return random.randrange(2**32)
+
+
+def clip_generator(seed: int, view: int, utt_id: str) -> np.random.Generator:
+    """The generator of one view (or epoch) of one clip: equal for any number of workers and processes."""
+    digest = hashlib.sha256(f"{seed}\0{view}\0{utt_id}".encode()).digest()
+    return np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
+
+
+@contextmanager
+def seeded(rng: np.random.Generator) -> Iterator[None]:
+    """Seed the global generators that audiomentations draws from, and put their states back afterwards."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    seed = int(rng.integers(2**32))
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def power(wave: np.ndarray) -> float:
+    """Mean square of `(samples,)`."""
+    return float(np.mean(np.square(wave, dtype=np.float64)))
+
+
+def scale_to_snr(signal: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
+    """`noise` scaled so that `signal` lies `snr_db` dB above it; zeros when either is silent."""
+    loudness = power(noise)
+    return noise * np.sqrt(power(signal) / loudness) * 10 ** (-snr_db / 20) if loudness else np.zeros_like(noise)
