@@ -1,0 +1,187 @@
+"""Reverberation by room impulse responses: of simulated rooms, or from files.
+
+audiomentations' RoomSimulator simulates a room for every clip, with image sources of too low an order to reach the
+reverberation time it aims at; ApplyImpulseResponse delays the clip by the response's direct path. Hence one transform here.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyroomacoustics
+import soundfile
+import soxr
+from scipy.signal import fftconvolve
+
+from aasist_lib.audio import RATE
+from aasist_lib.augment.base import AugmentationError, Distortion, power
+from aasist_lib.augment.noise import audio_names, check_range
+
+ROOMS = 8
+STEP_SECONDS = 0.02
+"""Reverberation times are rounded to a multiple of this."""
+RT60_SECONDS = (0.1, 2.0)
+SOUND_SPEED = 343.0
+"""In m/s; the simulator's own."""
+DIRECT_SECONDS = 0.0025
+"""What follows the loudest sample by up to this counts as direct sound (Zahorik 2002)."""
+_SMALLEST, _LARGEST = (3.5, 3.0, 2.4), (8.0, 6.0, 3.5)
+_FROM_WALL, _DISTANCE = 0.5, (0.5, 1.8)
+_BLEND = slice(RATE * 30 // 1000, RATE * 70 // 1000)
+
+
+@dataclass(frozen=True)
+class Response:
+    """A room impulse response: `taps (any,)` float32, 1 at the direct path's place `direct`, and its RT60 in seconds (None
+    where the response does not decay far enough to tell)."""
+
+    taps: np.ndarray
+    direct: int
+    rt60_seconds: float | None
+
+
+class Reverberation(Distortion):
+    """A clip as a microphone in a room hears it, aligned to the clip by the direct path and scaled to its RMS.
+
+    Records `rt60_seconds`, `room` (number of a simulated room) or `file` (relative to the folder), `wet`, and
+    `direct_to_reverberant_db` (null where nothing follows the direct sound).
+
+    Args:
+        rt60_seconds: two ends of the range of the reverberation time of simulated rooms, in either order, within 0.1 to 2 s;
+            rounded to 0.02 s. Not used with a folder.
+        folder: impulse responses as audio files, such as RIRS_NOISES (Ko et al. 2017), of which the noises are left out; the
+            first channel is used. None = simulated rooms, see `simulate`.
+        wet: two ends of the range of the factor on all that follows the direct sound, within 0 (dry) to 1 (as in the room).
+        p: probability of firing.
+
+    Raises:
+        AugmentationError: a range that is not allowed, an absent folder, or one without impulse responses; in a call: a file
+            that cannot be read or is silent.
+    """
+
+    def __init__(
+        self,
+        rt60_seconds: tuple[float, float] = (0.2, 0.8),
+        folder: str | Path | None = None,
+        wet: tuple[float, float] = (0.5, 1.0),
+        p: float = 0.5,
+    ) -> None:
+        super().__init__(p)
+        check_range("rt60_seconds", rt60_seconds, *RT60_SECONDS)
+        check_range("wet", wet, 0, 1)
+        self.rt60_seconds, self.folder, self.wet = rt60_seconds, folder, wet
+        self.files = [] if folder is None else _response_names(Path(folder))
+
+    def draw(self, length: int) -> dict[str, object]:
+        wet = random.uniform(*self.wet)
+        if self.folder is not None:
+            return {"wet": wet, "file": random.choice(self.files)}
+        steps = round(random.uniform(*self.rt60_seconds) / STEP_SECONDS)
+        return {"wet": wet, "room": random.randrange(ROOMS), "rt60_seconds": round(steps * STEP_SECONDS, 6)}
+
+    def distort(self, samples: np.ndarray) -> np.ndarray:
+        response = self._response()
+        taps, late = response.taps.copy(), response.direct + round(DIRECT_SECONDS * RATE) + 1
+        taps[late:] *= self.parameters["wet"]
+        early_energy, late_energy = np.sum(taps[:late] ** 2), np.sum(taps[late:] ** 2)
+        ratio = 10 * float(np.log10(early_energy / late_energy)) if late_energy else None
+        self.parameters |= {"rt60_seconds": response.rt60_seconds, "direct_to_reverberant_db": ratio}
+        span = slice(response.direct, response.direct + len(samples))
+        reverberant = fftconvolve(samples, taps[: span.stop])[span]
+        loudness = power(reverberant)
+        return reverberant * np.sqrt(power(samples) / loudness) if loudness else reverberant
+
+    def _response(self) -> Response:
+        if self.folder is not None:
+            return read_response(Path(self.folder, self.parameters["file"]))
+        return simulate(self.parameters["room"], round(self.parameters["rt60_seconds"] / STEP_SECONDS))
+
+
+@lru_cache(maxsize=1024)
+def simulate(room: int, steps: int) -> Response:
+    """The response of one of `ROOMS` shoebox rooms with a reverberation time of `steps * STEP_SECONDS`, always the same.
+
+    Image sources (Allen & Berkley 1979, by pyroomacoustics) make the first 50 ms after the direct path, decaying Gaussian
+    noise the rest (Lehmann & Johansson 2010), with the energy the image sources have between 30 and 70 ms. The walls absorb
+    alike at all frequencies, as much as Eyring's formula asks for. Since no room keeps to that formula exactly, the response
+    is then multiplied with an exponential until the decay measured on it (`reverberation_time`) is that asked for. A
+    simulation takes some 5 ms.
+    """
+    seconds = steps * STEP_SECONDS
+    early, time = _image_sources(room, seconds), np.arange(round(seconds * RATE)) / RATE
+    noise = np.random.default_rng((room, steps)).standard_normal(len(time)) * 10 ** (-3 * time / seconds)
+    noise *= np.sqrt(np.sum(early[_BLEND] ** 2) / np.sum(noise[_BLEND] ** 2))
+    fade = np.interp(np.arange(len(time)), (_BLEND.start, _BLEND.stop), (0, np.pi / 2))
+    taps = np.sin(fade) * noise
+    taps[: len(early)] += np.cos(fade[: len(early)]) * early[: len(taps)]
+    for _ in range(5):
+        taps *= 10 ** (3 * time * (1 / reverberation_time(taps) - 1 / seconds))
+    taps = (taps / taps[0]).astype(np.float32)
+    taps.flags.writeable = False
+    return Response(taps, 0, round(seconds, 6))
+
+
+def reverberation_time(response: np.ndarray) -> float | None:
+    """RT60 in seconds of a response `(samples,)` that begins with the direct path: the slope of the backward-integrated energy
+    (Schroeder 1965) from -5 to -35 dB (T30 of ISO 3382); None where it falls from one to the other in less than two samples."""
+    energy = np.cumsum(np.square(response[::-1], dtype=np.float64))[::-1]
+    level = 10 * np.log10(energy[energy > 0] / energy[0])
+    fitted = np.flatnonzero((level <= -5) & (level >= -35))
+    if not len(fitted) or level[fitted[0]] == level[fitted[-1]]:
+        return None
+    return float(-60 / np.polyfit(fitted / RATE, level[fitted], 1)[0])
+
+
+def _image_sources(room: int, seconds: float) -> np.ndarray:
+    """The first 70 ms from the direct path on, 1 at its place."""
+    rng = np.random.default_rng(room)
+    size = rng.uniform(_SMALLEST, _LARGEST)
+    distance = 0.0
+    while not _DISTANCE[0] < distance < _DISTANCE[1]:
+        source, microphone = rng.uniform(_FROM_WALL, size - _FROM_WALL, (2, 3))
+        distance = np.linalg.norm(microphone - source)
+    # A whole number of samples away, the direct path is one tap and the output aligned exactly.
+    delay = int(distance * RATE / SOUND_SPEED)
+    microphone = source + (microphone - source) * delay * SOUND_SPEED / RATE / distance
+    surface = 2 * (size[0] * size[1] + size[0] * size[2] + size[1] * size[2])
+    absorption = 1 - np.exp(-24 * np.log(10) / SOUND_SPEED * size.prod() / (surface * seconds))
+    order = int(np.ceil((delay + _BLEND.stop) / RATE * SOUND_SPEED / size.min()))
+    box = pyroomacoustics.ShoeBox(size, fs=RATE, materials=pyroomacoustics.Material(absorption), max_order=order)
+    box.add_source(source).add_microphone(microphone)
+    box.compute_rir()
+    begin = delay + pyroomacoustics.constants.get("frac_delay_length") // 2
+    response = box.rir[0][0][begin : begin + _BLEND.stop].astype(np.float64)
+    return response / response[0]
+
+
+@lru_cache(maxsize=256)
+def read_response(path: Path) -> Response:
+    """The first channel of an audio file as a response at 16 kHz whose direct path is its largest sample, made positive.
+
+    Raises:
+        AugmentationError: the file is not audio, or is silent or holds NaN.
+    """
+    try:
+        wave, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AugmentationError(f"{path}: cannot be read as audio: {error}") from error
+    taps = wave[:, 0] if rate == RATE else soxr.resample(wave[:, 0], rate, RATE)
+    if not np.isfinite(taps).all() or not taps.any():
+        raise AugmentationError(f"{path}: no impulse response: silent, or with NaN or infinite samples")
+    direct = int(np.abs(taps).argmax())
+    taps = taps / taps[direct]
+    taps.flags.writeable = False
+    return Response(taps, direct, reverberation_time(taps[direct:]))
+
+
+def _response_names(folder: Path) -> list[str]:
+    """Audio files of a folder, without the noises that RIRS_NOISES keeps next to its responses."""
+    names = [name for name in map(Path, audio_names(folder)) if "noise" not in name.stem.lower()]
+    names = [str(name) for name in names if "pointsource_noises" not in name.parts]
+    if not names:
+        raise AugmentationError(f"{folder}: no impulse responses, only noises")
+    return names
