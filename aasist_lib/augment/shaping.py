@@ -89,9 +89,9 @@ class TimeStretching(Distortion):
 class TrimSilence(Distortion):
     """Cut silent edges and repeat the rest to the same length, as `audio.fit` does. Not aligned with the input, by its nature.
 
-    The length of edge silence alone tells most attacks of ASVspoof 2019 and 2021 from bona fide speech (Müller, Dieckmann,
-    Czempin, Canals, Böttinger and Williams: Speech is Silver, Silence is Golden, ASVspoof workshop 2021, arXiv 2106.12914). A
-    detector trained with this distortion cannot rely on it.
+    The length of edge silence alone tells spoofs from bona fide far better than chance in ASVspoof 2019 and 2021 (Müller,
+    Dieckmann, Czempin, Canals, Böttinger and Williams: Speech is Silver, Silence is Golden, ASVspoof workshop 2021, arXiv
+    2106.12914). A detector trained with this distortion cannot rely on it.
 
     Args:
         below_db: range of the threshold, within 5 to 100 dB below the loudest 10 ms. A frame under it is silent.
