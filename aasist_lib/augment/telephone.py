@@ -1,0 +1,142 @@
+"""The narrow-band telephone, and packets lost on the way."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.signal import fftconvolve, firwin
+
+from aasist_lib.audio import RATE
+from aasist_lib.augment.base import AugmentationError, Distortion, new_seed
+from aasist_lib.augment.codecs import CODECS, CodecCompression
+
+BAND_HZ = (300, 3400)
+"""What a telephone line carries."""
+FRAME = RATE // 50
+"""Samples of a lost packet: 20 ms, as in AMR, Opus and RTP."""
+CROSS_FADE = RATE // 400
+"""Samples over which a gap begins and ends: 2.5 ms."""
+FADE_OUT = 3 * FRAME
+"""Samples after which a repeated frame is silent: 60 ms, as in ITU-T G.711 Appendix I."""
+CONCEALMENTS = ("zero", "repeat")
+
+
+def band_pass(wave: np.ndarray) -> np.ndarray:
+    """Keep `BAND_HZ`, with zero phase; `(samples,)` at 16 kHz in and out. -6 dB at its edges, -50 dB 150 Hz outside."""
+    taps = firwin(401, BAND_HZ, pass_zero=False, fs=RATE)
+    return fftconvolve(wave, taps, mode="same").astype(np.float32)
+
+
+class Telephone(CodecCompression):
+    """A fixed or mobile telephone: 300–3400 Hz, 8 kHz, then one of its codecs.
+
+    Args:
+        codecs: names out of `codecs.available()` that take 8 kHz; each is as likely.
+        kbps: range of the bit rate in kbit/s, as in `CodecCompression`; a-law and mu-law always have 64.
+        p: probability.
+
+    Raises:
+        AugmentationError: a codec is unknown, not installed or does not take 8 kHz, or the range cannot be drawn from.
+    """
+
+    def __init__(
+        self,
+        codecs: Sequence[str] = ("a-law", "mu-law", "amr-nb"),
+        kbps: tuple[float, float] = (12.2, 4.75),
+        p: float = 0.5,
+    ) -> None:
+        super().__init__(codecs, kbps, (8_000,), p)
+        wide = [name for name in self.codecs if 8_000 not in CODECS[name].kbps]
+        if wide:
+            raise AugmentationError(f"a telephone's codec takes 8000 Hz; these do not: {', '.join(wide)}")
+
+    def distort(self, samples: np.ndarray) -> np.ndarray:
+        return super().distort(band_pass(samples))
+
+
+class PacketLoss(Distortion):
+    """Frames of 20 ms lost in bursts, by the two-state model of Gilbert (1960): what is sent in the bad state is lost.
+
+    With loss fraction f and mean burst length b (frames), the chance to leave the bad state is 1 / b, and to enter it
+    f / (b (1 - f)), at most 1. The first frame always arrives, so that a clip is never lost as a whole.
+
+    Args:
+        loss: range of the long-run fraction of frames lost, in [0, 0.9]; the fraction lost is recorded as `loss_reached`.
+        burst: mean length of a burst in frames, 1 or more. A fraction f needs f / (1 - f) or more; where `burst` is less, that
+            is used and recorded.
+        concealment: what is heard instead. "zero": silence; "repeat": the last frame that arrived, fading out over 60 ms.
+            Either way over cross-fades of 2.5 ms.
+        p: probability.
+
+    Raises:
+        AugmentationError: an argument out of its limits.
+    """
+
+    def __init__(
+        self,
+        loss: tuple[float, float] = (0.02, 0.15),
+        burst: float = 2.0,
+        concealment: str = "repeat",
+        p: float = 0.5,
+    ) -> None:
+        super().__init__(p)
+        if not (len(loss) == 2 and 0 <= min(loss) <= max(loss) <= 0.9):
+            raise AugmentationError(f"loss is a pair of fractions in [0, 0.9], not {loss!r}")
+        if not 1 <= burst < float("inf"):
+            raise AugmentationError(f"burst is a mean length of 1 frame or more, not {burst!r}")
+        if concealment not in CONCEALMENTS:
+            raise AugmentationError(f"concealment is one of {', '.join(CONCEALMENTS)}, not {concealment!r}")
+        self.loss, self.burst, self.concealment = tuple(loss), burst, concealment
+
+    def draw(self, length: int) -> dict[str, object]:
+        loss = random.uniform(*self.loss)
+        burst = max(self.burst, loss / (1 - loss))
+        return {"loss": loss, "burst": burst, "concealment": self.concealment, "seed": new_seed()}
+
+    def distort(self, samples: np.ndarray) -> np.ndarray:
+        drawn = self.parameters
+        lost = gilbert(-(-len(samples) // FRAME), drawn["loss"], drawn["burst"], np.random.default_rng(drawn["seed"]))
+        drawn["loss_reached"] = float(lost.mean())
+        return conceal(samples, lost, drawn["concealment"])
+
+
+def gilbert(frames: int, loss: float, burst: float, rng: np.random.Generator) -> np.ndarray:
+    """Which of a number of frames are lost: bool `(frames,)`; see `PacketLoss`."""
+    enter, leave = loss / (burst * (1 - loss)), 1 / burst
+    lost = np.zeros(frames, dtype=bool)
+    for frame, chance in enumerate(rng.random(frames)[1:], start=1):
+        lost[frame] = chance >= leave if lost[frame - 1] else chance < enter
+    return lost
+
+
+def conceal(wave: np.ndarray, lost: np.ndarray, concealment: str) -> np.ndarray:
+    """Replace lost frames.
+
+    Args:
+        wave: float32 `(samples,)` at 16 kHz.
+        lost: bool `(ceil(samples / FRAME),)`; the first is False.
+        concealment: one of `CONCEALMENTS`.
+
+    Returns:
+        float32 `(samples,)`.
+    """
+    rising = np.linspace(0, 1, CROSS_FADE, dtype=np.float32)
+    # CROSS_FADE samples more at either end, for the first frame's past and the last gap's end.
+    heard = np.pad(wave, (CROSS_FADE, len(lost) * FRAME - len(wave) + CROSS_FADE))
+    edges = np.flatnonzero(np.diff(lost, prepend=False, append=False)).reshape(-1, 2) * FRAME + CROSS_FADE
+    for start, stop in edges:
+        filled = slice(start, stop + CROSS_FADE)
+        if concealment == "zero":
+            heard[start - CROSS_FADE : start] *= 1 - rising
+            filler = np.zeros(stop + CROSS_FADE - start, dtype=np.float32)
+        else:
+            # The frame's end is turned into what came before its start, so that its repetitions join without a click.
+            before = heard[start - FRAME - CROSS_FADE : start - FRAME]
+            heard[start - CROSS_FADE : start] += rising * (before - heard[start - CROSS_FADE : start])
+            gain = np.maximum(0, 1 - np.arange(stop + CROSS_FADE - start, dtype=np.float32) / FADE_OUT)
+            filler = gain * np.resize(heard[start - FRAME : start], len(gain))
+        back = rising * heard[stop : stop + CROSS_FADE] + (1 - rising) * filler[-CROSS_FADE:]
+        heard[filled] = np.append(filler[:-CROSS_FADE], back)
+    return heard[CROSS_FADE : CROSS_FADE + len(wave)]
