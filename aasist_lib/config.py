@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
+from aasist_lib.distortions import AugmentationConfig, Fraction
+
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 CorpusName = Literal[
@@ -120,19 +121,6 @@ class LossConfig(Section):
     gamma: Annotated[float, Field(ge=0)] = 2.0
     switch_eer: Fraction = 0.10
     blend_epochs: Count = 5
-
-
-class AugmentationConfig(Section):
-    """Training-time distortions (train split only). Each fires with `probability`. `speed` is a factor on tempo and pitch
-    together, SNR and gain ranges are in dB, MP3 bitrates in kbit/s. `views` is how many
-    differently cropped and distorted versions of a clip are prepared."""
-
-    probability: Fraction = 0.5
-    speed: tuple[Positive, Positive] = (1.0, 1.0)
-    noise_snr_db: tuple[float, float] = (10.0, 40.0)
-    gain_db: tuple[float, float] = (-6.0, 6.0)
-    mp3_kbps: tuple[Count, Count] = (16, 128)
-    views: Count = 2
 
 
 class TrainingConfig(Section):

@@ -9,19 +9,28 @@ import base64
 import html
 import io
 import os
+from collections.abc import Mapping, Sequence
 
 import ipywidgets
 import numpy as np
 import pandas as pd
+import soundfile
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from aasist_lib import plots
+from aasist_lib.audio import RATE
+from aasist_lib.augment import build
+from aasist_lib.distortions import Item
 from aasist_lib.metrics import det_curve, split_classes
 from aasist_lib.metrics.rates import eer_point
+from aasist_lib.models import AASIST
+from aasist_lib.robustness import distort, score_waves
 
 STEPS = 50
+CHAIN = 3
+"""Distortions one after the other that the playground offers."""
 
 
 class ThresholdExplorer:
@@ -79,6 +88,98 @@ class ThresholdExplorer:
 
     def _image(self, choice: int) -> str:
         return _as_html(self.figure(choice), self.alt(choice))
+
+
+def distortion_tour(clip: NDArray[np.float32], item: Item, intensities: Sequence[float], utt_id: str) -> HTML:
+    """A distortion at several strengths, to be seen and heard: waveforms, changes of the spectrogram, and a player of each.
+
+    Args:
+        clip: `(samples,)` at 16 kHz.
+        item: of a profile's list, or of `distortions.catalogue`.
+        intensities: 0 = the mild end of the item's ranges, 1 = the hard one.
+        utt_id: what the random choices depend on.
+    """
+    name = item.kind.replace("_", " ")
+    waves = [distort(clip, build(item.kind, item.exactly(intensity), 1.0), utt_id) for intensity in intensities]
+    titles = [f"intensity {intensity:g}" for intensity in intensities]
+    alt = f"{name}: waveform of a clip, and at {', '.join(titles)} its waveform and the change of its spectrogram."
+    figure = plots.distortion_steps(clip, waves, titles, RATE, name)
+    players = "".join(f"<span>{title} {_player(wave)}</span> " for title, wave in zip(titles, waves, strict=True))
+    return HTML(f"{_as_html(figure, alt)}<p>{players}</p>")
+
+
+class AugmentationPlayground:
+    """Pick a clip and a chain of distortions, move their strengths; hear it, see it, and watch the score move.
+
+    A notebook shows it as the last line of a cell. Headless, three choices are drawn: the first clip through the first
+    distortion, the middle one through the first and the middle distortion, the last one through the last distortion.
+    """
+
+    def __init__(self, model: AASIST, clips: Mapping[str, NDArray[np.float32]], items: Sequence[Item]) -> None:
+        """Prepare the choices.
+
+        Args:
+            model: a trained detector, in eval mode.
+            clips: name -> waveform `(samples,)` at 16 kHz, of the length the detector takes.
+            items: the distortions on offer, as in a profile's list. Strength 0 is the mild end of an item's ranges, 1 the hard.
+        """
+        self.model, self.clips = model, clips
+        self.items = {item.kind: item for item in items}
+        self.clean = {name: float(score_waves(model, wave[None])[0]) for name, wave in clips.items()}
+
+    def make(self, clip: str, chain: Sequence[tuple[str, float]], draw: int = 0) -> tuple[NDArray[np.float32], float]:
+        """The clip through the chain of (kind, strength), and its score; another `draw` gives other random choices."""
+        wave = self.clips[clip]
+        for place, (kind, strength) in enumerate(chain):
+            wave = distort(wave, build(kind, self.items[kind].exactly(strength), 1.0), f"{clip}/{place}", draw)
+        return wave, float(score_waves(self.model, wave[None])[0])
+
+    def html(self, clip: str, chain: Sequence[tuple[str, float]], draw: int = 0) -> str:
+        """The figure, a player, and the two scores, as part of a page."""
+        wave, score = self.make(clip, chain, draw)
+        steps = ", ".join(f"{kind.replace('_', ' ')} {strength:.1f}" for kind, strength in chain) or "nothing"
+        move = f"score {self.clean[clip]:+.2f} before, {score:+.2f} after {steps}"
+        figure = plots.distortion_steps(self.clips[clip], [wave], [steps], RATE, clip)
+        alt = f"{clip}: waveform before and after {steps}, and the change of its spectrogram; {move}."
+        return f"<p>{html.escape(move)}</p>{_player(wave)}{_as_html(figure, alt)}"
+
+    def widget(self) -> ipywidgets.VBox:
+        """Menus and sliders above the figure. Tab moves between them, arrow keys move the one in focus."""
+        clip = ipywidgets.Dropdown(options=list(self.clips), description="Clip")
+        draw = ipywidgets.IntSlider(0, 0, 20, description="Draw", continuous_update=False)
+        kinds = [("–", None), *((kind.replace("_", " "), kind) for kind in self.items)]
+        names = [ipywidgets.Dropdown(options=kinds, description=f"Step {number + 1}") for number in range(CHAIN)]
+        sliders = [ipywidgets.FloatSlider(1.0, min=0.0, max=1.8, step=0.1, description="Strength", continuous_update=False)
+                   for _ in range(CHAIN)]  # fmt: skip
+        page = ipywidgets.HTML()
+
+        def redraw(_: object = None) -> None:
+            chain = [(name.value, slider.value) for name, slider in zip(names, sliders, strict=True) if name.value]
+            page.value = self.html(clip.value, chain, draw.value)
+
+        names[0].value = next(iter(self.items))
+        redraw()
+        for control in (clip, draw, *names, *sliders):
+            control.observe(redraw, names="value")
+        steps = [ipywidgets.HBox(pair) for pair in zip(names, sliders, strict=True)]
+        return ipywidgets.VBox([ipywidgets.HBox([clip, draw]), *steps, page])
+
+    def _ipython_display_(self) -> None:
+        if os.environ.get("AASIST_HEADLESS") != "1":
+            display(self.widget())
+            return
+        clips, kinds = list(self.clips), list(self.items)
+        middle = kinds[len(kinds) // 2]
+        chains = ([(kinds[0], 0.5)], [(kinds[0], 1.0), (middle, 1.0)], [(kinds[-1], 1.8)])
+        for clip, chain in zip((clips[0], clips[len(clips) // 2], clips[-1]), chains, strict=True):
+            display(HTML(self.html(clip, chain)))
+
+
+def _player(wave: NDArray[np.float32]) -> str:
+    """A player of the wave as it is, losslessly; what leaves full scale is clipped, as a sound card would."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(wave, -1, 1), RATE, format="FLAC", subtype="PCM_16")
+    return f'<audio controls src="data:audio/flac;base64,{base64.b64encode(buffer.getvalue()).decode()}"></audio>'
 
 
 def _as_html(figure: Figure, alt: str) -> str:

@@ -2,8 +2,8 @@
 
 A bank holds one or more *views* of each clip. View 0 of dev and eval is the clip's first `samples` samples, undistorted.
 Views of train are random crops with random distortions, both drawn from (data.seed, view, utt_id): trainings with other seeds
-share one bank. The folder's name is a hash of all that determines the content: encoder weights, layers, crop, distortions,
-seed, clips.
+share one bank. Where the profile has distortions rise, the later views are those of the end of the rise. The folder's name is
+a hash of all that determines the content: encoder weights, layers, crop, distortions, seed, clips.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from aasist_lib import audio
-from aasist_lib.augment import Augmenter, clip_generator
+from aasist_lib.augment import Applied, Augmenter, Strength, clip_generator, strength
 from aasist_lib.config import Profile
 from aasist_lib.models.frontend import FrozenEncoder
 from aasist_lib.runs import atomic, to_json
@@ -46,18 +46,34 @@ class Waves(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def wave(self, row: int, view: int) -> np.ndarray:
+    def wave(self, row: int, view: int, at: Strength | None = None) -> np.ndarray:
         """View `view` of clip `row`; without an augmenter always the clip's beginning."""
+        return self.wave_and_record(row, view, at)[0]
+
+    def wave_and_record(self, row: int, view: int, at: Strength | None = None) -> tuple[np.ndarray, list[Applied]]:
+        """As `wave`, with what was applied; `at` is the strength of the distortions, None that of the beginning."""
         wave = audio.read(self.paths[row])
         if self.augmenter is None:
-            return audio.fit(wave, self.samples)
+            return audio.fit(wave, self.samples), []
         rng = clip_generator(self.seed, view, self.ids[row])
-        wave = audio.change_speed(wave, self.augmenter.draw_speed(rng))
+        factor = self.augmenter.draw_speed(rng, at)
+        wave = audio.change_speed(wave, factor)
         wave = audio.fit(wave, self.samples, audio.random_start(wave, self.samples, rng))
-        return self.augmenter(wave, rng, self.ids[row])[0]
+        wave, applied = self.augmenter(wave, rng, self.ids[row], self.paths[row], at)
+        return wave, applied if factor == 1 else [Applied("Speed", {"factor": factor}, float("nan")), *applied]
 
     def __getitem__(self, item: tuple[int, int]) -> np.ndarray:
-        return self.wave(*item)
+        row, view = item
+        if self.augmenter is None:
+            return self.wave(row, view)
+        config = self.augmenter.config
+        return self.wave(row, view, strength(config, float(view >= config.first_risen_view)))
+
+
+def waves_for(profile: Profile, trials: pd.DataFrame, train: bool, seed: int) -> Waves:
+    """The waveforms of these trials: distorted by the profile's list where they are for training."""
+    augmenter = Augmenter(profile.augmentation, trials["path"].tolist()) if train else None
+    return Waves(trials, profile.model.samples, seed, augmenter)
 
 
 @dataclass(frozen=True)
@@ -102,8 +118,7 @@ def build_bank(
     folder = profile.data.folder / "features" / key
     with _locked(folder):
         if not (folder / "bank.json").is_file():
-            augmenter = Augmenter(profile.augmentation) if train else None
-            waves = Waves(trials, profile.model.samples, profile.data.seed, augmenter)
+            waves = waves_for(profile, trials, train, profile.data.seed)
             _compute(folder, encoder.to(device), waves, views, facts, profile.training.workers)
     array = np.load(folder / "features.npy", mmap_mode="r")
     return FeatureBank(folder, array, tuple(trials["utt_id"]))
@@ -125,7 +140,7 @@ def _facts(profile: Profile, encoder: FrozenEncoder, trials: pd.DataFrame, views
         clips.update(f"{utt_id}\0{Path(path).name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     facts = {"encoder": encoder.identity(), "samples": profile.model.samples, "views": views, "clips": clips.hexdigest()}
     if train:
-        facts |= {"augmentation": profile.augmentation.model_dump(), "seed": profile.data.seed}
+        facts |= {"augmentation": profile.augmentation.model_dump(mode="json"), "seed": profile.data.seed}
     return facts
 
 
@@ -172,4 +187,5 @@ def _open_partial(folder: Path, encoder: FrozenEncoder, waves: Waves, views: int
 def iterate_batches(bank: FeatureBank, batch_size: int, view: int = 0) -> Iterator[torch.Tensor]:
     """Batches `(batch, layers, frames, features)` float32 of one view, in the bank's order."""
     for start in range(0, len(bank), batch_size):
-        yield torch.from_numpy(bank.array[start : start + batch_size, view].astype(np.float32))
+        # Torch widens fp16 several times as fast as NumPy.
+        yield torch.from_numpy(np.array(bank.array[start : start + batch_size, view])).float()

@@ -11,10 +11,9 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from aasist_lib.augment import Augmenter
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
-from aasist_lib.features import FeatureBank, Waves, build_bank
+from aasist_lib.features import FeatureBank, Waves, build_bank, waves_for
 from aasist_lib.models.frontend import FrozenEncoder
 from aasist_lib.scoring import score_table
 
@@ -68,6 +67,6 @@ def _pooled_views(
     if profile.training.feature_cache:
         bank = build_bank(profile, encoder, trials, train=train, device=device)
         return [pooled(bank, view) for view in range(bank.views)]
-    waves = Waves(trials, profile.model.samples, profile.data.seed, Augmenter(profile.augmentation) if train else None)
+    waves = waves_for(profile, trials, train, profile.data.seed)
     views = profile.augmentation.views if train else 1
     return [pooled_on_the_fly(profile, encoder, waves, view, device) for view in range(views)]

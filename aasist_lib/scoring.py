@@ -49,7 +49,7 @@ def score_table(trials: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
 @torch.inference_mode()
 def bank_scores(model: AASIST, bank: FeatureBank, device: str = "cpu", batch_size: int = 32) -> np.ndarray:
     """Scores of view 0 of a bank's clips, `(clips,)` float64."""
-    parts = [_log_odds(model.backend(states.to(device))) for states in iterate_batches(bank, batch_size)]
+    parts = [log_odds(model.backend(states.to(device))) for states in iterate_batches(bank, batch_size)]
     return np.concatenate(parts)
 
 
@@ -61,7 +61,7 @@ def _wave_scores(model: AASIST, waves: Waves, profile: Profile, device: str) -> 
     parts = []
     for batch in tqdm(rows, desc="scoring", unit="batch", mininterval=5):
         waveform = torch.from_numpy(np.stack([waves[item] for item in batch]))
-        parts.append(_log_odds(model(waveform.to(device))))
+        parts.append(log_odds(model(waveform.to(device))))
     return np.concatenate(parts)
 
 
@@ -77,7 +77,7 @@ def score_wave(model: AASIST, wave: np.ndarray) -> float:
         starts.append(len(wave) - samples)
     windows = torch.from_numpy(np.stack([audio.fit(wave, samples, start) for start in starts]))
     device = next(model.backend.parameters()).device
-    return float(np.mean([_log_odds(model(window[None].to(device)))[0] for window in windows]))
+    return float(np.mean([log_odds(model(window[None].to(device)))[0] for window in windows]))
 
 
 def score_paths(checkpoint: Path, paths: Iterable[Path], out: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -116,5 +116,6 @@ def _audio_files(path: Path) -> list[Path]:
     return [path]
 
 
-def _log_odds(logits: torch.Tensor) -> np.ndarray:
+def log_odds(logits: torch.Tensor) -> np.ndarray:
+    """Scores `(batch,)` float64 from logits `(batch, 2)`."""
     return (logits[:, 1] - logits[:, 0]).double().cpu().numpy()

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from aasist_lib.augment import Augmenter
+from aasist_lib.augment import Strength, progress, strength
 from aasist_lib.checkpoints import save_checkpoint
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
-from aasist_lib.features import FeatureBank, Waves, build_bank
+from aasist_lib.features import FeatureBank, Waves, build_bank, waves_for
 from aasist_lib.losses import LossSchedule
 from aasist_lib.metrics import eer
 from aasist_lib.models import AASIST, build_model
@@ -40,7 +40,8 @@ class TrainingError(ValueError):
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One row of `metrics/history.parquet`; EER as a fraction, `seconds` of wall clock."""
+    """One row of `metrics/history.parquet`; EER as a fraction, `seconds` of wall clock. The loss' and the distortions' schedule
+    stand in it as they were in that epoch."""
 
     epoch: int
     train_loss: float
@@ -49,6 +50,8 @@ class EpochRecord:
     dev_threshold: float
     learning_rate: float
     focal_weight: float
+    augmentation_probability: float
+    augmentation_intensity: float
     seconds: float
 
 
@@ -63,29 +66,45 @@ class TrainingResult:
 
 
 class TrialData(Dataset):
-    """`row -> (input, label, row)`: encoder states from a bank, or the waveform where there is none.
+    """`row -> (input, label, row)`: encoder states from a bank (fp16), or the waveform (float32) where there is none.
 
-    `epoch` picks the view: a fresh distortion an epoch on the fly, one of the bank's views otherwise. With `crop_frames` that
-    many frames are cut from a random one on; the end goes on at the beginning, as in the repeated waveform.
+    On the fly every epoch sees a fresh distortion of the strength set. From a bank it sees one of the views; those of the end
+    of the rise as often as the rise has come far. With `crop_frames` that many frames are cut from a random one on; the end
+    goes on at the beginning, as in the repeated waveform.
     """
 
-    def __init__(self, trials: pd.DataFrame, source: FeatureBank | Waves, seed: int, crop_frames: int | None = None) -> None:
-        self.source, self.seed, self.crop_frames = source, seed, crop_frames
+    def __init__(
+        self, trials: pd.DataFrame, source: FeatureBank | Waves, seed: int, crop_frames: int | None = None,
+        first_risen_view: int | None = None,
+    ) -> None:  # fmt: skip
+        self.source, self.seed, self.crop_frames, self.first_risen_view = source, seed, crop_frames, first_risen_view
         self.labels = (trials["label"] == "bonafide").to_numpy().astype(np.int64)
-        self.epoch = 0
+        # In shared memory: what is set here reaches workers that are running already.
+        self._now = torch.zeros(4, dtype=torch.float64).share_memory_()
+
+    def begin(self, epoch: int, at: Strength) -> None:
+        """What the next pass over the data is to give."""
+        self._now[:] = torch.tensor([epoch, at.probability, at.intensity, at.progress], dtype=torch.float64)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, row: int) -> tuple[np.ndarray, int, int]:
+        epoch, *at = self._now.tolist()
         if isinstance(self.source, Waves):
-            return self.source.wave(row, self.epoch), self.labels[row], row
-        rng = np.random.default_rng([self.seed, self.epoch, row])
-        states = self.source[row, rng.integers(self.source.views)]
+            return self.source.wave(row, int(epoch), Strength(*at)), self.labels[row], row
+        rng = np.random.default_rng([self.seed, int(epoch), row])
+        states = self.source[row, self._view(rng, Strength(*at).progress)]
         if self.crop_frames:
             start = rng.integers(states.shape[1])
-            states = states.take(range(start, start + self.crop_frames), axis=1, mode="wrap")
-        return states.astype(np.float32), self.labels[row], row
+            return states.take(range(start, start + self.crop_frames), axis=1, mode="wrap"), self.labels[row], row
+        return np.array(states), self.labels[row], row
+
+    def _view(self, rng: np.random.Generator, progress: float) -> int:
+        views, first = self.source.views, self.first_risen_view
+        if first is None or first == views:
+            return rng.integers(views)
+        return rng.integers(first, views) if rng.random() < progress else rng.integers(first)
 
 
 class EpochSampler(Sampler[int]):
@@ -158,11 +177,13 @@ class Trainer:
         profile, settings = self.profile, self.settings
         trained: nn.Module = self.model.backend if settings.feature_cache else self.model
         train_source, dev_source = self._source(self.train_trials, True), self._source(self.dev_trials, False)
-        train_data = TrialData(self.train_trials, train_source, profile.seed, settings.crop_frames)
+        risen = profile.augmentation.first_risen_view
+        train_data = TrialData(self.train_trials, train_source, profile.seed, settings.crop_frames, risen)
         dev_data = TrialData(self.dev_trials, dev_source, profile.seed)
         self.sampler, self.train_data = EpochSampler(len(train_data), profile.seed), train_data
         # A batch of one would break batch normalisation; the remainder comes round in another epoch's order.
         options = {"batch_size": settings.batch_size, "num_workers": settings.workers}
+        options["persistent_workers"] = settings.workers > 0
         train_loader = DataLoader(train_data, sampler=self.sampler, drop_last=len(train_data) > settings.batch_size, **options)
         dev_loader = DataLoader(dev_data, **options)
         parameters = [p for p in trained.parameters() if p.requires_grad]
@@ -183,13 +204,15 @@ class Trainer:
     def _source(self, trials: pd.DataFrame, train: bool) -> FeatureBank | Waves:
         profile = self.profile
         if not self.settings.feature_cache:
-            return Waves(trials, profile.model.samples, profile.seed, Augmenter(profile.augmentation) if train else None)
+            return waves_for(profile, trials, train, profile.seed)
         with self.accelerator.main_process_first():
             return build_bank(profile, self.model.frontend, trials, train=train, device=self.accelerator.device)
 
     def _epoch(self, epoch: int) -> EpochRecord:
         started = time.monotonic()
-        self.sampler.epoch = self.train_data.epoch = epoch
+        at = self._strength(epoch)
+        self.sampler.epoch = epoch
+        self.train_data.begin(epoch, at)
         # Dropout draws from torch's generator: seeding it an epoch makes a resumed run equal an undisturbed one.
         set_seed(self.profile.seed * 100_003 + epoch)
         self.trained.train()
@@ -203,12 +226,18 @@ class Trainer:
         rate, threshold = eer(scores[labels == 1], scores[labels == 0])
         record = EpochRecord(
             epoch, train_loss, dev_loss, rate, threshold, self.scheduler.get_last_lr()[0],
-            self.schedule.focal_weight(epoch), time.monotonic() - started,
+            self.schedule.focal_weight(epoch), at.probability, at.intensity, time.monotonic() - started,
         )  # fmt: skip
         self.accelerator.log({k: v for k, v in asdict(record).items() if k != "epoch"}, step=epoch)
         return record
 
+    def _strength(self, epoch: int) -> Strength:
+        """Of the distortions: they rise from the loss switch on, or from the first epoch where the loss is focal throughout."""
+        config, switch = self.profile.augmentation, self.schedule.switch_epoch
+        return strength(config, progress(config, epoch, 1 if self.profile.loss.kind == "focal" else switch))
+
     def _step(self, inputs: Tensor, labels: Tensor, epoch: int) -> Tensor:
+        inputs = inputs.float()
         share, order = self._mixing(len(inputs), inputs.device)
         if share < 1:
             inputs = inputs.lerp(inputs[order], 1 - share)
@@ -239,7 +268,7 @@ class Trainer:
         parts = []
         for inputs, labels, rows in self.dev_loader:
             states = inputs if self.settings.feature_cache else self.model.frontend(inputs)
-            logits = backend(states).float()
+            logits = backend(states.float()).float()
             parts.append(self.accelerator.gather_for_metrics((logits, labels, rows)))
         logits, labels, rows = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
         order = rows.argsort()

@@ -127,11 +127,12 @@ class _Notebook:
         self.artefacts: list[str] = list(self.promises.get("artefacts", ()))
 
     def key(self, profile: Profile, artefacts: dict[str, dict[str, Any]]) -> str:
-        """A hash of what its results depend on: notebook, profile, library, artefacts of the notebooks before it."""
+        """A hash of what its results depend on: notebook, profile, library, artefacts of those the profile runs before it."""
+        before = profile.notebooks[: profile.notebooks.index(self.number)]
         earlier = {
             name: entry["sha256"]
             for name, entry in artefacts.items()
-            if entry["notebook"] < self.number and not name.startswith("notebooks/")  # these hold times
+            if entry["notebook"] in before and not name.startswith("notebooks/")  # these hold times
         }
         parts = [self.source, self.promises, profile.model_dump(mode="json"), library_hash(), sorted(earlier.items())]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

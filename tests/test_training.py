@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
+from aasist_lib.augment import Strength
 from aasist_lib.checkpoints import CheckpointError, load_model, read_facts
 from aasist_lib.config import Profile
 from aasist_lib.runs import RunFolder
@@ -96,9 +97,10 @@ def test_cropped_frames_follow_one_another_cyclically(tiny_profile, run):
     trainer = Trainer(changed(tiny_profile, training={"crop_frames": 15}), run)
     data, frames = trainer.train_data, trainer.train_data.source.array.shape[3]
     starts = set()
-    for data.epoch in range(1, 9):
+    for epoch in range(1, 9):
+        data.begin(epoch, Strength(0.5, 1.0))
         states, _, _ = data[2]
-        views = data.source[2, slice(None)].astype(np.float32)
+        views = data.source[2, slice(None)]
         found = [(v, s) for v in range(len(views)) for s in range(frames)
                  if np.array_equal(states, views[v][:, [(s + k) % frames for k in range(15)]])]  # fmt: skip
         assert len(found) == 1

@@ -1,5 +1,19 @@
 """Training-time distortions: audiomentations transforms, drawn from (seed, view, utt_id) alone."""
 
-from aasist_lib.augment.pipeline import AugmentationError, Augmenter, clip_generator
+from aasist_lib.augment.base import AugmentationError, Distortion, clip_generator, seeded
+from aasist_lib.augment.pipeline import Applied, Augmenter
+from aasist_lib.augment.registry import build
+from aasist_lib.augment.schedule import Strength, progress, strength
 
-__all__ = ["AugmentationError", "Augmenter", "clip_generator"]
+__all__ = [
+    "Applied",
+    "AugmentationError",
+    "Augmenter",
+    "Distortion",
+    "Strength",
+    "build",
+    "clip_generator",
+    "progress",
+    "seeded",
+    "strength",
+]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -42,13 +42,20 @@ class Distortion(BaseWaveformTransform):
         return self.distort(samples).astype(np.float32, copy=False)
 
     def draw(self, length: int) -> dict[str, object]:
-        """Random parameters for a clip of `length` samples, from `random` as audiomentations does; JSON types only. Noise
-        is not drawn here but in `distort`, from `generator(self.parameters["seed"])`, with a seed drawn by `new_seed`."""
+        """Random parameters for a clip of `length` samples, from `random` as audiomentations does; JSON types only. Noise is
+        drawn in `distort`, from `np.random.default_rng` of a seed that is drawn here by `new_seed`."""
         raise NotImplementedError
 
     def distort(self, samples: np.ndarray) -> np.ndarray:
         """`(samples,)` float32 in and out, same length and alignment; reads `self.parameters`, draws nothing else."""
         raise NotImplementedError
+
+
+def check_range(name: str, values: Iterable[float], low: float, high: float) -> None:
+    """Raise AugmentationError, saying what is allowed, unless all `values` of the argument `name` lie in [low, high]."""
+    values = tuple(values)
+    if not all(low <= value <= high for value in values):
+        raise AugmentationError(f"{name} = {list(values)} leaves [{low:g}, {high:g}]")
 
 
 def new_seed() -> int:

@@ -21,7 +21,7 @@ import soxr
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from aasist_lib.audio import RATE, files_below
-from aasist_lib.augment.base import AugmentationError, Distortion, new_seed, power, scale_to_snr
+from aasist_lib.augment.base import AugmentationError, Distortion, check_range, new_seed, power, scale_to_snr
 
 COLOURS = {"white": 0.0, "pink": -1.0, "brown": -2.0, "blue": 1.0, "violet": 2.0}
 """Noise colours: the power density goes with frequency to this exponent (3 dB per octave each)."""
@@ -188,14 +188,6 @@ class Babble(Additive):
 
     def _is_current(self, path: str) -> bool:
         return self.current is not None and os.path.abspath(path) == os.path.abspath(self.current)
-
-
-def check_range(name: str, ends: tuple[float, float], low: float, high: float) -> None:
-    """Raises:
-    AugmentationError: `ends` are not two numbers, in either order, within `low` to `high`.
-    """
-    if len(ends) != 2 or not all(low <= end <= high for end in ends):
-        raise AugmentationError(f"{name} = {list(ends)}: two numbers within {low:g} to {high:g}, in either order")
 
 
 def audio_names(folder: Path, kind: str = ".") -> list[str]:

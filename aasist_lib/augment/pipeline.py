@@ -1,89 +1,124 @@
-"""Noise, gain and MP3 compression as one pipeline (paper, idea 4, first part).
+"""The profile's list of distortions as one pipeline whose effect on a clip depends on (seed, view, utt_id) only.
 
 audiomentations draws from the global generators of `random` and NumPy. Here they are seeded from the clip's own generator
-for the length of one call and put back afterwards, so that a clip's distortion depends on (seed, view, utt_id) only.
+for the length of one call and put back afterwards.
 """
 
 from __future__ import annotations
 
-import hashlib
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-import audiomentations
 import numpy as np
+from audiomentations.core.transforms_interface import BaseWaveformTransform
 
 from aasist_lib.audio import RATE
-from aasist_lib.config import AugmentationConfig
-
-
-class AugmentationError(ValueError):
-    """A distortion gave something that is not audio of the same length; the message names clip and parameters."""
-
-
-def clip_generator(seed: int, view: int, utt_id: str) -> np.random.Generator:
-    """The generator of one view (or epoch) of one clip: equal for any number of workers and processes."""
-    digest = hashlib.sha256(f"{seed}\0{view}\0{utt_id}".encode()).digest()
-    return np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
+from aasist_lib.augment.base import AugmentationError, power, seeded
+from aasist_lib.augment.noise import Babble
+from aasist_lib.augment.registry import build
+from aasist_lib.augment.schedule import Strength, strength
+from aasist_lib.distortions import AugmentationConfig
 
 
 @dataclass(frozen=True)
 class Applied:
-    """One distortion that was applied: its name and the parameters drawn (units as in audiomentations: dB, kbit/s)."""
+    """One distortion that was applied, with the parameters drawn.
+
+    `snr_db` is what was reached: the power of the part of the result that is the clip itself, scaled, over that of all the
+    rest (scale-invariant signal-to-distortion ratio, Le Roux et al. 2019, eq. 3), in dB; infinite where nothing but the level
+    changed.
+    """
 
     name: str
     parameters: dict[str, object]
+    snr_db: float
 
 
 class Augmenter:
-    """`augmenter(wave, rng, utt_id) -> (wave, applied)`: float32 `(samples,)` at 16 kHz in and out, same length."""
+    """`augmenter(wave, rng, utt_id) -> (wave, applied)`: float32 `(samples,)` at 16 kHz in and out, same length.
 
-    def __init__(self, config: AugmentationConfig) -> None:
-        low, high = config.mp3_kbps
-        self.config = config
-        self.transforms = [
-            audiomentations.AddGaussianSNR(*config.noise_snr_db, p=config.probability),
-            audiomentations.Gain(*config.gain_db, p=config.probability),
-            audiomentations.Mp3Compression(low, high, backend="fast-mp3-augment", preserve_delay=False, p=config.probability),
-        ]
+    Args:
+        config: the profile's section.
+        paths: audio files of the split at hand, from which babble is made.
+    """
 
-    def draw_speed(self, rng: np.random.Generator) -> float:
+    def __init__(self, config: AugmentationConfig, paths: Sequence[str] = ()) -> None:
+        self.config, self.paths = config, tuple(paths)
+        self.start = strength(config, 0.0)
+        self.transforms = lru_cache(maxsize=None)(self._build)
+        self.transforms(self.start)  # what cannot be built is said now, not in a worker
+
+    def _build(self, at: Strength) -> tuple[BaseWaveformTransform, ...]:
+        return tuple(
+            build(item.kind, item.at(at.intensity), min(item.p * at.probability, 1.0), self.paths)
+            for item in self.config.distortions
+        )
+
+    def __getstate__(self) -> dict:
+        return {"config": self.config, "paths": self.paths}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__init__(**state)
+
+    def draw_speed(self, rng: np.random.Generator, at: Strength | None = None) -> float:
         """The factor of a speed change, to be made before cropping since it changes the length; 1 = none."""
-        fires, factor = rng.random() < self.config.probability, rng.uniform(*self.config.speed)
+        fires, factor = rng.random() < (at or self.start).probability, rng.uniform(*self.config.speed)
         return factor if fires else 1.0
 
-    def __call__(self, wave: np.ndarray, rng: np.random.Generator, utt_id: str = "?") -> tuple[np.ndarray, list[Applied]]:
+    def __call__(
+        self, wave: np.ndarray, rng: np.random.Generator, utt_id: str = "?", path: str | None = None, at: Strength | None = None
+    ) -> tuple[np.ndarray, list[Applied]]:
         """Distort one clip.
 
+        Args:
+            wave: `(samples,)`.
+            rng: the clip's own, see `clip_generator`.
+            utt_id: named in errors.
+            path: the clip's own file, kept out of its babble.
+            at: how often and how strongly; None = the beginning of the schedule.
+
         Raises:
-            AugmentationError: the result has another length, or holds NaN or infinite values.
+            AugmentationError: a result has another length, is silent where the clip was not, or holds NaN or infinite values.
         """
         applied: list[Applied] = []
-        for transform in self.transforms:
-            with _seeded(rng):
-                distorted = transform(wave, sample_rate=RATE)
+        for transform in self.transforms(at or self.start):
+            if isinstance(transform, Babble):
+                transform.current = path
+            with seeded(rng):
+                distorted = _apply(transform, wave, utt_id)
             if not transform.parameters["should_apply"]:
                 continue
             parameters = {k: v for k, v in transform.parameters.items() if k != "should_apply"}
-            applied.append(Applied(type(transform).__name__, parameters))
-            if distorted.shape != wave.shape or not np.isfinite(distorted).all():
-                raise AugmentationError(
-                    f"{utt_id}: {applied[-1]} gave shape {distorted.shape}, finite: {np.isfinite(distorted).all()}"
-                )
+            name = type(transform).__name__
+            _check(wave, distorted, f"{utt_id}: {name} {parameters}")
+            applied.append(Applied(name, parameters, _distortion_ratio(wave, distorted)))
             wave = distorted.astype(np.float32, copy=False)
         return wave, applied
 
 
-@contextmanager
-def _seeded(rng: np.random.Generator) -> Iterator[None]:
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-    seed = int(rng.integers(2**32))
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+def _apply(transform: BaseWaveformTransform, wave: np.ndarray, utt_id: str) -> np.ndarray:
     try:
-        yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        return transform(wave, sample_rate=RATE)
+    except Exception as error:
+        error.add_note(f"while {utt_id} was distorted by {type(transform).__name__} {transform.parameters}")
+        raise
+
+
+def _check(wave: np.ndarray, distorted: np.ndarray, what: str) -> None:
+    if distorted.shape != wave.shape:
+        raise AugmentationError(f"{what} gave {distorted.shape} samples for {wave.shape}")
+    if not np.isfinite(distorted).all():
+        raise AugmentationError(f"{what} gave NaN or infinite samples")
+    if not distorted.any() and wave.any():
+        raise AugmentationError(f"{what} gave silence")
+
+
+def _distortion_ratio(wave: np.ndarray, distorted: np.ndarray) -> float:
+    clip, result = wave.astype(np.float64), distorted.astype(np.float64)
+    own = clip * (result @ clip / (clip @ clip)) if clip.any() else result
+    rest = power(result - own)
+    # Rounding to float32 leaves some -140 dB of the level.
+    if rest <= 1e-13 * power(own):
+        return float("inf")
+    return float(10 * np.log10(power(own) / rest)) if own.any() else float("-inf")

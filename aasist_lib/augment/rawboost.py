@@ -21,8 +21,8 @@ import numpy as np
 from scipy.signal import firwin
 
 from aasist_lib.audio import RATE
-from aasist_lib.augment.base import AugmentationError, Distortion, new_seed, scale_to_snr
-from aasist_lib.augment.shaping import Range, check_range, zero_phase
+from aasist_lib.augment.base import AugmentationError, Distortion, check_range, new_seed, scale_to_snr
+from aasist_lib.augment.shaping import Range, zero_phase
 
 PARALLEL = 8
 STAGES = {

@@ -18,8 +18,8 @@ import soxr
 from scipy.signal import fftconvolve
 
 from aasist_lib.audio import RATE
-from aasist_lib.augment.base import AugmentationError, Distortion, power
-from aasist_lib.augment.noise import audio_names, check_range
+from aasist_lib.augment.base import AugmentationError, Distortion, check_range, power
+from aasist_lib.augment.noise import audio_names
 
 ROOMS = 8
 STEP_SECONDS = 0.02

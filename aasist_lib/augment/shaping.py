@@ -10,7 +10,6 @@ and `Equaliser` (its `SevenBandParametricEQ` is causal, and its record holds no 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 
 import audiomentations
 import numpy as np
@@ -18,19 +17,12 @@ import soxr
 from scipy.signal import firwin2, oaconvolve
 
 from aasist_lib.audio import RATE, fit
-from aasist_lib.augment.base import AugmentationError, Distortion, power
+from aasist_lib.augment.base import Distortion, check_range, power
 
 Range = tuple[float, float]
 FRAME = RATE // 100
 _EQUALISER_TAPS = 513
 _EQUALISER_HZ = (80.0, 7900.0)
-
-
-def check_range(name: str, values: Iterable[float], low: float, high: float) -> None:
-    """Raise AugmentationError, saying what is allowed, unless all `values` of the argument `name` lie in [low, high]."""
-    values = tuple(values)
-    if not all(low <= value <= high for value in values):
-        raise AugmentationError(f"{name} = {values} leaves [{low:g}, {high:g}]")
 
 
 def zero_phase(wave: np.ndarray, taps: np.ndarray) -> np.ndarray:

@@ -84,7 +84,9 @@ class LayerMix(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         normalised = functional.layer_norm(states, (self.features,))
-        return torch.einsum("l,blft->bft", self.weights(), normalised)
+        # A matrix product over the layers as they lie in memory; einsum would copy all states first.
+        weights = self.weights().expand(len(states), 1, -1)
+        return (weights @ normalised.flatten(2)).view(len(states), *states.shape[2:])
 
 
 class Nodes(nn.Module):
@@ -168,7 +170,7 @@ class BackEnd(nn.Module):
         """Logits, with `AttentionMaps` when asked for; the logits are the same either way (<= 1e-5)."""
         frames = self.mix(states)
         if self.normalise:
-            frames = (frames - frames.mean(dim=1, keepdim=True)) / (frames.std(dim=1, keepdim=True) + 1e-3)
+            frames = _standardise(frames)
         image = self.project(frames).transpose(1, 2).unsqueeze(1)
         image = functional.selu(self.norm(self.blocks(self.entry(image))))
         spectral, temporal, over_time, over_frequency = self.nodes(image)
@@ -215,6 +217,14 @@ class AASIST(nn.Module):
         if waveform.ndim != 2:
             raise ValueError(f"waveform has shape {tuple(waveform.shape)}; (batch, samples) is needed")
         return self.backend(self.frontend(waveform), return_attention)
+
+
+def _standardise(frames: Tensor) -> Tensor:
+    """Each feature of `(batch, frames, features)` with mean 0 and deviation 1 over its clip; one frame gives zeros."""
+    centred = frames - frames.mean(dim=1, keepdim=True)
+    # Several times as fast on CPU as Tensor.std along this axis.
+    deviation = (centred.square().sum(dim=1, keepdim=True) / max(frames.shape[1] - 1, 1) + 1e-12).sqrt()
+    return centred / (deviation + 1e-3)
 
 
 def detach(maps: AttentionMaps | StreamMaps) -> AttentionMaps | StreamMaps:

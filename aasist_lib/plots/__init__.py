@@ -8,6 +8,7 @@ from .attention import attention_matrix, attention_over_clip
 from .breakdown import breakdown_heatmap, eer_by_attack
 from .corpus import corpus_overview, leak_audit
 from .det import det
+from .distortions import codec_rates, distortion_steps, score_shift_map
 from .scores import calibration, score_histograms, threshold_view
 from .spectrograms import spectrogram_pair
 from .style import PlotError
@@ -20,13 +21,16 @@ __all__ = [
     "attention_over_clip",
     "breakdown_heatmap",
     "calibration",
+    "codec_rates",
     "comparison",
     "corpus_overview",
     "dcf_over_priors",
     "det",
+    "distortion_steps",
     "eer_by_attack",
     "leak_audit",
     "score_histograms",
+    "score_shift_map",
     "spectrogram_pair",
     "threshold_view",
     "training_history",

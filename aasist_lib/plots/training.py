@@ -13,15 +13,17 @@ from .style import GREY, PALETTE, PlotError, make_figure, need, styled
 def training_history(
     history: pd.DataFrame, switch_epoch: int | None, best_epoch: int | None, title: str = "Training"
 ) -> Figure:
-    """Loss, dev EER, learning rate and loss weight over epochs, in four panels; the switch of the loss is marked.
+    """Loss, dev EER, learning rate, loss weight and strength of the distortions over epochs; the loss switch is marked.
 
     Args:
-        history: columns `epoch, train_loss, dev_loss, dev_eer` (fraction), `learning_rate, focal_weight` (0 to 1).
+        history: columns `epoch, train_loss, dev_loss, dev_eer` (fraction), `learning_rate, focal_weight` (0 to 1),
+            `augmentation_probability` (0 to 1), `augmentation_intensity`.
         switch_epoch: the first epoch with focal loss, or None.
         best_epoch: the epoch whose checkpoint was kept, or None.
     """
     need(history, "epoch", "train_loss", "dev_loss", "dev_eer", "learning_rate", "focal_weight")
-    figure, panels = make_figure(7.2, 7.6, 4, sharex=True, height_ratios=[3, 3, 2, 2])
+    need(history, "augmentation_probability", "augmentation_intensity")
+    figure, panels = make_figure(7.2, 9.0, 5, sharex=True, height_ratios=[3, 3, 2, 2, 2])
     epoch, eer = history["epoch"].to_numpy(), 100 * history["dev_eer"].to_numpy()
     mark = {"linewidth": 1.8, "markersize": 4}
     panels[0].plot(epoch, history["train_loss"], "o-", color=PALETTE[0], label="train", **mark)
@@ -32,7 +34,11 @@ def training_history(
     panels[2].ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
     panels[3].plot(epoch, history["focal_weight"], "o-", color=PALETTE[7], **mark)
     panels[3].fill_between(epoch, history["focal_weight"], color=PALETTE[7], alpha=0.2, linewidth=0)
-    for axes, label in zip(panels, ("Loss", "Dev EER (%)", "Learning rate", "Weight of\nfocal loss"), strict=True):
+    panels[4].plot(epoch, history["augmentation_probability"], "o-", color=PALETTE[0], label="probability", **mark)
+    panels[4].plot(epoch, history["augmentation_intensity"], "s--", color=PALETTE[1], label="intensity", **mark)
+    panels[4].legend(loc="center left", ncols=2)
+    labels = ("Loss", "Dev EER (%)", "Learning rate", "Weight of\nfocal loss", "Distortions")
+    for axes, label in zip(panels, labels, strict=True):
         axes.set_ylabel(label)
     if best_epoch is not None:
         if best_epoch not in epoch:
@@ -49,8 +55,10 @@ def training_history(
         anchor = {"xy": (switch_epoch, 1), "xycoords": ("data", "axes fraction"), "va": "bottom", "color": GREY}
         panels[0].annotate(f"loss switch (epoch {switch_epoch})", **anchor, **place)
     panels[1].set_ylim(bottom=0)
-    panels[3].set(xlabel="Epoch", ylim=(-0.05, 1.05))
-    panels[3].xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[3].set_ylim(-0.05, 1.05)
+    panels[4].set_xlabel("Epoch")
+    panels[4].set_ylim(0, None)
+    panels[4].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.align_ylabels(panels)
     panels[0].set_title(title, pad=22 if switch_epoch is not None else None)
     return figure

@@ -109,9 +109,9 @@ def test_ranges_read_alike_in_either_order(additive):
         assert 4.9 < min(drawn) < 8 and 17 < max(drawn) < 20.1
 
 
-@pytest.mark.parametrize("snr_db", [(10, 101), (-41, 0), (float("nan"), 10), (10,)])
+@pytest.mark.parametrize("snr_db", [(10, 101), (-41, 0), (float("nan"), 10)])
 def test_an_snr_that_makes_no_sense_is_an_error_saying_what_is_allowed(additive, snr_db):
-    with pytest.raises(AugmentationError, match="snr_db = .* within -40 to 100, in either order"):
+    with pytest.raises(AugmentationError, match=r"snr_db = .* leaves \[-40, 100\]"):
         additive(snr_db)
 
 
@@ -274,5 +274,5 @@ def test_a_silent_talker_is_no_harm(tmp_path):
 def test_babble_that_cannot_be_made_is_an_error(split):
     with pytest.raises(AugmentationError, match="babble of 7 talkers needs more clips than 7"):
         Babble(split[:7] * 2)
-    with pytest.raises(AugmentationError, match="talkers = .* within 1 to 32"):
+    with pytest.raises(AugmentationError, match="talkers = .* leaves"):
         Babble(split, (0, 3))

@@ -180,9 +180,9 @@ def test_the_reverberation_time_of_an_ideal_decay():
 
 def test_what_cannot_be_used_is_an_error_saying_so(folder, tmp_path):
     for times in ((0.05, 0.5), (0.5, 2.5)):
-        with pytest.raises(AugmentationError, match="rt60_seconds = .* within 0.1 to 2"):
+        with pytest.raises(AugmentationError, match="rt60_seconds = .* leaves"):
             Reverberation(times)
-    with pytest.raises(AugmentationError, match="wet = .* within 0 to 1"):
+    with pytest.raises(AugmentationError, match="wet = .* leaves"):
         Reverberation(wet=(0.5, 1.5))
     with pytest.raises(AugmentationError, match="nowhere: no such folder"):
         Reverberation(folder=tmp_path / "nowhere")

@@ -28,6 +28,8 @@ def history():
             "dev_eer": eer,
             "learning_rate": 1e-3 * np.cos(epoch / 6),
             "focal_weight": np.clip((epoch - 4) / 3, 0, 1),
+            "augmentation_probability": 0.5 + 0.4 * np.clip((epoch - 4) / 4, 0, 1),
+            "augmentation_intensity": 1 + 0.8 * np.clip((epoch - 4) / 4, 0, 1),
         }
     )
 
