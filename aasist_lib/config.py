@@ -163,13 +163,14 @@ class EvaluationConfig(Section):
 
 
 class Profile(Section):
-    """A whole run: `name` is also the run folder's name, `runs/<name>` unless `run_dir` says otherwise."""
+    """A whole run: `name` is also the run folder's name, `runs/<name>` unless `run_dir` says otherwise. `notebooks` run in this
+    order: 02 shows what distortions do to the detector of 03."""
 
     name: str
     title: str
     seed: int = 1
     run_dir: Path | None = None
-    notebooks: tuple[str, ...] = ("01", "03", "04", "05")
+    notebooks: tuple[str, ...] = ("01", "03", "02", "04", "05")
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()

@@ -90,7 +90,9 @@ class ThresholdExplorer:
         return _as_html(self.figure(choice), self.alt(choice))
 
 
-def distortion_tour(clip: NDArray[np.float32], item: Item, intensities: Sequence[float], utt_id: str) -> HTML:
+def distortion_tour(
+    clip: NDArray[np.float32], item: Item, intensities: Sequence[float], utt_id: str, others: Sequence[str] = ()
+) -> HTML:
     """A distortion at several strengths, to be seen and heard: waveforms, changes of the spectrogram, and a player of each.
 
     Args:
@@ -98,9 +100,10 @@ def distortion_tour(clip: NDArray[np.float32], item: Item, intensities: Sequence
         item: of a profile's list, or of `distortions.catalogue`.
         intensities: 0 = the mild end of the item's ranges, 1 = the hard one.
         utt_id: what the random choices depend on.
+        others: audio files of other clips, for babble.
     """
     name = item.kind.replace("_", " ")
-    waves = [distort(clip, build(item.kind, item.exactly(intensity), 1.0), utt_id) for intensity in intensities]
+    waves = [distort(clip, build(item.kind, item.exactly(intensity), 1.0, others), utt_id) for intensity in intensities]
     titles = [f"intensity {intensity:g}" for intensity in intensities]
     alt = f"{name}: waveform of a clip, and at {', '.join(titles)} its waveform and the change of its spectrogram."
     figure = plots.distortion_steps(clip, waves, titles, RATE, name)
@@ -115,15 +118,18 @@ class AugmentationPlayground:
     distortion, the middle one through the first and the middle distortion, the last one through the last distortion.
     """
 
-    def __init__(self, model: AASIST, clips: Mapping[str, NDArray[np.float32]], items: Sequence[Item]) -> None:
+    def __init__(
+        self, model: AASIST, clips: Mapping[str, NDArray[np.float32]], items: Sequence[Item], others: Sequence[str] = ()
+    ) -> None:
         """Prepare the choices.
 
         Args:
             model: a trained detector, in eval mode.
             clips: name -> waveform `(samples,)` at 16 kHz, of the length the detector takes.
             items: the distortions on offer, as in a profile's list. Strength 0 is the mild end of an item's ranges, 1 the hard.
+            others: audio files of other clips, for babble.
         """
-        self.model, self.clips = model, clips
+        self.model, self.clips, self.others = model, clips, others
         self.items = {item.kind: item for item in items}
         self.clean = {name: float(score_waves(model, wave[None])[0]) for name, wave in clips.items()}
 
@@ -131,7 +137,8 @@ class AugmentationPlayground:
         """The clip through the chain of (kind, strength), and its score; another `draw` gives other random choices."""
         wave = self.clips[clip]
         for place, (kind, strength) in enumerate(chain):
-            wave = distort(wave, build(kind, self.items[kind].exactly(strength), 1.0), f"{clip}/{place}", draw)
+            transform = build(kind, self.items[kind].exactly(strength), 1.0, self.others)
+            wave = distort(wave, transform, f"{clip}/{place}", draw)
         return wave, float(score_waves(self.model, wave[None])[0])
 
     def html(self, clip: str, chain: Sequence[tuple[str, float]], draw: int = 0) -> str:

@@ -56,16 +56,21 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_profile(tiny_encoder: Path, tiny_corpus: Path, tmp_path: Path) -> Profile:
     """A profile that trains on `tiny_corpus` in about a second an epoch."""
+    return profile_for(tiny_encoder, tiny_corpus, tmp_path)
+
+
+def profile_for(encoder: Path, corpus: Path, folder: Path) -> Profile:
+    """The toy profile on an encoder and a corpus; its run lies in `folder`/run."""
     return Profile.model_validate(
         {
-            "name": "toy", "title": "Toy", "run_dir": tmp_path / "run",
-            "data": {"root": tiny_corpus},
+            "name": "toy", "title": "Toy", "run_dir": folder / "run",
+            "data": {"root": corpus},
             "model": {
-                "frontend": {"name": str(tiny_encoder), "layer": "weighted"}, "samples": SAMPLES, "projection": 24,
+                "frontend": {"name": str(encoder), "layer": "weighted"}, "samples": SAMPLES, "projection": 24,
                 "channels": (4, 8), "blocks": 3, "graph_dims": (8, 8), "heads": 2,
             },
             "loss": {"class_weights": (0.5, 0.5), "switch_eer": 0.5, "blend_epochs": 2},
-            "augmentation": {"views": 2},
+            "augmentation": {"views": 2, "distortions": [{"kind": "noise", "snr_db": [50, 30]}, {"kind": "gain"}]},
             "training": {"epochs": 6, "batch_size": 4, "learning_rate": 1e-2, "warmup_epochs": 0.5},
         }
     )  # fmt: skip
