@@ -88,7 +88,7 @@ def score_shifts(
     rows = []
     for item, intensity in tqdm(steps, desc="distortions", unit="step", mininterval=5):
         transform = build(item.kind, item.exactly(intensity), 1.0, trials["path"])
-        change = score_waves(model, _distort_all(waves, trials, transform, seed)) - clean
+        change = score_waves(model, distort_all(waves, trials, transform, seed)) - clean
         rates = {"eer": _eer(trials, clean + change), "eer_clean": _eer(trials, clean)}
         for label in ("bonafide", "spoof"):
             own = change[(trials["label"] == label).to_numpy()]
@@ -120,12 +120,13 @@ def codec_matrix(
     for condition in tqdm(conditions, desc="codecs", unit="codec", mininterval=5):
         arguments = {"codecs": (condition.codec,), "kbps": (condition.kbps, condition.kbps)}
         transform = build("codec", arguments, 1.0)
-        scores = score(_distort_all(waves, trials, transform, seed))
+        scores = score(distort_all(waves, trials, transform, seed))
         rows.append(_row(condition.codec, condition.kbps, condition.trained, trials, scores, replicates, seed))
     return pd.DataFrame(rows)
 
 
-def _distort_all(waves: np.ndarray, trials: pd.DataFrame, transform: BaseWaveformTransform, seed: int) -> np.ndarray:
+def distort_all(waves: np.ndarray, trials: pd.DataFrame, transform: BaseWaveformTransform, seed: int = 0) -> np.ndarray:
+    """Every trial's wave `(trials, samples)` through one transform; see `distort`."""
     distorted = np.empty_like(waves)
     for row, (wave, utt_id, path) in enumerate(zip(waves, trials["utt_id"], trials["path"], strict=True)):
         if hasattr(transform, "current"):
