@@ -103,12 +103,16 @@ def distortion_tour(
         others: audio files of other clips, for babble.
     """
     name = item.kind.replace("_", " ")
-    waves = [distort(clip, build(item.kind, item.exactly(intensity), 1.0, others), utt_id) for intensity in intensities]
-    titles = [f"intensity {intensity:g}" for intensity in intensities]
-    alt = f"{name}: waveform of a clip, and at {', '.join(titles)} its waveform and the change of its spectrogram."
+    transforms = [build(item.kind, item.exactly(intensity), 1.0, others) for intensity in intensities]
+    waves = [distort(clip, transform, utt_id) for transform in transforms]
+    titles = [
+        f"intensity {intensity:g}\n{_settings(transform.parameters)}"
+        for intensity, transform in zip(intensities, transforms, strict=True)
+    ]
+    alt = f"{name}: waveform of a clip, and at {'; '.join(titles)} its waveform and the change of its spectrogram."
     figure = plots.distortion_steps(clip, waves, titles, RATE, name)
     players = "".join(f"<span>{title} {_player(wave)}</span> " for title, wave in zip(titles, waves, strict=True))
-    return HTML(f"{_as_html(figure, alt)}<p>{players}</p>")
+    return HTML(f"{_as_html(figure, alt, dpi=72)}<p>{players}</p>")
 
 
 class AugmentationPlayground:
@@ -148,7 +152,7 @@ class AugmentationPlayground:
         move = f"score {self.clean[clip]:+.2f} before, {score:+.2f} after {steps}"
         figure = plots.distortion_steps(self.clips[clip], [wave], [steps], RATE, clip)
         alt = f"{clip}: waveform before and after {steps}, and the change of its spectrogram; {move}."
-        return f"<p>{html.escape(move)}</p>{_player(wave)}{_as_html(figure, alt)}"
+        return f"<p>{html.escape(move)}</p>{_player(wave)}{_as_html(figure, alt, dpi=72)}"
 
     def widget(self) -> ipywidgets.VBox:
         """Menus and sliders above the figure. Tab moves between them, arrow keys move the one in focus."""
@@ -182,6 +186,14 @@ class AugmentationPlayground:
             display(HTML(self.html(clip, chain)))
 
 
+def _settings(parameters: Mapping[str, object]) -> str:
+    """The first two numbers or names drawn, in a line."""
+    plain = {name: value for name, value in parameters.items() if isinstance(value, (int, float, str)) and "seed" not in name}
+    shown = [f"{name.replace('_', ' ')} {value if isinstance(value, str) else format(value, '.3g')}"
+             for name, value in plain.items() if name != "should_apply"]  # fmt: skip
+    return ", ".join(shown[:2])
+
+
 def _player(wave: NDArray[np.float32]) -> str:
     """A player of the wave as it is, losslessly; what leaves full scale is clipped, as a sound card would."""
     buffer = io.BytesIO()
@@ -189,10 +201,10 @@ def _player(wave: NDArray[np.float32]) -> str:
     return f'<audio controls src="data:audio/flac;base64,{base64.b64encode(buffer.getvalue()).decode()}"></audio>'
 
 
-def _as_html(figure: Figure, alt: str) -> str:
+def _as_html(figure: Figure, alt: str, dpi: int = 110) -> str:
     """A figure as an image of a page, with its alt text."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=dpi)
     source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     width = round(figure.get_figwidth() * 96)
     return f'<img src="{source}" alt="{html.escape(alt)}" style="width:{width}px;max-width:100%;height:auto">'

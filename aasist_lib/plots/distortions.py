@@ -59,13 +59,15 @@ def score_shift_map(shifts: pd.DataFrame, title: str = "What each distortion doe
     """
     need(shifts, "kind", "intensity", "label", "shift")
     kinds, bound = list(dict.fromkeys(shifts["kind"])), max(shifts["shift"].abs().max(), 1e-9)
+    digits = 1 if bound >= 1 else 2
     figure, panels = make_figure(8, 0.9 + 0.3 * len(kinds), 1, 2, sharey=True)
     for axes, label in zip(panels, CLASSES, strict=True):
         own = shifts[shifts["label"] == label].pivot(index="kind", columns="intensity", values="shift").loc[kinds]
         image = axes.imshow(own, cmap="PuOr", vmin=-bound, vmax=bound, aspect="auto")
         for (row, column), value in np.ndenumerate(own.to_numpy()):
             dark = abs(value) > 0.6 * bound
-            axes.text(column, row, f"{value:+.1f}", ha="center", va="center", color="white" if dark else "black", fontsize=8)
+            place = {"ha": "center", "va": "center", "fontsize": 8, "color": "white" if dark else "black"}
+            axes.text(column, row, f"{value:+.{digits}f}", **place)
         axes.set(title=CLASSES[label][0], xlabel="Intensity")
         axes.set_xticks(range(own.shape[1]), [f"{value:g}" for value in own.columns])
         axes.set_yticks(range(len(kinds)), [kind.replace("_", " ") for kind in kinds])
@@ -100,12 +102,11 @@ def codec_rates(matrices: Mapping[str, pd.DataFrame], title: str = "EER by codec
             color=PALETTE[number], label=name, capsize=2, markersize=5, linewidth=1.2,
         )  # fmt: skip
     axes.set_yticks(places, [_condition(row) for row in first.itertuples()])
-    axes.invert_yaxis()
-    axes.set(xlabel="EER (%)", title=title, xlim=(0, None))
+    axes.set(xlabel="EER (%)", title=title, xlim=(0, None), ylim=(len(first) - 0.5, -0.5))
     for place, trained in enumerate(first["trained"]):
         if not trained:
             axes.axhspan(place - 0.5, place + 0.5, color=GREY, alpha=0.08, linewidth=0)
-    axes.legend(loc="best")
+    figure.legend(loc="outside lower left", ncols=len(matrices))
     return figure
 
 

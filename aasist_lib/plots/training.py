@@ -36,7 +36,7 @@ def training_history(
     panels[3].fill_between(epoch, history["focal_weight"], color=PALETTE[7], alpha=0.2, linewidth=0)
     panels[4].plot(epoch, history["augmentation_probability"], "o-", color=PALETTE[0], label="probability", **mark)
     panels[4].plot(epoch, history["augmentation_intensity"], "s--", color=PALETTE[1], label="intensity", **mark)
-    panels[4].legend(loc="center left", ncols=2)
+    panels[4].legend(loc="upper left", ncols=2)
     labels = ("Loss", "Dev EER (%)", "Learning rate", "Weight of\nfocal loss", "Distortions")
     for axes, label in zip(panels, labels, strict=True):
         axes.set_ylabel(label)
@@ -57,7 +57,7 @@ def training_history(
     panels[1].set_ylim(bottom=0)
     panels[3].set_ylim(-0.05, 1.05)
     panels[4].set_xlabel("Epoch")
-    panels[4].set_ylim(0, None)
+    panels[4].set_ylim(0, 1.5 * history["augmentation_intensity"].max())
     panels[4].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.align_ylabels(panels)
     panels[0].set_title(title, pad=22 if switch_epoch is not None else None)

@@ -53,7 +53,7 @@ def test_codec_rates_draw_rate_and_interval_and_mark_what_training_lacks(matrix)
     (axes,) = figure.axes
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == ["uncompressed", "mp3 16 kbit/s", "g726 16 kbit/s (not in training)"]
-    assert texts(axes.get_legend()) == ["with", "without"]
+    assert texts(figure.legends[0]) == ["with", "without"]
     points, _, (bars,) = axes.containers[0]
     assert points.get_xdata() == pytest.approx(100 * matrix["eer"])
     ends = np.array([segment[:, 0] for segment in bars.get_segments()])
