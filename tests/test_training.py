@@ -210,3 +210,44 @@ def test_score_paths_lists_bad_files_and_scores_the_rest(tiny_profile, run, tmp_
     written = pd.read_csv(tmp_path / "scores.csv")
     expected = score_split(tiny_profile, load_model(checkpoint)[0], "dev").set_index("path")["score"]
     np.testing.assert_allclose(written.set_index("utt_id")["score"][expected.index], expected, atol=5e-3)
+
+
+def test_distortions_rise_from_the_loss_switch_on_and_history_and_checkpoint_say_so(tiny_profile, run):
+    rise = {"probability": [0.5, 0.9], "intensity": [1.0, 1.8], "ramp_epochs": 4}
+    profile = changed(tiny_profile, augmentation=rise)
+    result = train(profile, run)
+    history = result.history.set_index("epoch")
+    before, after = (history[side] for side in (history.index < result.switch_epoch, history.index >= result.switch_epoch))
+    assert len(after) >= 3 and (before["augmentation_probability"] == 0.5).all()
+    assert list(after["augmentation_intensity"][:4]) == pytest.approx([1.2, 1.4, 1.6, 1.8][: len(after)])
+    assert list(after["augmentation_probability"][:4]) == pytest.approx([0.6, 0.7, 0.8, 0.9][: len(after)])
+    best = read_facts(result.checkpoint)
+    assert best["augmentation_intensity"] == history.loc[result.best_epoch, "augmentation_intensity"]
+    state = torch.load(run.path("checkpoints", "last.pt"), weights_only=True)
+    assert [r["augmentation_intensity"] for r in state["records"]] == list(history["augmentation_intensity"])
+
+
+def test_risen_views_of_a_bank_are_taken_as_often_as_the_rise_has_come_far(tiny_profile, run):
+    profile = changed(tiny_profile, augmentation={"views": 3, "ramp_epochs": 4, "probability": [0.0, 1.0]})
+    data = Trainer(profile, run).train_data
+    views = data.source.array[0]
+    assert not np.array_equal(views[0], views[2]), "the last view is made at the end of the rise"
+
+    def taken(progress: float) -> list[int]:
+        found = []
+        for epoch in range(1, 120):
+            data.begin(epoch, Strength(0.5, 1.0, progress))
+            states = data[0][0]
+            found.append(2 if np.array_equal(states, views[2]) else 0)
+        return found
+
+    assert set(taken(0.0)) == {0} and set(taken(1.0)) == {2}
+    assert 0.35 < np.mean(taken(0.5)) / 2 < 0.65
+
+
+def test_a_loss_that_is_focal_throughout_lets_distortions_rise_from_the_first_epoch(tiny_profile, run):
+    rise = {"probability": [0.5, 0.9], "ramp_epochs": 2}
+    profile = changed(tiny_profile, augmentation=rise, loss={"kind": "focal"}, training={"epochs": 2})
+    assert list(train(profile, run).history["augmentation_probability"]) == pytest.approx([0.7, 0.9])
+    plain = changed(tiny_profile, augmentation=rise, loss={"kind": "ce"}, training={"epochs": 2}, run_dir=run.folder / "ce")
+    assert list(train(plain, RunFolder.open(plain)).history["augmentation_probability"]) == [0.5, 0.5]
