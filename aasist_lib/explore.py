@@ -111,7 +111,9 @@ def distortion_tour(
     ]
     alt = f"{name}: waveform of a clip, and at {'; '.join(titles)} its waveform and the change of its spectrogram."
     figure = plots.distortion_steps(clip, waves, titles, RATE, name)
-    players = "".join(f"<span>{title} {_player(wave)}</span> " for title, wave in zip(titles, waves, strict=True))
+    heard = zip(("clip", *(f"intensity {intensity:g}" for intensity in intensities)), (clip, *waves), strict=True)
+    cell = '<span style="display:inline-block;width:24%">{}<br>{}</span>'
+    players = "".join(cell.format(title, _player(wave)) for title, wave in heard)
     return HTML(f"{_as_html(figure, alt, dpi=72)}<p>{players}</p>")
 
 
@@ -198,7 +200,7 @@ def _player(wave: NDArray[np.float32]) -> str:
     """A player of the wave as it is, losslessly; what leaves full scale is clipped, as a sound card would."""
     buffer = io.BytesIO()
     soundfile.write(buffer, np.clip(wave, -1, 1), RATE, format="FLAC", subtype="PCM_16")
-    return f'<audio controls src="data:audio/flac;base64,{base64.b64encode(buffer.getvalue()).decode()}"></audio>'
+    return f'<audio controls style="max-width:100%" src="data:audio/flac;base64,{base64.b64encode(buffer.getvalue()).decode()}"></audio>'
 
 
 def _as_html(figure: Figure, alt: str, dpi: int = 110) -> str:

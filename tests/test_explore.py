@@ -122,5 +122,5 @@ def test_the_playground_headless_draws_three_choices(playground, shown, monkeypa
 def test_the_tour_has_a_figure_and_a_player_for_every_intensity(playground):
     (item,) = [item for item in catalogue() if item.kind == "codec"]
     page = distortion_tour(playground.clips["one"], item, (0.0, 1.0, 1.8), "u1").data
-    assert page.count("<audio controls") == 3 and page.count("<img ") == 1
-    assert len(set(page.split("<audio controls")[1:])) == 3, "the three versions sound the same"
+    assert page.count("<audio controls") == 4 and page.count("<img ") == 1
+    assert len(set(page.split("<audio controls")[1:])) == 4, "the clip and its three versions do not all differ"
