@@ -200,7 +200,8 @@ def _player(wave: NDArray[np.float32]) -> str:
     """A player of the wave as it is, losslessly; what leaves full scale is clipped, as a sound card would."""
     buffer = io.BytesIO()
     soundfile.write(buffer, np.clip(wave, -1, 1), RATE, format="FLAC", subtype="PCM_16")
-    return f'<audio controls style="max-width:100%" src="data:audio/flac;base64,{base64.b64encode(buffer.getvalue()).decode()}"></audio>'
+    source = f"data:audio/flac;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return f'<audio controls style="max-width:100%" src="{source}"></audio>'
 
 
 def _as_html(figure: Figure, alt: str, dpi: int = 110) -> str:
