@@ -81,6 +81,8 @@ def score_shift_map(shifts: pd.DataFrame, title: str = "What each distortion doe
 def codec_rates(matrices: Mapping[str, pd.DataFrame], title: str = "EER by codec and bitrate") -> Figure:
     """EER with its interval by codec and bitrate, the systems side by side; unseen codecs are marked.
 
+    With two systems the title says for how many rows their intervals keep apart: only there did one of them do better.
+
     Args:
         matrices: a table a system, as `robustness.codec_matrix` gives: columns `codec, kbps, trained, eer, low, high`, the same
             codecs in the same order.
@@ -101,6 +103,11 @@ def codec_rates(matrices: Mapping[str, pd.DataFrame], title: str = "EER by codec
             100 * table["eer"], places + offset, xerr=100 * np.stack([low, high]), fmt="os^D"[number % 4],
             color=PALETTE[number], label=name, capsize=2, markersize=5, linewidth=1.2,
         )  # fmt: skip
+    if len(matrices) == 2:
+        one, other = matrices.values()
+        better, worse = (one["high"].to_numpy() < other["low"]).sum(), (other["high"].to_numpy() < one["low"]).sum()
+        names = list(matrices)
+        title += f"\n{names[0]} is better beyond the intervals in {better} of {len(first)} rows, {names[1]} in {worse}"
     axes.set_yticks(places, [_condition(row) for row in first.itertuples()])
     axes.set(xlabel="EER (%)", title=title, xlim=(0, None), ylim=(len(first) - 0.5, -0.5))
     for place, trained in enumerate(first["trained"]):

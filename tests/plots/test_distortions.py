@@ -54,6 +54,7 @@ def test_codec_rates_draw_rate_and_interval_and_mark_what_training_lacks(matrix)
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == ["uncompressed", "mp3 16 kbit/s", "g726 16 kbit/s (not in training)"]
     assert texts(figure.legends[0]) == ["with", "without"]
+    assert axes.get_title(loc="left").endswith("\nwith is better beyond the intervals in 1 of 3 rows, without in 0")
     points, _, (bars,) = axes.containers[0]
     assert points.get_xdata() == pytest.approx(100 * matrix["eer"])
     ends = np.array([segment[:, 0] for segment in bars.get_segments()])
