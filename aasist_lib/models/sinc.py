@@ -1,0 +1,42 @@
+"""Original AASIST's front end: a fixed bank of mel-spaced sinc band-pass filters on the waveform (after RawNet2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+POOL = 3
+"""Filters, and samples, that one cell of the image spans."""
+
+
+def mel_band_pass(filters: int, taps: int, sample_rate: int) -> Tensor:
+    """Windowed ideal band-pass filters side by side, equally wide on the mel scale from 0 to half the rate: `(filters, taps)`.
+
+    Filter i passes `low_i` to `high_i` Hz: `g_i[n] = (2 high sinc(2 high n) - 2 low sinc(2 low n)) * hamming[n]`, with the
+    frequencies over the sample rate, `sinc(x) = sin(pi x) / (pi x)` and n centred on 0 (SincNet, Ravanelli and Bengio 2018).
+    """
+    top = 2595 * torch.log10(torch.tensor(1 + sample_rate / 2 / 700, dtype=torch.float64))
+    mel = torch.linspace(0, 1, filters + 1, dtype=torch.float64) * top
+    edges = 2 * 700 * (10 ** (mel / 2595) - 1) / sample_rate
+    times = torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2
+    low_pass = edges[:, None] * torch.sinc(edges[:, None] * times)
+    window = torch.hamming_window(taps, periodic=False, dtype=torch.float64)
+    return (low_pass.diff(dim=0) * window).float()
+
+
+class SincFrontEnd(nn.Module):
+    """`waveform (batch, samples)` -> image `(batch, 1, filters // 3, (samples - taps + 1) // 3)`.
+
+    The filters are not trained, as in the official model, and follow from the arguments, so no checkpoint holds them.
+    """
+
+    def __init__(self, filters: int = 70, taps: int = 129, sample_rate: int = 16_000) -> None:
+        super().__init__()
+        self.register_buffer("filters", mel_band_pass(filters, taps, sample_rate).unsqueeze(1), persistent=False)
+        self.norm = nn.BatchNorm2d(1)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        bands = functional.conv1d(waveform.unsqueeze(1), self.filters)
+        image = functional.max_pool2d(bands.abs().unsqueeze(1), POOL)
+        return functional.selu(self.norm(image))
