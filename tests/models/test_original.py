@@ -75,6 +75,24 @@ def test_the_discarded_norms_were_never_trained(official):
         assert block.unused_norm.num_batches_tracked > 0 and block.norm.weight.std() > 0
 
 
+def test_published_streams_attend_to_every_node_alike(official):
+    """Weight decay took their score vectors to nothing, so the logits above say nothing of how pairs are scored in the
+    heterogeneous layers: `test_heterogeneous_attention_is_its_equation_node_by_node` does. The graphs before them do attend."""
+    inputs, uneven = {}, {}
+    layers = {n: m for n, m in official.named_modules() if isinstance(m, PairwiseAttention | HeterogeneousPairwise)}
+    handles = [m.register_forward_pre_hook(lambda m, args: inputs.update({m: args})) for m in layers.values()]
+    with torch.no_grad():
+        official(0.1 * torch.randn(1, 64_600, generator=torch.Generator().manual_seed(0)))
+        for handle in handles:
+            handle.remove()
+        for name, layer in layers.items():
+            weights = layer(*inputs[layer], return_weights=True)[-1]
+            uneven[name] = (weights * weights.shape[-1] - 1).abs().max().item()
+    assert len(uneven) == 6
+    for name, value in uneven.items():
+        assert value < 1e-4 if name.startswith("streams") else value > 0.05, (name, value)
+
+
 @pytest.mark.parametrize("name", sorted(PARAMETERS))
 def test_parameter_counts_are_the_published_ones(name):
     model = OriginalAASIST(SIZES[name])
@@ -97,7 +115,9 @@ def test_loading_tells_the_sizes_apart_and_draws_no_random_numbers(name, tmp_pat
 
 def test_names_of_the_official_state_dict():
     assert official_name("blocks.2.shortcut.weight") == "encoder.2.0.conv_downsample.weight"
-    assert official_name("streams.1.first.pair_vectors.across") == "HtrgGAT_layer_ST21.att_weight12"
+    vectors = {"temporal": "11", "spectral": "22", "across": "12", "stack": "M"}  # the official type 1 is temporal
+    for kind, official in vectors.items():
+        assert official_name(f"streams.1.first.pair_vectors.{kind}") == f"HtrgGAT_layer_ST21.att_weight{official}"
     assert official_name("streams.0.pool_spectral.score.1.bias") == "pool_hS1.proj.bias"
     assert len(official_state(small())) == len(small().state_dict()) == 229
 
