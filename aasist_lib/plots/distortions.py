@@ -120,4 +120,4 @@ def codec_rates(matrices: Mapping[str, pd.DataFrame], title: str = "EER by codec
 def _condition(row: tuple) -> str:
     if row.codec == "none":
         return "uncompressed"
-    return f"{row.codec} {row.kbps:g} kbit/s" + ("" if row.trained else " (not in training)")
+    return f"{row.codec} {row.kbps:g} kbit/s" + ("" if row.trained else " (not in the list)")

@@ -52,7 +52,7 @@ def test_codec_rates_draw_rate_and_interval_and_mark_what_training_lacks(matrix)
     figure = plots.codec_rates({"with": matrix, "without": matrix.assign(eer=0.2, low=0.1, high=0.4)})
     (axes,) = figure.axes
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert labels == ["uncompressed", "mp3 16 kbit/s", "g726 16 kbit/s (not in training)"]
+    assert labels == ["uncompressed", "mp3 16 kbit/s", "g726 16 kbit/s (not in the list)"]
     assert texts(figure.legends[0]) == ["with", "without"]
     assert axes.get_title(loc="left").endswith("\nwith is better beyond the intervals in 1 of 3 rows, without in 0")
     points, _, (bars,) = axes.containers[0]
