@@ -15,8 +15,8 @@ import nbformat
 import psutil
 import pytest
 
-from aasist_lib import report
-from aasist_lib.config import ConfigError
+from aasist_lib import report, workbook
+from aasist_lib.config import ConfigError, load_profile, project_root
 from aasist_lib.headless import NotebookError
 from aasist_lib.runs import RunFolder
 from aasist_lib.workbook import open_notebook, run
@@ -228,3 +228,15 @@ def test_a_signal_leaves_no_process_and_no_half_artefact(enter, number: signal.S
     notebooks = RunFolder(root / "runs/toy").manifest["notebooks"]
     assert [record["status"] for record in notebooks.values()] == ["ok", "interrupted"]
     assert report.build(RunFolder(root / "runs/toy")).is_file()  # what is there can be looked at
+
+
+def test_a_notebook_depends_on_what_the_profile_runs_before_it_whatever_its_number():
+    root = project_root()
+    profile = load_profile("tiny")
+
+    def key(number: str, maker: str, digest: str) -> str:
+        return workbook._Notebook(root, number).key(profile, {"metrics/x.json": {"notebook": maker, "sha256": digest}})
+
+    assert profile.notebooks.index("03") < profile.notebooks.index("02")
+    assert key("02", "03", "a") != key("02", "03", "b")
+    assert key("03", "02", "a") == key("03", "02", "b")

@@ -78,6 +78,8 @@ def test_an_interrupted_build_leaves_whole_clips_only(config):
         "import sys; from aasist_lib.config import DataConfig; from aasist_lib.corpora.demo import build; "
         "build(DataConfig.model_validate_json(sys.argv[1]), workers=1)"
     )
+    # Where these tests run as a shell's background job, SIGINT is ignored unless this is said.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + code
     process = subprocess.Popen([sys.executable, "-c", code, data.model_dump_json()], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not list(data.root.rglob("*.flac")) and time.monotonic() < deadline:
