@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -41,14 +42,14 @@ class Distortion(BaseWaveformTransform):
             raise AugmentationError(f"{type(self).__name__} works at {RATE} Hz, not at {sample_rate}")
         return self.distort(samples).astype(np.float32, copy=False)
 
+    @abstractmethod
     def draw(self, length: int) -> dict[str, object]:
         """Random parameters for a clip of `length` samples, from `random` as audiomentations does; JSON types only. Noise is
         drawn in `distort`, from `np.random.default_rng` of a seed that is drawn here by `new_seed`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def distort(self, samples: np.ndarray) -> np.ndarray:
         """`(samples,)` float32 in and out, same length and alignment; reads `self.parameters`, draws nothing else."""
-        raise NotImplementedError
 
 
 def check_range(name: str, values: Iterable[float], low: float, high: float) -> None:

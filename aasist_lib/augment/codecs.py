@@ -237,6 +237,8 @@ class CodecCompression(Distortion):
         AugmentationError: a codec is unknown or not installed, or a range cannot be drawn from.
     """
 
+    fewest_codecs = 1
+
     def __init__(
         self,
         codecs: Sequence[str] = ("mp3", "aac", "opus"),
@@ -245,7 +247,7 @@ class CodecCompression(Distortion):
         p: float = 0.5,
     ) -> None:
         super().__init__(p)
-        require(codecs)
+        require(codecs, self.fewest_codecs)
         if not (len(kbps) == 2 and min(kbps) > 0 and math.isfinite(max(kbps))):
             raise AugmentationError(f"kbps is a pair of positive bit rates in kbit/s, not {kbps!r}")
         if not (len(rates) and min(rates) > 0):
@@ -277,15 +279,7 @@ class CodecChain(CodecCompression):
     Its record has the two under `chain`.
     """
 
-    def __init__(
-        self,
-        codecs: Sequence[str] = ("mp3", "aac", "opus"),
-        kbps: tuple[float, float] = (64, 16),
-        rates: Sequence[int] = (RATE,),
-        p: float = 0.5,
-    ) -> None:
-        super().__init__(codecs, kbps, rates, p)
-        require(self.codecs, fewest=2)
+    fewest_codecs = 2
 
     def draw(self, length: int) -> dict[str, object]:
         return {"chain": [self.draw_setting(codec) for codec in random.sample(self.codecs, 2)]}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import random
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,13 +57,13 @@ class Additive(Distortion):
         self.parameters["snr_db"] = 10 * float(np.log10(signal / added)) if added else None
         return noisy
 
+    @abstractmethod
     def draw_noise(self) -> dict[str, object]:
         """Random parameters of the noise; JSON types only."""
-        raise NotImplementedError
 
+    @abstractmethod
     def noise(self, length: int) -> np.ndarray:
         """`(length,)` of noise at any level, a function of `self.parameters`."""
-        raise NotImplementedError
 
 
 class Noise(Additive):
