@@ -128,7 +128,7 @@ class RawBoost(Item):
     kind: Literal["rawboost"]
     algorithm: Annotated[int, Field(ge=1, le=8)] = 4
     nonlinear_db: Range = (20.0, 5.0)
-    impulses_percent: Range = (1.0, 10.0)
+    impulses_percent: Range = (2.0, 10.0)
     snr_db: Range = (40.0, 10.0)
 
 

@@ -189,11 +189,14 @@ class AugmentationPlayground:
 
 
 def _settings(parameters: Mapping[str, object]) -> str:
-    """The first two numbers or names drawn, in a line."""
-    plain = {name: value for name, value in parameters.items() if isinstance(value, (int, float, str)) and "seed" not in name}
-    shown = [f"{name.replace('_', ' ')} {value if isinstance(value, str) else format(value, '.3g')}"
-             for name, value in plain.items() if name != "should_apply"]  # fmt: skip
-    return ", ".join(shown[:2])
+    """The first two numbers or names drawn, a line each, short enough for the head of a panel."""
+    plain = {
+        name.removeprefix("wanted_").replace("_", " "): value if isinstance(value, str) else format(value, ".4g")
+        for name, value in parameters.items()
+        if isinstance(value, (int, float, str)) and name != "should_apply" and "seed" not in name
+    }
+    shown = [f"{name} {value}" for name, value in plain.items()]
+    return "\n".join(shown[:2])
 
 
 def _player(wave: NDArray[np.float32]) -> str:
