@@ -73,24 +73,35 @@ class DataConfig(Section):
 
 
 class FrontendConfig(Section):
-    """The frozen encoder. `name` is a hub name or a local folder; `layer` is 'last', 'weighted' (learned sum of all the
-    layers kept) or one layer's number, where 0 is the input of the first transformer layer. `max_layer` stops the encoder
-    early (None = run all); with 'weighted' the sum runs over layers 0..max_layer."""
+    """What turns a waveform into `(frames, features)`.
 
+    `kind` is 'encoder' (a pretrained speech encoder), 'sinc' (the band-pass filters of original AASIST) or 'lfcc' (linear
+    frequency cepstral coefficients, the field's classic); the keys below are the encoder's. `name` is a hub name or a local
+    folder; `layer` is 'last', 'weighted' (learned sum of all the layers kept) or one layer's number, where 0 is the input of
+    the first transformer layer. `max_layer` stops the encoder early (None = run all); with 'weighted' the sum runs over
+    layers 0..max_layer. `finetune` is 0 (frozen), 'all', or how many of the top transformer layers that run are trained."""
+
+    kind: Literal["encoder", "sinc", "lfcc"] = "encoder"
     name: str = "facebook/wav2vec2-xls-r-300m"
     revision: str = "main"
     layer: Literal["last", "weighted"] | Annotated[int, Field(ge=0)] = "last"
     max_layer: Annotated[int, Field(ge=0)] | None = None
+    finetune: Literal["all"] | Annotated[int, Field(ge=0)] = 0
 
 
 class ModelConfig(Section):
     """The network: the paper's switches first, then sizes. `samples` is the crop length at 16 kHz. `normalise` gives every
-    feature mean 0 and deviation 1 over a clip's frames: what speaker and channel add to all frames alike is taken away."""
+    feature mean 0 and deviation 1 over a clip's frames: what speaker and channel add to all frames alike is taken away.
+    `members` back ends are trained side by side on the same features and decide by the mean of their logits.
+
+    'pairwise' and 'type_pairs' are original AASIST's attention, 'max' its fusion. `temperatures` divide its attention scores
+    in the graphs and in the streams. A 'cosine' readout is what OC-softmax needs."""
 
     frontend: FrontendConfig = FrontendConfig()
-    graph_attention: Literal["multihead"] = "multihead"
-    heterogeneous: Literal["typed_qk"] = "typed_qk"
+    graph_attention: Literal["multihead", "pairwise"] = "multihead"
+    heterogeneous: Literal["typed_qk", "type_pairs"] = "typed_qk"
     fusion: Literal["attention", "max"] = "attention"
+    readout: Literal["linear", "cosine"] = "linear"
     samples: Count = 64_600
     projection: Count = 128
     channels: tuple[Count, Count] = (32, 64)
@@ -101,6 +112,8 @@ class ModelConfig(Section):
     normalise: bool = False
     dropout: Fraction = 0.2
     attention_dropout: Fraction = 0.1
+    temperatures: tuple[Positive, Positive] = (2.0, 100.0)
+    members: Count = 1
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ModelConfig:
@@ -114,18 +127,22 @@ class ModelConfig(Section):
 
 class LossConfig(Section):
     """`hybrid` starts as weighted cross-entropy and moves to focal loss over `blend_epochs` epochs once the dev EER falls
-    below `switch_eer` (a fraction). `class_weights` are [spoof, bona fide]."""
+    below `switch_eer` (a fraction). `class_weights` are [spoof, bona fide]. `alpha` is focal loss's own weight of bona fide
+    (spoof gets 1 - alpha), in the place of `class_weights`. 'oc_softmax' needs `model.readout: cosine`. docs/losses.md has
+    every formula."""
 
-    kind: Literal["ce", "focal", "hybrid"] = "hybrid"
+    kind: Literal["ce", "focal", "hybrid", "oc_softmax"] = "hybrid"
     class_weights: tuple[Positive, Positive] = (0.1, 0.9)
     gamma: Annotated[float, Field(ge=0)] = 2.0
+    alpha: Fraction | None = None
     switch_eer: Fraction = 0.10
     blend_epochs: Count = 5
 
 
 class TrainingConfig(Section):
     """The optimisation. The learning rate rises over `warmup_epochs` and falls along a cosine to `final_rate` times its
-    top (0 = to nothing). `patience` is in epochs without a better dev EER; `mixup` is the parameter of the
+    top (0 = to nothing); `encoder_learning_rate` is the top of an encoder that is fine-tuned.
+    `patience` is in epochs without a better dev EER; `mixup` is the parameter of the
     Beta distribution that two clips are mixed with (0 = not at all);
     `average` is the decay a step of a moving average of the weights, which then is what dev judges and the checkpoint
     keeps (0 = none): with a learning rate that stays up it averages over many solutions and not over one;
@@ -135,6 +152,7 @@ class TrainingConfig(Section):
     epochs: Count = 20
     batch_size: Count = 32
     learning_rate: Positive = 1e-4
+    encoder_learning_rate: Positive = 1e-6
     final_rate: Fraction = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
@@ -162,6 +180,16 @@ class EvaluationConfig(Section):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
 
+class AblationConfig(Section):
+    """Notebook 06: every row is trained with each of `seeds`, under `settings` (overrides of the profile, e.g. fewer epochs).
+    `rows` are names from `aasist_lib.ablation.ROWS`, in the order of the table; `workers` trainings run side by side."""
+
+    seeds: tuple[int, ...] = (1, 2, 3)
+    rows: tuple[str, ...] = ("finetuned", "frozen", "multihead", "typed_qk", "fusion", "full")
+    settings: tuple[str, ...] = ()
+    workers: Count = 1
+
+
 class Profile(Section):
     """A whole run: `name` is also the run folder's name, `runs/<name>` unless `run_dir` says otherwise. `notebooks` run in this
     order: 02 shows what distortions do to the detector of 03."""
@@ -177,6 +205,18 @@ class Profile(Section):
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    ablation: AblationConfig = AblationConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Profile:
+        if (self.loss.kind == "oc_softmax") != (self.model.readout == "cosine"):
+            raise ValueError(
+                f"loss.kind = {self.loss.kind} does not go with model.readout = {self.model.readout}: "
+                "oc_softmax needs cosine, every other loss linear"
+            )
+        if self.model.frontend.finetune and self.training.feature_cache:
+            raise ValueError("model.frontend.finetune changes the features: set training.feature_cache: false")
+        return self
 
     @property
     def folder(self) -> Path:

@@ -36,12 +36,26 @@ def focal_loss(logits: Tensor, labels: Tensor, class_weights: Tensor, gamma: flo
     return -(weights * (-torch.expm1(log_p)) ** gamma * log_p).sum() / weights.sum()
 
 
+def focal_scale(logits: Tensor, labels: Tensor, class_weights: Tensor, gamma: float) -> Tensor:
+    """The factor at which focal loss pulls at a batch's logits as strongly as cross-entropy, a scalar without gradient.
+
+    With p the probability of a trial's true class, the derivative of its cross-entropy by the logits is 1 - p in size, that of
+    its focal loss `(1 - p)^gamma (1 - p - gamma p log p)`; the factor is the ratio of their weighted sums. Focal loss then
+    moves weight from easy trials to hard ones and does not turn down the learning rate besides. Shapes as in `focal_loss`.
+    """
+    log_p = functional.log_softmax(logits.detach(), dim=-1).gather(1, labels.unsqueeze(1)).squeeze(1)
+    weights, p, missing = class_weights[labels], log_p.exp(), -torch.expm1(log_p)
+    tiny = torch.finfo(logits.dtype).tiny
+    return (weights * missing).sum() / (weights * missing**gamma * (missing - gamma * p * log_p)).sum().clamp_min(tiny)
+
+
 @dataclass
 class LossSchedule:
     """Which loss an epoch (counted from 1) trains with; driven by the dev EER alone.
 
     `hybrid` trains with cross-entropy until an epoch *ends* with dev EER < `switch_eer`. The next epoch is the first of
-    `blend_epochs` over which focal loss takes over in equal steps; `switch_epoch` is that epoch's number.
+    `blend_epochs` over which focal loss takes over in equal steps; `switch_epoch` is that epoch's number. Focal loss is scaled
+    in the blend (`focal_scale`), so that the gradient is as large as cross-entropy's whatever the share.
     """
 
     config: LossConfig
@@ -70,5 +84,6 @@ class LossSchedule:
         if share < 1:
             total = total + (1 - share) * weighted_cross_entropy(logits, labels, weights)
         if share > 0:
-            total = total + share * focal_loss(logits, labels, weights, self.config.gamma)
+            scale = focal_scale(logits, labels, weights, self.config.gamma) if self.config.kind == "hybrid" else 1.0
+            total = total + share * scale * focal_loss(logits, labels, weights, self.config.gamma)
         return total

@@ -242,9 +242,9 @@ class Trainer:
         if share < 1:
             inputs = inputs.lerp(inputs[order], 1 - share)
         logits = self.trained(inputs).float()
-        loss = self.schedule.loss(logits, labels, epoch)
+        loss = self._loss(logits, labels, epoch)
         if share < 1:
-            loss = share * loss + (1 - share) * self.schedule.loss(logits, labels[order], epoch)
+            loss = share * loss + (1 - share) * self._loss(logits, labels[order], epoch)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.trained.parameters(), self.settings.clip_norm)
         self.optimiser.step()
@@ -253,6 +253,11 @@ class Trainer:
         self.scheduler.step()
         self.optimiser.zero_grad()
         return loss.detach()
+
+    def _loss(self, logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
+        """Mean over members, where the back end has several: their logits are `(members, batch, 2)`."""
+        logits = logits.flatten(0, -2)
+        return self.schedule.loss(logits, labels.repeat(len(logits) // len(labels)), epoch)
 
     def _mixing(self, size: int, device: torch.device) -> tuple[float, Tensor | None]:
         """Mixup (Zhang et al. 2018): the share of the batch itself, and the order of the partners. (1, None) without."""

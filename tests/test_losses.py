@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional
 
 from aasist_lib.config import LossConfig
-from aasist_lib.losses import LossSchedule, focal_loss, weighted_cross_entropy
+from aasist_lib.losses import LossSchedule, focal_loss, focal_scale, weighted_cross_entropy
 
 WEIGHTS = torch.tensor([0.1, 0.9], dtype=torch.float64)
 
@@ -60,6 +60,30 @@ def test_plain_losses_never_switch(kind, share, batch):
 def test_schedule_blends_the_two_losses(batch):
     logits, labels = batch
     schedule = LossSchedule(LossConfig(kind="hybrid", blend_epochs=4, class_weights=(0.1, 0.9)), switch_epoch=2)
-    expected = 0.75 * weighted_cross_entropy(logits, labels, WEIGHTS) + 0.25 * focal_loss(logits, labels, WEIGHTS, 2.0)
+    focal = focal_scale(logits, labels, WEIGHTS, 2.0) * focal_loss(logits, labels, WEIGHTS, 2.0)
+    expected = 0.75 * weighted_cross_entropy(logits, labels, WEIGHTS) + 0.25 * focal
     assert torch.isclose(schedule.loss(logits, labels, epoch=2), expected, rtol=1e-12)
     assert torch.isclose(schedule.loss(logits, labels, epoch=1), weighted_cross_entropy(logits, labels, WEIGHTS))
+
+
+@pytest.mark.parametrize("sharpness", [0.1, 1.0, 5.0, 30.0])
+@pytest.mark.parametrize("epoch", [1, 2, 3, 5, 9])
+def test_the_blend_pulls_as_strongly_as_cross_entropy_at_every_share(batch, epoch, sharpness):
+    """The gradients of all trials by their logits, in size and summed; textbook focal loss would fall to a few percent."""
+    logits, labels = batch
+    schedule = LossSchedule(LossConfig(kind="hybrid", blend_epochs=4, class_weights=(0.1, 0.9)), switch_epoch=2)
+
+    def pull(loss) -> float:
+        given = (sharpness * logits).requires_grad_()
+        loss(given).backward()
+        return float(given.grad.abs().sum())
+
+    expected = pull(lambda z: weighted_cross_entropy(z, labels, WEIGHTS))
+    assert pull(lambda z: schedule.loss(z, labels, epoch)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_scale_is_finite_where_every_trial_is_certain():
+    logits = torch.tensor([[-40.0, 40.0], [40.0, -40.0]], requires_grad=True)
+    loss = LossSchedule(LossConfig(), switch_epoch=1).loss(logits, torch.tensor([1, 0]), epoch=9)
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(logits.grad).all()

@@ -39,7 +39,7 @@ class AttentionMaps:
     (batch, S, T)` where in time each spectral node looks; `frequency_in_temporal (batch, T, S)` where in frequency each
     temporal node looks; `temporal (batch, heads, T, T)` and `spectral (batch, heads, S, S)` graph attention; `kept_temporal`
     and `kept_spectral (batch, n)` the nodes that pooling kept; `streams` two `StreamMaps`; `fusion` by node kind, empty for
-    max fusion.
+    max fusion. These are of the first member; `others` holds the maps of the others.
     """
 
     layers: Tensor
@@ -51,6 +51,12 @@ class AttentionMaps:
     kept_spectral: Tensor
     streams: list[StreamMaps] = field(default_factory=list)
     fusion: dict[str, Tensor] = field(default_factory=dict)
+    others: list[AttentionMaps] = field(default_factory=list)
+
+    @property
+    def members(self) -> list[AttentionMaps]:
+        """The maps of every member of the back end, one by one."""
+        return [self, *self.others]
 
 
 class ResidualBlock(nn.Module):
@@ -199,6 +205,27 @@ class BackEnd(nn.Module):
         return fused, maps
 
 
+class Members(nn.Module):
+    """Back ends that differ in their random beginnings and dropout only: the same states, a decision each, averaged.
+
+    What one training leaves to chance differs from member to member and averages out; what the features say does not.
+    """
+
+    def __init__(self, config: ModelConfig, layers: int, features: int) -> None:
+        super().__init__()
+        self.each = nn.ModuleList(BackEnd(config, layers, features) for _ in range(config.members))
+
+    def forward(self, states: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, AttentionMaps]:
+        """Logits `(batch, 2)`, the members' mean, with the `AttentionMaps` of all when asked for. In training, where each
+        member answers for itself, `(members, batch, 2)`."""
+        if not return_attention:
+            logits = torch.stack([member(states) for member in self.each])
+            return logits if self.training else logits.mean(dim=0)
+        logits, maps = zip(*(member(states, True) for member in self.each), strict=True)
+        maps[0].others = list(maps[1:])
+        return torch.stack(logits).mean(dim=0), maps[0]
+
+
 class AASIST(nn.Module):
     """The detector: `waveform (batch, samples)` at 16 kHz -> logits `(batch, 2)`, [spoof, bona fide]."""
 
@@ -206,7 +233,8 @@ class AASIST(nn.Module):
         super().__init__()
         self.config = config
         self.frontend = FrozenEncoder(config.frontend)
-        self.backend = BackEnd(config, len(self.frontend.layers), self.frontend.features)
+        kind = BackEnd if config.members == 1 else Members
+        self.backend = kind(config, len(self.frontend.layers), self.frontend.features)
 
     def forward(self, waveform: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, AttentionMaps]:
         """Logits, with `AttentionMaps` when asked for.
@@ -224,7 +252,7 @@ def _standardise(frames: Tensor) -> Tensor:
     centred = frames - frames.mean(dim=1, keepdim=True)
     # Several times as fast on CPU as Tensor.std along this axis.
     deviation = (centred.square().sum(dim=1, keepdim=True) / max(frames.shape[1] - 1, 1) + 1e-12).sqrt()
-    return centred / (deviation + 1e-3)
+    return centred * (deviation + 1e-3).reciprocal()  # a division's gradient would cost three passes over the frames
 
 
 def detach(maps: AttentionMaps | StreamMaps) -> AttentionMaps | StreamMaps:
