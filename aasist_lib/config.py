@@ -134,7 +134,7 @@ class LossConfig(Section):
     kind: Literal["ce", "focal", "hybrid", "oc_softmax"] = "hybrid"
     class_weights: tuple[Positive, Positive] = (0.1, 0.9)
     gamma: Annotated[float, Field(ge=0)] = 2.0
-    alpha: Fraction | None = None
+    alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
     switch_eer: Fraction = 0.10
     blend_epochs: Count = 5
 

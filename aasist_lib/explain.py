@@ -46,7 +46,7 @@ def explain_clip(model: AASIST, wave: np.ndarray) -> ClipAttention:
 
 
 def clip_attention(maps: AttentionMaps, score: float, duration: float, item: int = 0) -> ClipAttention:
-    """Reduce one batch item's maps to curves.
+    """Reduce one batch item's maps to curves; of a back end of several members, the mean of theirs.
 
     Args:
         maps: of a forward pass.
@@ -54,18 +54,23 @@ def clip_attention(maps: AttentionMaps, score: float, duration: float, item: int
         duration: of the waveform, in seconds; nodes share it evenly.
         item: which clip of the batch.
     """
-    temporal_nodes, spectral_nodes = maps.temporal.shape[-1], maps.spectral.shape[-1]
-    times, bands = zip(*(stack_attention(maps, stream) for stream in maps.streams), strict=True)
-    stack_time = torch.stack(times).mean(dim=0)[item]
-    stack_band = torch.stack(bands).mean(dim=0)[item]
+    node, band, times, bands = [], [], [], []
+    for member in maps.members:
+        node.append(member.time_in_spectral[item].mean(dim=0))
+        band.append(member.frequency_in_temporal[item].mean(dim=0))
+        for stream in member.streams:
+            time, of_band = stack_attention(member, stream)
+            times.append(time[item])
+            bands.append(of_band[item])
+    node, band, stack_time, stack_band = (torch.stack(part).mean(dim=0).cpu() for part in (node, band, times, bands))
     share = float(stack_time.sum())
     return ClipAttention(
         score=score,
-        seconds=np.linspace(0.0, duration, temporal_nodes + 1),
-        node=maps.time_in_spectral[item].mean(dim=0).cpu().numpy(),
-        band=maps.frequency_in_temporal[item].mean(dim=0).cpu().numpy(),
-        stack_time=(stack_time / share).cpu().numpy(),
-        stack_band=(stack_band / stack_band.sum()).cpu().numpy().reshape(spectral_nodes),
+        seconds=np.linspace(0.0, duration, len(node) + 1),
+        node=node.numpy(),
+        band=band.numpy(),
+        stack_time=(stack_time / share).numpy(),
+        stack_band=(stack_band / stack_band.sum()).numpy(),
         stack_time_share=share,
     )
 

@@ -55,9 +55,9 @@ def test_an_alpha_equal_to_the_class_weights_changes_nothing(batch):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
-def test_an_alpha_without_one_class_is_an_error(batch, alpha):
-    with pytest.raises(ValueError, match=f"loss.alpha = {alpha} leaves a class without weight"):
-        LossSchedule(LossConfig(kind="focal", alpha=alpha)).loss(*batch, epoch=1)
+def test_an_alpha_without_one_class_is_an_error(alpha):
+    with pytest.raises(ValueError, match="alpha"):
+        LossConfig(kind="focal", alpha=alpha)
 
 
 def test_oc_softmax_is_a_logistic_loss_with_a_margin_of_seven(batch):

@@ -1,157 +1,60 @@
-"""The original AASIST and AASIST-L (Jung et al., ICASSP 2022, arXiv 2110.01200), and the loader of their official weights.
+"""The original AASIST and AASIST-L (Jung et al., ICASSP 2022, arXiv 2110.01200) as positions of the switches, and the loader of
+their official weights, which shows that these positions *are* AASIST: it gives the official logits.
 
 Sinc filters -> residual encoder -> spectral and temporal graphs -> two heterogeneous streams -> maximum -> two logits.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from aasist_lib.models.fusion import MaxFusion
-from aasist_lib.models.graph import GraphPool
-from aasist_lib.models.pairwise import HeterogeneousPairwise, PairwiseAttention
-from aasist_lib.models.sinc import POOL, SincFrontEnd
+from aasist_lib.config import FrontendConfig, ModelConfig
+from aasist_lib.models.aasist import AASIST
 
-FILTERS, TAPS, BLOCKS = 70, 129, 6
-SHORTEST = TAPS - 1 + POOL ** (BLOCKS + 1)
-"""Samples that leave one temporal node."""
-GRAPH_TEMPERATURE, STREAM_TEMPERATURE = 2.0, 100.0
-POOL_DROPOUT, STREAM_DROPOUT, READOUT_DROPOUT = 0.3, 0.2, 0.5
+ORIGINAL = {
+    "graph_attention": "pairwise", "heterogeneous": "type_pairs", "fusion": "max", "temperatures": (2.0, 100.0), "blocks": 6,
+}  # fmt: skip
+"""The switches as in original AASIST, behind whatever front end."""
+AASIST_CONFIG = ModelConfig(
+    frontend=FrontendConfig(kind="sinc"), channels=(32, 64), graph_dims=(64, 32), pool_ratios=(0.7, 0.5, 0.5), **ORIGINAL
+)
+AASIST_L_CONFIG = ModelConfig(
+    frontend=FrontendConfig(kind="sinc"), channels=(32, 24), graph_dims=(24, 32), pool_ratios=(0.5, 0.4, 0.7), **ORIGINAL
+)
+"""The official training has other dropout: 0.2 on nodes, 0.3 in pooling, 0.5 before the readout. Here one key holds all."""
+NAMES = {"AASIST": AASIST_CONFIG, "AASIST-L": AASIST_L_CONFIG}
 
 
 class OfficialWeightsError(ValueError):
     """The file is not an official AASIST or AASIST-L state dict; the message says what is wrong, missing or unexpected."""
 
 
-@dataclass(frozen=True)
-class Size:
-    """What tells the official models apart: channels of the first two and of the other blocks, features of the graphs and of
-    the streams, and the shares of nodes that pooling keeps (spectral graph, temporal graph, inside the streams)."""
-
-    name: str
-    channels: tuple[int, int]
-    graph_dims: tuple[int, int]
-    pool_ratios: tuple[float, float, float]
-
-
-AASIST_SIZE = Size("AASIST", (32, 64), (64, 32), (0.5, 0.7, 0.5))
-AASIST_L_SIZE = Size("AASIST-L", (32, 24), (24, 32), (0.4, 0.5, 0.7))
-
-
-class OriginalBlock(nn.Module):
-    """Residual block of the encoder: `(batch, in, frequency, time)` -> `(batch, out, frequency, time // 3)`.
-
-    The official blocks own a batch norm before the first convolution whose output they discard: its published weights are
-    untouched (1 and 0). It is kept, frozen, so that state dicts and parameter counts agree.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, first: bool) -> None:
-        super().__init__()
-        if not first:
-            self.unused_norm = nn.BatchNorm2d(in_channels).requires_grad_(False)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, (2, 3), padding=(1, 1))
-        self.norm = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, (2, 3), padding=(0, 1))
-        same = in_channels == out_channels
-        self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, (1, 3), padding=(0, 1))
-
-    def forward(self, image: Tensor) -> Tensor:
-        hidden = functional.selu(self.norm(self.conv1(image)))
-        return functional.max_pool2d(self.conv2(hidden) + self.shortcut(image), (1, POOL))
-
-
-class OriginalStream(nn.Module):
-    """One branch of the max graph operation: two HS-GALs with pooling between; the second adds to what the first found."""
-
-    def __init__(self, size: Size) -> None:
-        super().__init__()
-        inner, outer = size.graph_dims
-        self.stack = nn.Parameter(torch.randn(1, 1, inner))
-        self.first = HeterogeneousPairwise(inner, outer, STREAM_TEMPERATURE)
-        self.second = HeterogeneousPairwise(outer, outer, STREAM_TEMPERATURE)
-        self.pool_temporal = GraphPool(outer, size.pool_ratios[2], POOL_DROPOUT)
-        self.pool_spectral = GraphPool(outer, size.pool_ratios[2], POOL_DROPOUT)
-
-    def forward(self, temporal: Tensor, spectral: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        temporal, spectral, stack, _ = self.first(temporal, spectral, self.stack)
-        temporal, spectral = self.pool_temporal(temporal)[0], self.pool_spectral(spectral)[0]
-        more_temporal, more_spectral, more_stack, _ = self.second(temporal, spectral, stack)
-        return temporal + more_temporal, spectral + more_spectral, stack + more_stack
-
-
-class OriginalAASIST(nn.Module):
-    """The detector: `waveform (batch, samples)` at 16 kHz -> logits `(batch, 2)`, [spoof, bona fide].
-
-    Any length from `SHORTEST` samples on works: only spectral nodes have a learned position.
-    """
-
-    def __init__(self, size: Size = AASIST_SIZE) -> None:
-        super().__init__()
-        self.size = size
-        inner, outer = size.graph_dims
-        narrow, wide = size.channels
-        channels = [1, narrow, narrow] + [wide] * (BLOCKS - 2)
-        self.frontend = SincFrontEnd(FILTERS, TAPS)
-        self.blocks = nn.Sequential(*(OriginalBlock(a, b, a == 1) for a, b in zip(channels, channels[1:], strict=False)))
-        self.position = nn.Parameter(torch.randn(1, FILTERS // POOL, wide))
-        self.graph_spectral = PairwiseAttention(wide, inner, GRAPH_TEMPERATURE)
-        self.graph_temporal = PairwiseAttention(wide, inner, GRAPH_TEMPERATURE)
-        self.pool_spectral = GraphPool(inner, size.pool_ratios[0], POOL_DROPOUT)
-        self.pool_temporal = GraphPool(inner, size.pool_ratios[1], POOL_DROPOUT)
-        self.streams = nn.ModuleList([OriginalStream(size), OriginalStream(size)])
-        self.fusion = MaxFusion()
-        self.drop_nodes, self.drop = nn.Dropout(STREAM_DROPOUT), nn.Dropout(READOUT_DROPOUT)
-        self.readout = nn.Linear(5 * outer, 2)
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        """The logits.
-
-        Raises:
-            ValueError: the input is not `(batch, samples)` or is shorter than `SHORTEST`.
-        """
-        if waveform.ndim != 2 or waveform.shape[1] < SHORTEST:
-            raise ValueError(f"waveform has shape {tuple(waveform.shape)}; (batch, samples >= {SHORTEST}) is needed")
-        spectral, temporal = self._nodes(self.blocks(self.frontend(waveform)))
-        spectral = self.pool_spectral(self.graph_spectral(spectral)[0])[0]
-        temporal = self.pool_temporal(self.graph_temporal(temporal)[0])[0]
-        streams = [stream(temporal, spectral) for stream in self.streams]
-        temporal, spectral, stack = (
-            self.fusion(self.drop_nodes(a), self.drop_nodes(b))[0] for a, b in zip(*streams, strict=True)
-        )
-        parts = [part for nodes in (temporal, spectral) for part in (nodes.abs().amax(dim=1), nodes.mean(dim=1))]
-        return self.readout(self.drop(torch.cat([*parts, stack.squeeze(1)], dim=1)))
-
-    def _nodes(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """`(batch, channels, S, T)` -> spectral `(batch, S, channels)`, temporal `(batch, T, channels)`: the largest
-        magnitude along the other axis."""
-        magnitude = image.abs()
-        return magnitude.amax(dim=3).transpose(1, 2) + self.position, magnitude.amax(dim=2).transpose(1, 2)
-
-
-def load_official_aasist(path: Path | str) -> OriginalAASIST:
+def load_official_aasist(path: Path | str) -> AASIST:
     """The model of an official weight file, AASIST or AASIST-L by the shapes in it, in eval mode.
+
+    It takes any length from 2315 samples on; `path` is read without unpickling objects.
 
     Raises:
         OfficialWeightsError: the file is missing or no state dict, or its names and shapes are not exactly the official ones.
     """
     weights = _read_state(Path(path))
     with torch.random.fork_rng(devices=[]):  # the random values built here are all overwritten
-        models = [OriginalAASIST(size) for size in (AASIST_SIZE, AASIST_L_SIZE)]
-    faults, model = min(((_faults(model, weights), model) for model in models), key=lambda pair: len(pair[0]))
+        models = {name: AASIST(config) for name, config in NAMES.items()}
+    faults, name = min(((_faults(model, weights), name) for name, model in models.items()), key=lambda pair: len(pair[0]))
+    model = models[name]
     if faults:
         listed = "; ".join(faults[:10]) + ("; ..." if len(faults) > 10 else "")
-        raise OfficialWeightsError(f"{path}: not the official {model.size.name}, {len(faults)} differences: {listed}")
-    model.load_state_dict({name: weights[official_name(name)] for name in model.state_dict()}, strict=True)
+        raise OfficialWeightsError(f"{path}: not the official {name}, {len(faults)} differences: {listed}")
+    model.load_state_dict({key: weights[official_name(key)] for key in model.state_dict()}, strict=True)
     return model.eval()
 
 
 def official_name(name: str) -> str:
-    """What the official state dict calls an entry of `OriginalAASIST`'s."""
+    """What the official state dict calls an entry of ours."""
+    name = name.removeprefix("backend.")
     place, (official, parts) = _lookup(_PLACES, name)
     rest = name[len(place) :]
     if parts:
@@ -172,7 +75,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _faults(model: OriginalAASIST, weights: dict[str, Tensor]) -> list[str]:
+def _faults(model: AASIST, weights: dict[str, Tensor]) -> list[str]:
     """What keeps the weights from fitting the model; empty if they fit."""
     shapes = {official_name(name): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     faults = [f"missing {name}" for name in shapes if name not in weights]
@@ -202,11 +105,11 @@ _STREAM = _GRAPH | {
 }  # fmt: skip
 _POOL = {"score.1": "proj"}
 _PLACES: dict[str, tuple[str, dict[str, str]]] = {
-    "frontend.norm": ("first_bn", {}), "position": ("pos_S", {}), "readout": ("out_layer", {}),
+    "nodes.norm": ("first_bn", {}), "nodes.position": ("pos_S", {}), "readout": ("out_layer", {}),
     "graph_spectral": ("GAT_layer_S", _GRAPH), "graph_temporal": ("GAT_layer_T", _GRAPH),
     "pool_spectral": ("pool_S", _POOL), "pool_temporal": ("pool_T", _POOL),
 }  # fmt: skip
-_PLACES |= {f"blocks.{number}": (f"encoder.{number}.0", _BLOCK) for number in range(BLOCKS)}
+_PLACES |= {f"nodes.blocks.{number}": (f"encoder.{number}.0", _BLOCK) for number in range(ORIGINAL["blocks"])}
 for _stream in (1, 2):
     _PLACES |= {
         f"streams.{_stream - 1}.stack": (f"master{_stream}", {}),

@@ -1,8 +1,10 @@
+import itertools
+
 import pytest
 import torch
 
-from aasist_lib.config import ModelConfig
-from aasist_lib.models import BackEnd, build_model
+from aasist_lib.config import FrontendConfig, ModelConfig
+from aasist_lib.models import BackEnd, Members, build_model
 from aasist_lib.models.fusion import AttentionFusion, MaxFusion
 from aasist_lib.models.graph import GraphAttention, GraphPool, HeterogeneousAttention
 
@@ -14,53 +16,124 @@ def back_end(**settings) -> BackEnd:
     return BackEnd(ModelConfig(**(SMALL | settings)), layers=3, features=16)
 
 
-@pytest.mark.parametrize("fusion", ["attention", "max"])
-@pytest.mark.parametrize("frames", [9, 50, 202])
-def test_any_number_of_frames_gives_two_logits(fusion, frames):
-    logits = back_end(fusion=fusion)(torch.randn(2, 3, frames, 16))
-    assert logits.shape == (2, 2) and torch.isfinite(logits).all()
+POSITIONS = {
+    "frontend": ("encoder", "sinc"),
+    "graph_attention": ("multihead", "pairwise"),
+    "heterogeneous": ("typed_qk", "type_pairs"),
+    "fusion": ("attention", "max"),
+    "readout": ("linear", "cosine"),
+    "members": (1, 2),
+}
+EVERY = [dict(zip(POSITIONS, choice, strict=True)) for choice in itertools.product(*POSITIONS.values())]
 
 
-@pytest.mark.parametrize("fusion", ["attention", "max"])
-def test_every_parameter_gets_a_gradient(fusion):
-    model = back_end(fusion=fusion, dropout=0.0, attention_dropout=0.0)
-    model(torch.randn(4, 3, 60, 16)).square().sum().backward()
-    # A key bias shifts every score of a query alike: softmax does not see it.
-    without = [name for name, p in model.named_parameters() if p.grad is None]
-    assert not without
+def switched(choice: dict, **settings) -> torch.nn.Module:
+    """The back end with the switches so; states of it are `states(choice)`."""
+    settings = SMALL | settings | choice | {"frontend": FrontendConfig(kind=choice["frontend"])}
+    torch.manual_seed(0)
+    kind = BackEnd if choice["members"] == 1 else Members
+    return kind(ModelConfig(**settings), layers=1 if choice["frontend"] == "sinc" else 3, features=16)
 
 
-def test_asking_for_attention_does_not_change_the_logits():
-    model = back_end().eval()
-    states = torch.randn(3, 3, 60, 16)
-    with torch.no_grad():
-        plain = model(states)
-        logits, maps = model(states, return_attention=True)
+def states(choice: dict, frames: int = 60, batch: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(batch, 1 if choice["frontend"] == "sinc" else 3, frames, 16, generator=generator)
+
+
+@pytest.mark.parametrize("choice", EVERY, ids=lambda choice: "-".join(map(str, choice.values())))
+def test_every_position_of_the_switches(choice):
+    """Any length; a gradient for every parameter; the same logits with attention asked for; maps whose rows sum to 1."""
+    model = switched(choice, dropout=0.0, attention_dropout=0.0).eval()
+    for frames in (27, 50, 202):
+        logits = model(states(choice, frames))
+        assert logits.shape == (3, 2) and torch.isfinite(logits).all()
+    plain = model(states(choice))
+    assert torch.equal(plain, model(states(choice)))
+    logits, maps = model(states(choice), return_attention=True)
     torch.testing.assert_close(logits, plain, atol=1e-5, rtol=0)
+    assert len(maps.members) == choice["members"]
+    for member in maps.members:
+        places = (member.layers, member.time_in_spectral, member.frequency_in_temporal)
+        layers = [m for stream in member.streams for m in (stream.first, stream.second)]
+        for rows in (*places, member.temporal, member.spectral, *layers, *member.fusion.values()):
+            torch.testing.assert_close(rows.sum(dim=-1), torch.ones(rows.shape[:-1]))
+    model(states(choice, batch=16)).square().sum().backward()
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert not [name for name, p in trained.items() if p.grad is None or not torch.isfinite(p.grad).all()]
+    blind = {name for name, p in trained.items() if not p.grad.any()}
+    # A maximum may prefer one stream throughout, so long as nothing is trained: the other one's gradient is zero then.
+    assert not {name for name in blind if choice["fusion"] == "attention" or "streams." not in name}
+
+
+@pytest.mark.parametrize("choice", EVERY[:: len(EVERY) // 8], ids=lambda choice: "-".join(map(str, choice.values())))
+def test_training_draws_dropout_and_eval_does_not(choice):
+    model = switched(choice).train()
+    assert not torch.equal(model(states(choice)), model(states(choice)))
+    model.eval()
+    assert torch.equal(model(states(choice)), model(states(choice)))
+
+
+def test_each_switch_changes_what_it_names():
+    """Only the modules of its own idea: everything else keeps its kind."""
+    first = {name: values[0] for name, values in POSITIONS.items()}
+
+    def kinds(choice: dict) -> set[str]:
+        return {type(module).__name__ for module in switched(choice).modules()}
+
+    expected = {
+        "graph_attention": ({"GraphAttention"}, {"PairwiseAttention"}),
+        "heterogeneous": ({"HeterogeneousAttention"}, {"HeterogeneousPairwise"}),
+        "fusion": ({"AttentionFusion", "LayerNorm"}, {"MaxFusion"}),
+        "readout": (set(), {"CosineReadout"}),
+        "members": (set(), {"Members"}),
+    }
+    for name, (gone, come) in expected.items():
+        before, after = kinds(first), kinds(first | {name: POSITIONS[name][1]})
+        # What the two kinds of attention share (dictionaries of projections) may come and go with them.
+        containers = {"ParameterDict", "MultiheadAttention", "NonDynamicallyQuantizableLinear"}
+        assert before - after - containers == gone and after - before - containers == come, name
+
+
+def test_members_start_apart_answer_apart_in_training_and_together_after():
+    choice = {name: values[0] for name, values in POSITIONS.items()} | {"members": 2}
+    model, given = switched(choice, dropout=0.0, attention_dropout=0.0), states(choice)
+    apart = model.train()(given)
+    assert apart.shape == (2, 3, 2) and not torch.allclose(apart[0], apart[1], atol=1e-3)
+    model.eval()
+    torch.testing.assert_close(model(given), torch.stack([member(given) for member in model.each]).mean(dim=0))
+    torch.testing.assert_close(model.layer_weights(), torch.full((3,), 1 / 3))
+
+
+def test_maps_have_the_shapes_they_say():
+    _, maps = back_end().eval()(torch.randn(3, 3, 60, 16), return_attention=True)
     assert maps.temporal.shape == (3, 2, 20, 20) and maps.spectral.shape == (3, 2, 8, 8)
     assert maps.streams[1].first.shape == (3, 2, 10 + 4 + 1, 10 + 4)
     assert maps.fusion["temporal"].shape == (3, 2, 10, 10)
-    for rows in (maps.layers, maps.temporal, maps.spectral, maps.time_in_spectral, maps.frequency_in_temporal,
-                 maps.streams[0].first, maps.streams[1].second, *maps.fusion.values()):  # fmt: skip
-        torch.testing.assert_close(rows.sum(dim=-1), torch.ones(rows.shape[:-1]))
+
+
+def fused_calls(model: torch.nn.Module) -> dict[str, int]:
+    with torch.profiler.profile() as profile:
+        model(torch.randn(2, 3, 60, 16)).sum().backward()
+    return {event.key: event.count for event in profile.key_averages()}
 
 
 def test_plain_training_step_runs_every_attention_in_the_fused_kernel():
-    """2 graphs + 2 streams of 2 layers + 3 fusions. Without attention dropout, which the CPU's fused kernel lacks."""
-    model = back_end(attention_dropout=0.0).train()
-    with torch.profiler.profile() as profile:
-        model(torch.randn(2, 3, 60, 16)).sum().backward()
-    calls = {event.key: event.count for event in profile.key_averages()}
+    """2 graphs + 2 streams of 2 layers + 3 fusions."""
+    calls = fused_calls(back_end(attention_dropout=0.0).train())
     assert calls["aten::_scaled_dot_product_flash_attention_for_cpu"] == 9
     assert "aten::_scaled_dot_product_attention_math" not in calls and "aten::_safe_softmax" not in calls
 
 
-def test_eval_is_deterministic_and_train_is_not():
-    model, states = back_end(), torch.randn(2, 3, 60, 16)
-    model.train()
-    assert not torch.equal(model(states), model(states))
-    model.eval()
-    assert torch.equal(model(states), model(states))
+def test_attention_dropout_is_inside_the_standard_kernel():
+    """The CPU's fused kernel has no dropout: SDPA itself then takes its plain form, and still nobody else forms weights. The
+    two softmaxes left make the nodes; the layer mix's has its own, over three numbers."""
+    calls = fused_calls(back_end(dropout=0.0, attention_dropout=0.3).train())
+    assert calls["aten::scaled_dot_product_attention"] == calls["aten::_scaled_dot_product_attention_math"] == 9
+    outside = calls["aten::softmax"] - calls.get("aten::_scaled_dot_product_attention_math", 0)
+    assert outside in (3, 3 - 9)  # SDPA's plain form may count its own as softmax or as _safe_softmax
+    model = back_end(dropout=0.0, attention_dropout=0.3).train()
+    given = torch.randn(2, 3, 60, 16)
+    assert not torch.equal(model(given), model(given)), "attention dropout must act"
 
 
 def test_graph_attention_treats_nodes_as_a_set():
@@ -112,10 +185,10 @@ def test_build_model_maps_waveforms_to_logits(tiny_profile):
 
 def test_normalising_takes_away_what_all_frames_of_a_clip_share():
     model = back_end(normalise=True).eval()
-    model.mix = torch.nn.Identity()
+    model.nodes.mix = torch.nn.Identity()
     frames = torch.randn(2, 60, 16)
     scale, offset = torch.rand(2, 1, 16) + 0.5, torch.randn(2, 1, 16)
     torch.testing.assert_close(model(frames), model(frames * scale + offset), atol=2e-2, rtol=2e-2)
     plain = back_end(normalise=False).eval()
-    plain.mix = torch.nn.Identity()
+    plain.nodes.mix = torch.nn.Identity()
     assert not torch.allclose(plain(frames), plain(frames * scale + offset), atol=2e-2, rtol=2e-2)

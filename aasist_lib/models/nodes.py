@@ -1,0 +1,186 @@
+"""From a front end's states to nodes: an image of frequency over time, residual blocks, spectral and temporal nodes.
+
+Two ways: `FeatureNodes` for an encoder's (or cepstral) features, as in wav2vec2 + AASIST (Tak et al. 2022, arXiv 2202.12233)
+and in the paper, and `BandNodes` for band-pass filters on the waveform, as in AASIST itself (Jung et al. 2022).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from aasist_lib.config import ModelConfig
+
+NODE_STRIDE = 3
+"""Encoder frames (and projected features) a temporal (spectral) node spans before the conv blocks widen its view."""
+POOL = 3
+"""Samples (or what is left of them) that one step in time spans after each of AASIST's own blocks."""
+
+
+@dataclass
+class Nodes:
+    """`spectral (batch, S, channels)` and `temporal (batch, T, channels)`, and where they were read from: `over_time
+    (batch, S, T)` summing to 1 over T, `over_frequency (batch, T, S)` summing to 1 over S."""
+
+    spectral: Tensor
+    temporal: Tensor
+    over_time: Tensor
+    over_frequency: Tensor
+
+
+class LayerMix(nn.Module):
+    """Learned weighted sum of encoder layers, each normalised first: `(batch, layers, frames, f)` -> `(batch, frames, f)`."""
+
+    def __init__(self, layers: int, features: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(layers))
+        self.features = features
+
+    def weights(self) -> Tensor:
+        """The layers' weights, `(layers,)`, summing to 1."""
+        return self.logits.softmax(dim=0)
+
+    def forward(self, states: Tensor) -> Tensor:
+        normalised = functional.layer_norm(states, (self.features,))
+        # A matrix product over the layers as they lie in memory; einsum would copy all states first.
+        weights = self.weights().expand(len(states), 1, -1)
+        return (weights @ normalised.flatten(2)).view(len(states), *states.shape[2:])
+
+
+class ResidualBlock(nn.Module):
+    """AASIST's residual block on `(batch, channels, frequency, time)`; both sides of the map keep their length."""
+
+    def __init__(self, in_channels: int, out_channels: int, first: bool) -> None:
+        super().__init__()
+        self.pre = nn.Identity() if first else nn.Sequential(nn.BatchNorm2d(in_channels), nn.SELU())
+        self.conv1 = nn.Conv2d(in_channels, out_channels, (2, 3), padding=(1, 1))
+        self.norm = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, (2, 3), padding=(0, 1))
+        same = in_channels == out_channels
+        self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, (1, 3), padding=(0, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self._residual(self.pre(image), image)
+
+    def _residual(self, inside: Tensor, image: Tensor) -> Tensor:
+        return self.conv2(functional.selu(self.norm(self.conv1(inside)))) + self.shortcut(image)
+
+
+class PoolingBlock(ResidualBlock):
+    """The block as in official AASIST: `(batch, in, frequency, time)` -> `(batch, out, frequency, time // 3)`.
+
+    The official blocks own a batch norm before the first convolution whose output they discard: its published weights are
+    untouched (1 and 0). It is kept, frozen, so that state dicts and parameter counts agree.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, first: bool) -> None:
+        super().__init__(in_channels, out_channels, first=True)
+        if not first:
+            self.unused_norm = nn.BatchNorm2d(in_channels).requires_grad_(False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return functional.max_pool2d(self._residual(image, image), (1, POOL))
+
+
+class FeatureNodes(nn.Module):
+    """`(batch, layers, frames, features)` -> `Nodes`: layers mixed, features projected, residual blocks; a node is an
+    attention-weighted mean of the image along the other axis, with weights learned per channel.
+
+    Any number of frames from `NODE_STRIDE` on works; the number of temporal nodes follows it.
+    """
+
+    def __init__(self, config: ModelConfig, layers: int, features: int) -> None:
+        super().__init__()
+        self.mix = LayerMix(layers, features)
+        self.normalise = config.normalise
+        self.project = nn.Linear(features, config.projection)
+        self.entry = nn.Sequential(nn.MaxPool2d(NODE_STRIDE), nn.BatchNorm2d(1), nn.SELU())
+        self.blocks, channels = _blocks(ResidualBlock, config)
+        self.norm = nn.BatchNorm2d(channels)
+        self.attention = nn.Sequential(
+            nn.Conv2d(channels, 2 * channels, 1), nn.SELU(), nn.BatchNorm2d(2 * channels), nn.Conv2d(2 * channels, channels, 1)
+        )
+        self.position = nn.Parameter(0.02 * torch.randn(1, config.projection // NODE_STRIDE, channels))
+        self.channels = channels
+
+    def layer_weights(self) -> Tensor:
+        """How much each encoder layer counts, `(layers,)`, summing to 1."""
+        return self.mix.weights()
+
+    def forward(self, states: Tensor, with_places: bool = False) -> Nodes:
+        """`with_places` is for symmetry with `BandNodes`: here the places are the attention that made the nodes."""
+        frames = self.mix(states)
+        if self.normalise:
+            frames = _standardise(frames)
+        image = self.project(frames).transpose(1, 2).unsqueeze(1)
+        image = functional.selu(self.norm(self.blocks(self.entry(image))))
+        logits = self.attention(image)
+        over_time, over_frequency = logits.softmax(dim=-1), logits.softmax(dim=-2)
+        spectral = (image * over_time).sum(dim=-1).transpose(1, 2) + self.position
+        temporal = (image * over_frequency).sum(dim=-2).transpose(1, 2)
+        return Nodes(spectral, temporal, over_time.mean(dim=1), over_frequency.mean(dim=1).transpose(1, 2))
+
+
+class BandNodes(nn.Module):
+    """Original AASIST's: band magnitudes `(batch, 1, frames, bands)`, a frame being 3 samples, -> `Nodes`.
+
+    A node is the largest magnitude along the other axis, channel by channel. Any number of frames from `3 ** blocks` on works;
+    only spectral nodes have a learned position.
+    """
+
+    def __init__(self, config: ModelConfig, layers: int, features: int) -> None:
+        super().__init__()
+        self.shortest = POOL**config.blocks
+        self.norm = nn.BatchNorm2d(1)
+        self.blocks, self.channels = _blocks(PoolingBlock, config)
+        self.position = nn.Parameter(torch.randn(1, features, self.channels))
+        self.register_buffer("one", torch.ones(layers), persistent=False)
+
+    def layer_weights(self) -> Tensor:
+        """There is one layer: `(1,)`."""
+        return self.one
+
+    def forward(self, states: Tensor, with_places: bool = False) -> Nodes:
+        """The places, computed only `with_places` (else empty), are shares of channels whose largest magnitude lies there.
+
+        Raises:
+            ValueError: fewer frames than make one temporal node.
+        """
+        if states.shape[2] < self.shortest:
+            raise ValueError(f"{states.shape[2]} frames of 3 samples are too few: this model needs {self.shortest}")
+        magnitude = self.blocks(functional.selu(self.norm(states.transpose(2, 3)))).abs()
+        spectral, temporal = (magnitude.amax(dim=axis).transpose(1, 2) for axis in (3, 2))
+        places = (_where(magnitude, 3), _where(magnitude, 2)) if with_places else (magnitude.new_empty(0),) * 2
+        return Nodes(spectral + self.position, temporal, *places)
+
+
+def build_nodes(config: ModelConfig, layers: int, features: int) -> FeatureNodes | BandNodes:
+    """The way from this front end's states to nodes."""
+    kind = BandNodes if config.frontend.kind == "sinc" else FeatureNodes
+    return kind(config, layers, features)
+
+
+def _blocks(kind: type[ResidualBlock], config: ModelConfig) -> tuple[nn.Sequential, int]:
+    """The first two blocks are narrow, the others wide; also the channels of the last."""
+    narrow, wide = config.channels
+    channels = [1] + [narrow if number < 2 else wide for number in range(config.blocks)]
+    pairs = enumerate(zip(channels, channels[1:], strict=False))
+    return nn.Sequential(*(kind(a, b, first=number == 0) for number, (a, b) in pairs)), channels[-1]
+
+
+def _standardise(frames: Tensor) -> Tensor:
+    """Each feature of `(batch, frames, features)` with mean 0 and deviation 1 over its clip; one frame gives zeros."""
+    centred = frames - frames.mean(dim=1, keepdim=True)
+    # Several times as fast on CPU as Tensor.std along this axis.
+    deviation = (centred.square().sum(dim=1, keepdim=True) / max(frames.shape[1] - 1, 1) + 1e-12).sqrt()
+    return centred / (deviation + 1e-3)
+
+
+def _where(magnitude: Tensor, axis: int) -> Tensor:
+    """Of `(batch, channels, S, T)`: the share of channels whose largest value along `axis` is at each place of it,
+    `(batch, nodes, length of axis)`, rows summing to 1."""
+    places = functional.one_hot(magnitude.argmax(dim=axis), magnitude.shape[axis])
+    return places.to(magnitude.dtype).mean(dim=1)
