@@ -1,6 +1,7 @@
-"""Checkpoints: trainable weights as one safetensors file whose header says what they belong to.
+"""Checkpoints: trained weights as one safetensors file whose header says what they belong to.
 
-The frozen encoder is not stored: its name, revision, layers and sha256 are, and loading checks them.
+What is frozen is not stored: the encoder's name, revision, layers and sha256 are, and loading checks them. The back end's
+weights stand under their own names, those of a fine-tuned encoder under `frontend.`; the sha256 is of what it started from.
 """
 
 from __future__ import annotations
@@ -12,25 +13,60 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from aasist_lib.config import ModelConfig
 from aasist_lib.models import AASIST, build_model
 from aasist_lib.runs import atomic
 
 FILE = "model.safetensors"
+FRONTEND = "frontend."
+"""Begins the names of the tensors of a fine-tuned encoder."""
 
 
 class CheckpointError(ValueError):
     """A checkpoint that is absent or belongs to another model or encoder; the message says which."""
 
 
-def save_checkpoint(folder: Path, weights: dict[str, torch.Tensor], facts: dict[str, Any]) -> Path:
+def trained_weights(model: AASIST) -> dict[str, Tensor]:
+    """What a checkpoint of the model holds, by name: the back end's state and the fine-tuned part of the encoder."""
+    return {**model.backend.state_dict(), **{FRONTEND + name: p.detach() for name, p in _tuned(model).items()}}
+
+
+@torch.no_grad()
+def put_weights(model: AASIST, weights: dict[str, Tensor]) -> None:
+    """Put what `trained_weights` gave into a model of the same configuration.
+
+    Raises:
+        CheckpointError: names or shapes differ.
+    """
+    tuned = _tuned(model)
+    given = {name.removeprefix(FRONTEND): tensor for name, tensor in weights.items() if name.startswith(FRONTEND)}
+    here, there = ({(name, tuple(tensor.shape)) for name, tensor in part.items()} for part in (tuned, given))
+    if here != there:
+        raise CheckpointError(
+            f"made with {len(there)} fine-tuned tensors of the encoder, this model has {len(here)}; the first to differ is "
+            f"{min(here ^ there)[0]}: give model.frontend.finetune the value it was trained with"
+        )
+    try:
+        model.backend.load_state_dict({name: tensor for name, tensor in weights.items() if not name.startswith(FRONTEND)})
+    except RuntimeError as error:
+        raise CheckpointError(f"the weights are of another architecture: {error}") from error
+    for name, parameter in tuned.items():
+        parameter.copy_(given[name])
+
+
+def _tuned(model: AASIST) -> dict[str, Tensor]:
+    return {name: parameter for name, parameter in model.frontend.named_parameters() if parameter.requires_grad}
+
+
+def save_checkpoint(folder: Path, weights: dict[str, Tensor], facts: dict[str, Any]) -> Path:
     """Write `folder/model.safetensors` atomically.
 
     Args:
         folder: made when missing.
-        weights: the back end's state dict.
-        facts: JSON values; `model` (a `ModelConfig` dump) and `encoder` (`FrozenEncoder.identity()`) are needed to load.
+        weights: of `trained_weights`.
+        facts: JSON values; `model` (a `ModelConfig` dump) and `encoder` (the front end's `identity()`) are needed to load.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with atomic(folder / FILE) as file:
@@ -62,7 +98,7 @@ def load_model(folder: Path, model: AASIST | None = None) -> tuple[AASIST, dict[
         model: put the weights into this one instead of building it (its encoder is checked all the same).
 
     Raises:
-        CheckpointError: architecture or encoder differ.
+        CheckpointError: architecture, encoder, or the part of it that is fine-tuned differ.
     """
     facts = read_facts(folder)
     model = model or build_model(ModelConfig.model_validate(facts["model"]))
@@ -75,7 +111,7 @@ def load_model(folder: Path, model: AASIST | None = None) -> tuple[AASIST, dict[
     with safe_open(Path(folder) / FILE, "pt") as archive:
         weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
     try:
-        model.backend.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"{folder}: the weights are of another architecture: {error}") from error
+        put_weights(model, weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
     return model.eval(), facts

@@ -3,7 +3,7 @@
 A bank holds one or more *views* of each clip. View 0 of dev and eval is the clip's first `samples` samples, undistorted.
 Views of train are random crops with random distortions, both drawn from (data.seed, view, utt_id): trainings with other seeds
 share one bank. Where the profile has distortions rise, the later views are those of the end of the rise. The folder's name is
-a hash of all that determines the content: encoder weights, layers, crop, distortions, seed, clips.
+a hash of all that determines the content: front end and its weights, layers, crop, distortions, seed, clips.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from aasist_lib import audio
 from aasist_lib.augment import Applied, Augmenter, Strength, clip_generator, strength
 from aasist_lib.config import Profile
-from aasist_lib.models.frontend import FrozenEncoder
 from aasist_lib.runs import atomic, to_json
 
 CHUNK = 32
@@ -97,21 +97,26 @@ class FeatureBank:
 
 
 def build_bank(
-    profile: Profile, encoder: FrozenEncoder, trials: pd.DataFrame, *, train: bool, device: str | torch.device = "cpu"
+    profile: Profile, encoder: nn.Module, trials: pd.DataFrame, *, train: bool, device: str | torch.device = "cpu"
 ) -> FeatureBank:
     """The bank of these trials, computed unless it is on disk already; resumes where a killed call stopped.
 
     Args:
         profile: crop, distortions and `data.seed`.
-        encoder: the frozen encoder.
+        encoder: the front end (`build_frontend`), nothing of it being trained.
         trials: rows of a trial table.
         train: True gives `augmentation.views` distorted views, False one clean view.
         device: where the encoder runs.
 
     Raises:
-        FeatureError: the disk is too small.
+        FeatureError: the disk is too small, or the encoder is fine-tuned.
         AudioError: a clip cannot be read.
     """
+    if any(parameter.requires_grad for parameter in encoder.parameters()):
+        raise FeatureError(
+            f"{encoder.name} is fine-tuned (model.frontend.finetune): features kept on disk would be those of other weights; "
+            "set training.feature_cache: false"
+        )
     views = profile.augmentation.views if train else 1
     facts = _facts(profile, encoder, trials, views, train)
     key = hashlib.sha256(to_json(facts).encode()).hexdigest()[:16]
@@ -119,7 +124,7 @@ def build_bank(
     with _locked(folder):
         if not (folder / "bank.json").is_file():
             waves = waves_for(profile, trials, train, profile.data.seed)
-            _compute(folder, encoder.to(device), waves, views, facts, profile.training.workers)
+            _compute(folder, encoder.to(device), waves, views, facts, profile.training.workers, device)
     array = np.load(folder / "features.npy", mmap_mode="r")
     return FeatureBank(folder, array, tuple(trials["utt_id"]))
 
@@ -133,7 +138,7 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _facts(profile: Profile, encoder: FrozenEncoder, trials: pd.DataFrame, views: int, train: bool) -> dict:
+def _facts(profile: Profile, encoder: nn.Module, trials: pd.DataFrame, views: int, train: bool) -> dict:
     clips = hashlib.sha256()
     for utt_id, path in zip(trials["utt_id"], trials["path"], strict=True):
         status = Path(path).stat()
@@ -144,12 +149,13 @@ def _facts(profile: Profile, encoder: FrozenEncoder, trials: pd.DataFrame, views
     return facts
 
 
-def _compute(folder: Path, encoder: FrozenEncoder, waves: Waves, views: int, facts: dict, workers: int) -> None:
-    array, done = _open_partial(folder, encoder, waves, views)
+def _compute(
+    folder: Path, encoder: nn.Module, waves: Waves, views: int, facts: dict, workers: int, device: str | torch.device
+) -> None:
+    array, done = _open_partial(folder, encoder, waves, views, device)
     todo = [(row, view) for view in range(views) for row in range(len(waves)) if not done[row, view]]
     batches = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
     loader = DataLoader(waves, batch_sampler=batches, num_workers=workers, collate_fn=lambda items: np.stack(items))
-    device = next(encoder.parameters()).device
     bar = tqdm(total=len(waves) * views, initial=int(done.sum()), desc="features", unit="clip", mininterval=5)
     for batch, waveform in zip(batches, loader, strict=True):
         states = encoder(torch.from_numpy(waveform).to(device))
@@ -166,11 +172,12 @@ def _compute(folder: Path, encoder: FrozenEncoder, waves: Waves, views: int, fac
     (folder / "done.npy").unlink(missing_ok=True)
 
 
-def _open_partial(folder: Path, encoder: FrozenEncoder, waves: Waves, views: int) -> tuple[np.ndarray, np.ndarray]:
+def _open_partial(
+    folder: Path, encoder: nn.Module, waves: Waves, views: int, device: str | torch.device
+) -> tuple[np.ndarray, np.ndarray]:
     file = folder / "features.npy"
     if (folder / "done.npy").is_file() and file.is_file():
         return np.load(file, mmap_mode="r+"), np.load(folder / "done.npy")
-    device = next(encoder.parameters()).device
     example = encoder(torch.zeros(1, waves.samples, device=device))[0]
     shape = (len(waves), views, *example.shape)
     size, free = 2 * int(np.prod(shape)), shutil.disk_usage(folder).free

@@ -1,4 +1,4 @@
-"""The baseline every number stands beside: logistic regression on mean and deviation of the same frozen features."""
+"""The baseline every number stands beside: logistic regression on mean and deviation of the same features."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
 from aasist_lib.features import FeatureBank, Waves, build_bank, waves_for
-from aasist_lib.models.frontend import FrozenEncoder
 from aasist_lib.scoring import score_table
 
 C = 1e-3
@@ -30,21 +30,22 @@ def pooled(bank: FeatureBank, view: int) -> np.ndarray:
     return np.stack(rows)
 
 
-def pooled_on_the_fly(profile: Profile, encoder: FrozenEncoder, waves: Waves, view: int, device: str) -> np.ndarray:
+@torch.inference_mode()
+def pooled_on_the_fly(profile: Profile, encoder: nn.Module, waves: Waves, view: int, device: str) -> np.ndarray:
     """As `pooled`, from the audio itself: for corpora whose features nobody wants to keep."""
     settings = profile.training
     items = [(row, view) for row in range(len(waves))]
     batches = [items[start : start + settings.batch_size] for start in range(0, len(items), settings.batch_size)]
     loader = DataLoader(waves, batch_sampler=batches, num_workers=settings.workers)
-    rows = []
+    rows, encoder = [], encoder.eval().to(device)
     for waveform in tqdm(loader, desc="probe", unit="batch", mininterval=5):
-        states = encoder.to(device)(waveform.to(device)).float()
+        states = encoder(waveform.to(device)).float()
         moments = torch.cat([states.mean(dim=2), states.std(dim=2, correction=0)], dim=-1)
         rows.append(moments.flatten(1).cpu().numpy())
     return np.concatenate(rows)
 
 
-def run_probe(profile: Profile, encoder: FrozenEncoder, device: str = "cpu") -> dict[str, pd.DataFrame]:
+def run_probe(profile: Profile, encoder: nn.Module, device: str = "cpu") -> dict[str, pd.DataFrame]:
     """Fit on all views of the profile's train split and score dev and eval: `{"dev": score table, "eval": score table}`.
 
     Features come from the bank where the profile has one. Scores are log-odds of bona fide, up to a constant.
@@ -61,9 +62,7 @@ def run_probe(profile: Profile, encoder: FrozenEncoder, device: str = "cpu") -> 
     return tables
 
 
-def _pooled_views(
-    profile: Profile, encoder: FrozenEncoder, trials: pd.DataFrame, train: bool, device: str
-) -> list[np.ndarray]:
+def _pooled_views(profile: Profile, encoder: nn.Module, trials: pd.DataFrame, train: bool, device: str) -> list[np.ndarray]:
     if profile.training.feature_cache:
         bank = build_bank(profile, encoder, trials, train=train, device=device)
         return [pooled(bank, view) for view in range(bank.views)]

@@ -10,6 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
 
 from aasist_lib.augment import Strength, progress, strength
-from aasist_lib.checkpoints import save_checkpoint
+from aasist_lib.checkpoints import put_weights, save_checkpoint, trained_weights
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
 from aasist_lib.features import FeatureBank, Waves, build_bank, waves_for
@@ -32,6 +33,7 @@ from aasist_lib.losses import LossSchedule
 from aasist_lib.metrics import eer
 from aasist_lib.models import AASIST, build_model
 from aasist_lib.runs import RunFolder, atomic, to_json
+from aasist_lib.trial_data import EpochSampler, TrialData
 
 
 class TrainingError(ValueError):
@@ -65,59 +67,40 @@ class TrainingResult:
     checkpoint: Path
 
 
-class TrialData(Dataset):
-    """`row -> (input, label, row)`: encoder states from a bank (fp16), or the waveform (float32) where there is none.
+class WeightAverage:
+    """Exponential moving average of a model's trained weights: `average = decay * average + (1 - decay) * weights` a step, from
+    the weights after the first step on. What is frozen is neither copied nor averaged.
 
-    On the fly every epoch sees a fresh distortion of the strength set. From a bank it sees one of the views; those of the end
-    of the rise as often as the rise has come far. With `crop_frames` that many frames are cut from a random one on; the end
-    goes on at the beginning, as in the repeated waveform.
+    Args:
+        model: the detector that is being trained.
+        decay: of a step, in [0, 1).
     """
 
-    def __init__(
-        self, trials: pd.DataFrame, source: FeatureBank | Waves, seed: int, crop_frames: int | None = None,
-        first_risen_view: int | None = None,
-    ) -> None:  # fmt: skip
-        self.source, self.seed, self.crop_frames, self.first_risen_view = source, seed, crop_frames, first_risen_view
-        self.labels = (trials["label"] == "bonafide").to_numpy().astype(np.int64)
-        # In shared memory: what is set here reaches workers that are running already.
-        self._now = torch.zeros(4, dtype=torch.float64).share_memory_()
+    def __init__(self, model: AASIST, decay: float) -> None:
+        self.model, self.weights = model, {}
+        self._average = get_ema_multi_avg_fn(decay)
 
-    def begin(self, epoch: int, at: Strength) -> None:
-        """What the next pass over the data is to give."""
-        self._now[:] = torch.tensor([epoch, at.probability, at.intensity, at.progress], dtype=torch.float64)
+    def update(self) -> None:
+        """Take the weights as they are now into the average."""
+        now = trained_weights(self.model)
+        if not self.weights:
+            self.weights = {name: tensor.clone() for name, tensor in now.items()}
+            return
+        by_type: dict[torch.dtype, list[str]] = {}
+        for name, tensor in now.items():
+            by_type.setdefault(tensor.dtype, []).append(name)
+        for names in by_type.values():
+            self._average([self.weights[name] for name in names], [now[name] for name in names], 0)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, row: int) -> tuple[np.ndarray, int, int]:
-        epoch, *at = self._now.tolist()
-        if isinstance(self.source, Waves):
-            return self.source.wave(row, int(epoch), Strength(*at)), self.labels[row], row
-        rng = np.random.default_rng([self.seed, int(epoch), row])
-        states = self.source[row, self._view(rng, Strength(*at).progress)]
-        if self.crop_frames:
-            start = rng.integers(states.shape[1])
-            return states.take(range(start, start + self.crop_frames), axis=1, mode="wrap"), self.labels[row], row
-        return np.array(states), self.labels[row], row
-
-    def _view(self, rng: np.random.Generator, progress: float) -> int:
-        views, first = self.source.views, self.first_risen_view
-        if first is None or first == views:
-            return rng.integers(views)
-        return rng.integers(first, views) if rng.random() < progress else rng.integers(first)
-
-
-class EpochSampler(Sampler[int]):
-    """A permutation of the rows that depends on (seed, epoch) only, so that a resumed run sees the same batches."""
-
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist())
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The model has the average's weights inside the `with`, and its own again behind it."""
+        own = {name: tensor.clone() for name, tensor in trained_weights(self.model).items()}
+        put_weights(self.model, self.weights)
+        try:
+            yield
+        finally:
+            put_weights(self.model, own)
 
 
 def train(profile: Profile, run: RunFolder, on_epoch: Callable[[EpochRecord], None] | None = None) -> TrainingResult:
@@ -186,20 +169,25 @@ class Trainer:
         options["persistent_workers"] = settings.workers > 0
         train_loader = DataLoader(train_data, sampler=self.sampler, drop_last=len(train_data) > settings.batch_size, **options)
         dev_loader = DataLoader(dev_data, **options)
-        parameters = [p for p in trained.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+        optimiser = torch.optim.AdamW(self._groups(), weight_decay=settings.weight_decay, fused=True)
         self.trained, self.optimiser, self.train_loader, self.dev_loader = self.accelerator.prepare(
             trained, optimiser, train_loader, dev_loader
         )
-        self.averaged = None
-        if settings.average:
-            average = get_ema_multi_avg_fn(settings.average)
-            self.averaged = AveragedModel(self._trained_backend(), multi_avg_fn=average, use_buffers=True)
+        self.averaged = WeightAverage(self.model, settings.average) if settings.average else None
         steps = len(self.train_loader) * settings.epochs
         warmup = max(1, round(len(self.train_loader) * settings.warmup_epochs))
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimiser.optimizer, lambda step: _cosine(step, warmup, steps, settings.final_rate)
         )
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The optimiser's parameter groups: the back end, and at its own rate what of the encoder is fine-tuned."""
+        backend, tuned = (
+            [parameter for parameter in part.parameters() if parameter.requires_grad]
+            for part in (self.model.backend, self.model.frontend)
+        )
+        groups = [{"params": backend, "lr": self.settings.learning_rate}]
+        return [*groups, {"params": tuned, "lr": self.settings.encoder_learning_rate}] if tuned else groups
 
     def _source(self, trials: pd.DataFrame, train: bool) -> FeatureBank | Waves:
         profile = self.profile
@@ -222,7 +210,8 @@ class Trainer:
             raise TrainingError(
                 f"epoch {epoch}: the loss is {train_loss}; lower training.learning_rate (last.pt is of epoch {epoch - 1})"
             )
-        scores, labels, dev_loss = self._score_dev()
+        with self._judged():
+            scores, labels, dev_loss = self._score_dev()
         rate, threshold = eer(scores[labels == 1], scores[labels == 0])
         record = EpochRecord(
             epoch, train_loss, dev_loss, rate, threshold, self.scheduler.get_last_lr()[0],
@@ -249,7 +238,7 @@ class Trainer:
         self.accelerator.clip_grad_norm_(self.trained.parameters(), self.settings.clip_norm)
         self.optimiser.step()
         if self.averaged is not None:
-            self.averaged.update_parameters(self._trained_backend())
+            self.averaged.update()
         self.scheduler.step()
         self.optimiser.zero_grad()
         return loss.detach()
@@ -269,11 +258,10 @@ class Trainer:
     @torch.inference_mode()
     def _score_dev(self) -> tuple[np.ndarray, np.ndarray, float]:
         """Scores and labels of all dev trials on every process, and the mean cross-entropy in nats."""
-        backend = self._backend().eval()
-        parts = []
+        model, parts = self.model.eval(), []
         for inputs, labels, rows in self.dev_loader:
-            states = inputs if self.settings.feature_cache else self.model.frontend(inputs)
-            logits = backend(states.float()).float()
+            states = inputs if self.settings.feature_cache else model.frontend(inputs)
+            logits = model.backend(states.float()).float()
             parts.append(self.accelerator.gather_for_metrics((logits, labels, rows)))
         logits, labels, rows = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
         order = rows.argsort()
@@ -290,10 +278,11 @@ class Trainer:
             return
         if improved:
             facts = {"model": self.profile.model.model_dump(mode="json"), "encoder": self.encoder_facts, **asdict(record)}
-            save_checkpoint(self.run.path("checkpoints", "best"), self._backend().state_dict(), facts)
+            with self._judged():
+                save_checkpoint(self.run.path("checkpoints", "best"), trained_weights(self.model), facts)
         state = {
-            "key": self._key(), "backend": self._trained_backend().state_dict(),
-            "averaged": None if self.averaged is None else self.averaged.state_dict(), "optimiser": self.optimiser.state_dict(),
+            "key": self._key(), "weights": trained_weights(self.model),
+            "averaged": None if self.averaged is None else self.averaged.weights, "optimiser": self.optimiser.state_dict(),
             "scheduler": self.scheduler.state_dict(), "switch_epoch": self.schedule.switch_epoch,
             "records": [asdict(r) for r in self.records],
         }  # fmt: skip
@@ -309,9 +298,9 @@ class Trainer:
         if state["key"] != self._key():
             self.accelerator.print("training: settings or data have changed since the last checkpoint; starting anew")
             return 0
-        self._trained_backend().load_state_dict(state["backend"])
+        put_weights(self.model, state["weights"])
         if self.averaged is not None:
-            self.averaged.load_state_dict(state["averaged"])
+            self.averaged.weights = {name: tensor.to(self.accelerator.device) for name, tensor in state["averaged"].items()}
         self.optimiser.load_state_dict(state["optimiser"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.schedule.switch_epoch = state["switch_epoch"]
@@ -326,13 +315,9 @@ class Trainer:
         ids = pd.concat([self.train_trials, self.dev_trials])[columns].to_csv()
         return hashlib.sha256((to_json([profile, self.encoder_facts]) + ids).encode()).hexdigest()
 
-    def _backend(self) -> nn.Module:
-        """What dev judges and the checkpoint keeps: the averaged back end where there is one."""
-        return self._trained_backend() if self.averaged is None else self.averaged.module
-
-    def _trained_backend(self) -> nn.Module:
-        unwrapped = self.accelerator.unwrap_model(self.trained)
-        return unwrapped.backend if isinstance(unwrapped, AASIST) else unwrapped
+    def _judged(self) -> AbstractContextManager[None]:
+        """The weights that dev judges and the checkpoint keeps: the average where there is one."""
+        return nullcontext() if self.averaged is None else self.averaged.applied()
 
     def _history(self) -> pd.DataFrame:
         return pd.DataFrame([asdict(record) for record in self.records])

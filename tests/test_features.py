@@ -5,7 +5,7 @@ import torch
 from aasist_lib import features
 from aasist_lib.corpora import load_trials
 from aasist_lib.features import FeatureError, build_bank
-from aasist_lib.models.frontend import FrozenEncoder
+from aasist_lib.models.frontend import SpeechEncoder
 from tests.test_training import changed
 
 
@@ -15,7 +15,7 @@ def parts(tiny_profile, tmp_path):
     trials = load_trials(tiny_profile.data)
     trials.to_parquet(tmp_path / "trials.parquet", index=False)
     profile = changed(tiny_profile, data={"root": tmp_path})
-    return profile, FrozenEncoder(profile.model.frontend), trials[trials["split"] == "train"].reset_index(drop=True)
+    return profile, SpeechEncoder(profile.model.frontend), trials[trials["split"] == "train"].reset_index(drop=True)
 
 
 def test_a_clean_bank_holds_what_the_encoder_says(parts):

@@ -5,13 +5,13 @@ from aasist_lib import probe
 from aasist_lib.corpora import load_trials
 from aasist_lib.features import build_bank
 from aasist_lib.metrics import eer, split_classes
-from aasist_lib.models.frontend import FrozenEncoder
+from aasist_lib.models.frontend import SpeechEncoder
 from aasist_lib.probe import pooled, run_probe
 from tests.test_training import changed
 
 
 def test_pooled_features_are_mean_and_deviation_of_every_layer(tiny_profile):
-    encoder = FrozenEncoder(tiny_profile.model.frontend)
+    encoder = SpeechEncoder(tiny_profile.model.frontend)
     trials = load_trials(tiny_profile.data)
     bank = build_bank(tiny_profile, encoder, trials[trials["split"] == "dev"].reset_index(drop=True), train=False)
     features = pooled(bank, 0)
@@ -22,7 +22,7 @@ def test_pooled_features_are_mean_and_deviation_of_every_layer(tiny_profile):
 
 
 def test_the_probe_learns_and_scores_bona_fide_higher(tiny_profile):
-    tables = run_probe(tiny_profile, FrozenEncoder(tiny_profile.model.frontend))
+    tables = run_probe(tiny_profile, SpeechEncoder(tiny_profile.model.frontend))
     assert set(tables) == {"dev", "eval"} and list(tables["dev"].columns[:2]) == ["utt_id", "score"]
     assert (tables["eval"]["split"] == "eval").all()
     rate, _ = eer(*split_classes(tables["eval"]["label"], tables["eval"]["score"]))
@@ -30,7 +30,7 @@ def test_the_probe_learns_and_scores_bona_fide_higher(tiny_profile):
 
 
 def test_without_a_bank_the_probe_says_the_same(tiny_profile, monkeypatch):
-    encoder = FrozenEncoder(tiny_profile.model.frontend)
+    encoder = SpeechEncoder(tiny_profile.model.frontend)
     kept = run_probe(tiny_profile, encoder)["eval"]
     monkeypatch.setattr(probe, "build_bank", lambda *_, **__: pytest.fail("a bank was built"))
     fresh = run_probe(changed(tiny_profile, training={"feature_cache": False}), encoder)["eval"]

@@ -6,6 +6,9 @@ import torch
 from aasist_lib.augment import Strength
 from aasist_lib.checkpoints import CheckpointError, load_model, read_facts
 from aasist_lib.config import Profile
+from aasist_lib.metrics import eer, split_classes
+from aasist_lib.models import build_model
+from aasist_lib.probe import run_probe
 from aasist_lib.runs import RunFolder
 from aasist_lib.scoring import score_paths, score_split
 from aasist_lib.training import EpochSampler, Trainer, TrainingError, train
@@ -33,7 +36,7 @@ def test_it_learns_switches_the_loss_by_dev_eer_and_keeps_the_best(tiny_profile,
     below = history.loc[history["dev_eer"] < tiny_profile.loss.switch_eer, "epoch"].iloc[0]
     assert result.switch_epoch == below + 1
     after = history[history["epoch"] >= result.switch_epoch]["focal_weight"]
-    assert list(after) == [0.5, 1.0, 1.0, 1.0, 1.0, 1.0][: len(after)] and (history["focal_weight"][: below] == 0).all()
+    assert list(after) == [0.5, 1.0, 1.0, 1.0, 1.0, 1.0][: len(after)] and (history["focal_weight"][:below] == 0).all()
     assert read_facts(result.checkpoint)["epoch"] == result.best_epoch
     assert pd.read_parquet(run.path("metrics", "history.parquet")).equals(history)
     scores = score_split(tiny_profile, load_model(result.checkpoint)[0], "eval")
@@ -123,12 +126,12 @@ def test_the_checkpoint_holds_the_moving_average_of_the_weights(tiny_profile, ru
     step = trainer._step
 
     def watching(*batch):
-        seen.append(trainer._trained_backend().state_dict()[name].clone())
+        seen.append(trainer.model.backend.state_dict()[name].clone())
         return step(*batch)
 
     trainer._step = watching
     result = trainer.fit(lambda record: None)
-    seen.append(trainer._trained_backend().state_dict()[name].clone())
+    seen.append(trainer.model.backend.state_dict()[name].clone())
     expected = seen[1]  # the average starts with the weights after the first step
     for weights in seen[2:]:
         expected = 0.5 * expected + 0.5 * weights
@@ -187,8 +190,6 @@ def test_the_order_of_an_epoch_depends_on_seed_and_epoch_only():
 
 
 def test_loading_with_another_encoder_or_architecture_is_an_error(tiny_profile, run):
-    from aasist_lib.models import build_model
-
     checkpoint = train(changed(tiny_profile, training={"epochs": 1}), run).checkpoint
     other = build_model(tiny_profile.model)
     next(other.frontend.encoder.parameters()).data.add_(1)
@@ -251,3 +252,28 @@ def test_a_loss_that_is_focal_throughout_lets_distortions_rise_from_the_first_ep
     assert list(train(profile, run).history["augmentation_probability"]) == pytest.approx([0.7, 0.9])
     plain = changed(tiny_profile, augmentation=rise, loss={"kind": "ce"}, training={"epochs": 2}, run_dir=run.folder / "ce")
     assert list(train(plain, RunFolder.open(plain)).history["augmentation_probability"]) == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("kind", ["lfcc", "sinc"])
+def test_front_ends_without_weights_train_are_probed_and_score_from_a_bank_and_on_the_fly(tiny_profile, run, kind, tmp_path):
+    profile = changed(tiny_profile, model={"frontend": {"kind": kind}}, training={"epochs": 1})
+    result = train(profile, run)
+    model, facts = load_model(result.checkpoint)
+    assert facts["encoder"] == model.frontend.identity() and facts["encoder"]["name"] == kind
+    kept = score_split(profile, model, "dev")
+    live = changed(profile, training={"feature_cache": False}, run_dir=tmp_path / "live")
+    np.testing.assert_allclose(score_split(live, model, "dev")["score"], kept["score"], atol=2e-2)
+    assert len(train(live, RunFolder.open(live)).history) == 1
+    table, _ = score_paths(result.checkpoint, [profile.data.folder], tmp_path / "scores.csv")
+    np.testing.assert_allclose(table.set_index("utt_id")["score"][kept["path"]], kept["score"], atol=2e-2)
+    tables = run_probe(profile, model.frontend)["eval"], run_probe(live, model.frontend)["eval"]
+    np.testing.assert_allclose(tables[0]["score"], tables[1]["score"], atol=2e-2)
+    assert eer(*split_classes(tables[0]["label"], tables[0]["score"]))[0] < 0.1, (
+        "noise and chords are told apart by any features"
+    )
+
+
+def test_loading_with_another_front_end_is_an_error(tiny_profile, run):
+    checkpoint = train(changed(tiny_profile, model={"frontend": {"kind": "lfcc"}}, training={"epochs": 1}), run).checkpoint
+    with pytest.raises(CheckpointError, match="encoder lfcc with sha256 .* but sinc here"):
+        load_model(checkpoint, build_model(changed(tiny_profile, model={"frontend": {"kind": "sinc"}}).model))

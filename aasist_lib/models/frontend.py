@@ -1,7 +1,8 @@
-"""Front end: a frozen self-supervised (or ASR) speech encoder as feature extractor (paper, idea 1).
+"""Front ends: a self-supervised (or ASR) speech encoder, frozen (paper, idea 1) or fine-tuned; or hand-made features.
 
 wav2vec 2.0, HuBERT, WavLM, Whisper and Moonshine encoders come by name from `transformers`. Frozen means: always in eval mode,
-run under `no_grad`, no parameter with a gradient, never in an optimiser, never in a checkpoint.
+run under `no_grad`, no parameter with a gradient, never in an optimiser, never in a checkpoint. What of an encoder is
+fine-tuned has gradients, and is the only part of it that optimiser and checkpoints hold.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
 
 from aasist_lib.audio import RATE
 from aasist_lib.config import ConfigError, FrontendConfig, project_root
+from aasist_lib.models.lfcc import LFCC
+from aasist_lib.models.sinc import SincFilters
 
 KINDS = ("wav2vec2", "hubert", "wavlm", "whisper", "moonshine")
 """The `model_type`s that work. All but Whisper hear the waveform itself."""
@@ -27,19 +30,44 @@ class EncoderUnavailable(ConfigError):
     """The encoder is neither on this machine nor reachable; the message gives the command that fetches it."""
 
 
-class FrozenEncoder(nn.Module):
+def build_frontend(config: FrontendConfig) -> nn.Module:
+    """The front end a profile's `model.frontend` section describes: `waveform (batch, samples)` at 16 kHz -> states
+    `(batch, layers, frames, features)`.
+
+    Each has `name`, `layers` (their numbers), `features` (their count) and `identity()`, what banks and checkpoints go by.
+
+    Raises:
+        EncoderUnavailable: the encoder is neither cached nor reachable.
+        ConfigError: it does not fit the section, or the section asks to train what has no parameters.
+    """
+    if config.kind == "encoder":
+        return SpeechEncoder(config)
+    if config.finetune:
+        raise ConfigError(
+            f"model.frontend.finetune = {config.finetune}: kind '{config.kind}' has no weights; remove it, or set kind: encoder"
+        )
+    return {"sinc": SincFilters, "lfcc": LFCC}[config.kind]()
+
+
+class SpeechEncoder(nn.Module):
     """`waveform (batch, samples)` at 16 kHz -> hidden states `(batch, layers, frames, features)`.
 
     `layers` lists which hidden states come out: 0 is the input of the first transformer layer, k the output of layer k.
-    Layers above the highest one asked for are dropped at loading: nobody pays for what is not used. The last layer of Whisper
-    and Moonshine comes with the encoder's closing layer norm. A frame is 320 samples (20 ms), with Moonshine 384 (24 ms).
+    Layers above the highest one asked for are dropped at loading: nobody pays for what is not used. The encoder's last layer
+    comes with its closing layer norm, where it has one. A frame is 320 samples (20 ms), with Moonshine 384 (24 ms).
 
     Nothing is padded, and nothing should be: Moonshine's group norm and wav2vec 2.0's (base) span the whole input, so that
     appended zeros change every frame. Bring clips to one length by cropping and repeating (`audio.fit`).
 
+    With `finetune` the top layers that run, or with 'all' everything that shapes the states (wav2vec 2.0's convolutions too, as
+    in Tak et al., Odyssey 2022), are trained: in train mode with the encoder's own dropout, but without masking of
+    frames or skipping of layers. What is not trained stays frozen; below the lowest trained layer nothing is kept for the
+    backward pass.
+
     Raises:
         EncoderUnavailable: the model is neither cached nor reachable.
-        ConfigError: it is of an unsupported type, expects another sampling rate, or has fewer layers than asked for.
+        ConfigError: it is of an unsupported type, expects another sampling rate, or has fewer layers than asked for or to be
+            trained.
     """
 
     def __init__(self, config: FrontendConfig) -> None:
@@ -69,31 +97,80 @@ class FrozenEncoder(nn.Module):
             self.encoder = _load(MoonshineEncoder, source, config) if alone else _load(MoonshineModel, source, config).encoder
         else:
             self.encoder = _load(AutoModel, source, config)
+        self.encoder.float()  # some are published in half precision
+        # Tuning is not pre-training: no masks over frames, no layer left out by chance.
+        self.encoder.config.apply_spec_augment, self.encoder.config.layerdrop = False, 0.0
         self._truncate()
         self.requires_grad_(False)
+        self._tuned = self._choose_tuned(config.finetune)
+        # The weights change from here on; banks and checkpoints go by those it started from.
+        self._start = self._sha256() if self._tuned else None
         self.eval()
 
-    def train(self, mode: bool = True) -> FrozenEncoder:
-        """Stays in eval mode whatever the surrounding model does: dropout in a frozen encoder is noise in its features."""
-        return super().train(False)
+    def train(self, mode: bool = True) -> SpeechEncoder:
+        """Reaches what is fine-tuned only: dropout in a frozen layer is noise in its features."""
+        super().train(False)
+        for module in self._tuned:
+            module.train(mode)
+        return self
 
-    @torch.no_grad()
     def forward(self, waveform: Tensor) -> Tensor:
         """Hidden states of the chosen layers, `(batch, layers, frames, features)`."""
-        return self.differentiable(waveform)
+        if self._tuned:
+            return self.differentiable(waveform)
+        with torch.no_grad():
+            return self.differentiable(waveform)
 
     def differentiable(self, waveform: Tensor) -> Tensor:
-        """As `forward`, but gradients reach the waveform (its own parameters stay frozen)."""
+        """As `forward`, but gradients reach the waveform even where all is frozen."""
         states = self._whisper(waveform) if self.kind == "whisper" else self._waveform(waveform)
         return torch.stack([states[layer] for layer in self.layers], dim=1)
 
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint stores instead of the weights: name, revision, layers and a sha256 over the weights used."""
+        """What a checkpoint stores instead of the weights: name, revision, layers and a sha256 over the pretrained weights
+        used. Fine-tuning does not change it: it names what the encoder started from."""
+        sha256 = self._start or self._sha256()
+        return {"name": self.name, "revision": self.revision, "layers": self.layers, "sha256": sha256}
+
+    def _sha256(self) -> str:
         digest = hashlib.sha256()
         for key, value in sorted(self.encoder.state_dict().items()):
             digest.update(key.encode())
             digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
-        return {"name": self.name, "revision": self.revision, "layers": self.layers, "sha256": digest.hexdigest()}
+        return digest.hexdigest()
+
+    @property
+    def _blocks(self) -> nn.ModuleList:
+        """The transformer layers kept."""
+        return self.encoder.layers if self.kind in ("whisper", "moonshine") else self.encoder.encoder.layers
+
+    def _choose_tuned(self, finetune: int | str) -> list[nn.Module]:
+        """The modules to train, their parameters with gradients now."""
+        running = list(self._blocks[: max(self.layers)])
+        if finetune == "all":
+            self.encoder.requires_grad_(True)
+            for idle in self._idle():
+                idle.requires_grad_(False)
+            return [self.encoder]
+        if finetune > len(running):
+            raise ConfigError(
+                f"model.frontend.finetune = {finetune}: of {self.name} run {len(running)} layers; give 0..{len(running)} or all"
+            )
+        chosen = running[len(running) - finetune :]
+        for module in chosen:
+            module.requires_grad_(True)
+        return chosen
+
+    def _idle(self) -> list[nn.Module | nn.Parameter]:
+        """What the states do not depend on, and Whisper's positions, which are sinusoids and no weights."""
+        idle: list[nn.Module | nn.Parameter] = list(self._blocks[max(self.layers) :])
+        if self.kind == "whisper":
+            idle.append(self.encoder.embed_positions)
+            if max(self.layers) < self.total_layers:
+                idle.append(self.encoder.layer_norm)
+        elif hasattr(self.encoder, "masked_spec_embed"):
+            idle.append(self.encoder.masked_spec_embed)
+        return idle
 
     def _truncate(self) -> None:
         highest = max(self.layers)
@@ -108,12 +185,14 @@ class FrozenEncoder(nn.Module):
             # Pre-norm models normalise after the last layer only; that layer is gone.
             stack.layer_norm = nn.Identity()
 
-    def _waveform(self, waveform: Tensor) -> tuple[Tensor, ...]:
+    def _waveform(self, waveform: Tensor) -> list[Tensor]:
         if self.normalise:
             mean = waveform.mean(dim=-1, keepdim=True)
             variance = waveform.var(dim=-1, keepdim=True, unbiased=False)
             waveform = (waveform - mean) / torch.sqrt(variance + 1e-7)
-        return self.encoder(waveform, output_hidden_states=True).hidden_states
+        outputs = self.encoder(waveform, output_hidden_states=True)
+        # Since transformers 5 the last of wav2vec 2.0's hidden states lacks the closing norm, which its output has.
+        return [*outputs.hidden_states[:-1], outputs.last_hidden_state]
 
     def _whisper(self, waveform: Tensor) -> list[Tensor]:
         """Whisper's encoder on the clip's own frames; `transformers` would insist on 30 s of padding."""

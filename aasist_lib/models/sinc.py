@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from aasist_lib.audio import RATE
 
 POOL = 3
 """Filters, and samples, that one cell of the image spans."""
@@ -23,6 +29,41 @@ def mel_band_pass(filters: int, taps: int, sample_rate: int) -> Tensor:
     low_pass = edges[:, None] * torch.sinc(edges[:, None] * times)
     window = torch.hamming_window(taps, periodic=False, dtype=torch.float64)
     return (low_pass.diff(dim=0) * window).float()
+
+
+class SincFilters(nn.Module):
+    """`waveform (batch, samples)` at 16 kHz -> `(batch, 1, frames, 23)`: the largest magnitude in every field of 3 filters x 3
+    samples, so that a frame is 3 samples (0.19 ms) and `frames = (samples - 128) // 3`.
+
+    70 filters of 129 taps, as in original AASIST (Jung et al., ICASSP 2022, section 2.1). They are not trained, as in the
+    official model, and follow from `SETTINGS`, so no checkpoint holds them.
+    """
+
+    name = "sinc"
+    SETTINGS = {"filters": 70, "taps": 129, "sample_rate": RATE}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.features = [0], self.SETTINGS["filters"] // POOL
+        self.register_buffer("filters", mel_band_pass(**self.SETTINGS).unsqueeze(1), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """The magnitudes.
+
+        Raises:
+            ValueError: fewer samples than one frame needs (131).
+        """
+        shortest = self.SETTINGS["taps"] - 1 + POOL
+        if waveform.shape[-1] < shortest:
+            raise ValueError(f"{waveform.shape[-1]} samples; the sinc filters need {shortest}: repeat the clip (audio.fit)")
+        bands = functional.conv1d(waveform.unsqueeze(1), self.filters)
+        return functional.max_pool2d(bands.abs().unsqueeze(1), POOL).transpose(2, 3)
+
+    def identity(self) -> dict[str, Any]:
+        """What banks and checkpoints go by: name, layers, settings and a sha256 of these."""
+        settings = {**self.SETTINGS, "pool": POOL}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        return {"name": self.name, "layers": self.layers, "settings": settings, "sha256": digest}
 
 
 class SincFrontEnd(nn.Module):

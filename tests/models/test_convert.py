@@ -121,8 +121,8 @@ def test_the_demo_encoder_is_whisper_tiny_en():
     import torch
 
     from aasist_lib.config import FrontendConfig
-    from aasist_lib.models.frontend import FrozenEncoder
+    from aasist_lib.models.frontend import SpeechEncoder
 
-    encoder = FrozenEncoder(FrontendConfig(name=str(FOLDER), layer="weighted"))
+    encoder = SpeechEncoder(FrontendConfig(name=str(FOLDER), layer="weighted"))
     assert sum(p.numel() for p in encoder.encoder.parameters()) == 8_208_384
     assert encoder(torch.zeros(1, 64_600)).shape == (1, 5, 202, 384)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import (
     AutoFeatureExtractor,
     AutoModel,
@@ -13,7 +14,7 @@ from transformers import (
 )
 
 from aasist_lib.config import ConfigError, FrontendConfig
-from aasist_lib.models.frontend import EncoderUnavailable, FrozenEncoder
+from aasist_lib.models.frontend import EncoderUnavailable, SpeechEncoder, build_frontend
 
 WAVE = np.random.default_rng(0).standard_normal((2, 16_000)).astype(np.float32) * 0.1 + 0.05
 
@@ -39,15 +40,16 @@ def test_wav2vec2_layers_equal_those_of_transformers_with_its_own_normalisation(
     inputs = extractor(list(WAVE), sampling_rate=16_000, return_tensors="pt").input_values
     model = AutoModel.from_pretrained(tiny_encoder).eval()
     with torch.no_grad():
-        expected = model(inputs, output_hidden_states=True).hidden_states[layer]
-    states = FrozenEncoder(FrontendConfig(name=str(tiny_encoder), layer=layer))(torch.from_numpy(WAVE))
+        outputs = model(inputs, output_hidden_states=True)
+    expected = outputs.last_hidden_state if layer == 3 else outputs.hidden_states[layer]  # only the output has the closing norm
+    states = SpeechEncoder(FrontendConfig(name=str(tiny_encoder), layer=layer))(torch.from_numpy(WAVE))
     assert states.shape == (2, 1, 49, 32)
     torch.testing.assert_close(states[:, 0], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_weighted_gives_all_layers_up_to_the_highest(tiny_encoder):
-    everything = FrozenEncoder(FrontendConfig(name=str(tiny_encoder), layer="weighted"))
-    fewer = FrozenEncoder(FrontendConfig(name=str(tiny_encoder), layer="weighted", max_layer=1))
+    everything = SpeechEncoder(FrontendConfig(name=str(tiny_encoder), layer="weighted"))
+    fewer = SpeechEncoder(FrontendConfig(name=str(tiny_encoder), layer="weighted", max_layer=1))
     wave = torch.from_numpy(WAVE)
     assert everything(wave).shape[1] == 4 and everything.layers == [0, 1, 2, 3]
     torch.testing.assert_close(fewer(wave), everything(wave)[:, :2])
@@ -62,7 +64,7 @@ def test_whisper_runs_on_the_clips_own_frames(whisper):
     reference = WhisperModel.from_pretrained(whisper).encoder.eval()
     with torch.no_grad():
         expected = reference(mel).last_hidden_state
-    encoder = FrozenEncoder(FrontendConfig(name=str(whisper), layer="last"))
+    encoder = SpeechEncoder(FrontendConfig(name=str(whisper), layer="last"))
     torch.testing.assert_close(encoder(torch.from_numpy(wave))[:, 0], expected, atol=2e-4, rtol=1e-3)
     assert encoder(torch.from_numpy(wave[:, :64_600])).shape == (1, 1, 202, 32)
     with pytest.raises(ValueError, match="30 s at most"):
@@ -93,7 +95,7 @@ def test_moonshine_layers_equal_those_of_transformers_every_384_samples(moonshin
     wave = torch.from_numpy(WAVE)
     with torch.no_grad():
         expected = reference(wave, output_hidden_states=True).hidden_states[layer]
-    encoder = FrozenEncoder(FrontendConfig(name=str(folders[form]), layer=layer))
+    encoder = SpeechEncoder(FrontendConfig(name=str(folders[form]), layer=layer))
     states = encoder(wave)
     assert states.shape == (2, 1, 1 + (16_000 - 895) // 384, 32) and len(encoder.encoder.layers) == max(layer, 1)
     torch.testing.assert_close(states[:, 0], expected, atol=1e-5, rtol=1e-5)
@@ -102,14 +104,14 @@ def test_moonshine_layers_equal_those_of_transformers_every_384_samples(moonshin
 
 def test_moonshine_hears_padding_in_every_frame(moonshine):
     """Why nothing is padded; repeating a clip to full length is what `audio.fit` does instead."""
-    encoder = FrozenEncoder(FrontendConfig(name=str(moonshine[0]["alone"]), layer=0))
+    encoder = SpeechEncoder(FrontendConfig(name=str(moonshine[0]["alone"]), layer=0))
     wave = torch.from_numpy(WAVE)
     plain, padded = encoder(wave), encoder(torch.nn.functional.pad(wave, (0, 16_000)))
     assert ((padded[:, :, : plain.shape[2]] - plain).abs().amax(dim=(1, 3)) > 1e-3).all()
 
 
 def test_encoder_is_frozen_and_stays_in_eval_mode(tiny_encoder):
-    encoder = FrozenEncoder(FrontendConfig(name=str(tiny_encoder)))
+    encoder = SpeechEncoder(FrontendConfig(name=str(tiny_encoder)))
     encoder.train()
     assert not encoder.training and not any(module.training for module in encoder.modules())
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
@@ -120,9 +122,9 @@ def test_encoder_is_frozen_and_stays_in_eval_mode(tiny_encoder):
 
 
 def test_identity_follows_the_weights(tiny_encoder):
-    encoder = FrozenEncoder(FrontendConfig(name=str(tiny_encoder)))
+    encoder = SpeechEncoder(FrontendConfig(name=str(tiny_encoder)))
     before = encoder.identity()
-    assert before == FrozenEncoder(FrontendConfig(name=str(tiny_encoder))).identity()
+    assert before == SpeechEncoder(FrontendConfig(name=str(tiny_encoder))).identity()
     next(encoder.encoder.parameters()).data.add_(1)
     assert encoder.identity()["sha256"] != before["sha256"]
 
@@ -130,36 +132,119 @@ def test_identity_follows_the_weights(tiny_encoder):
 def test_unreachable_encoder_names_the_download_command_and_the_alternative(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(EncoderUnavailable, match="hf download nobody/nothing") as error:
-        FrozenEncoder(FrontendConfig(name="nobody/nothing"))
+        SpeechEncoder(FrontendConfig(name="nobody/nothing"))
     assert "configs/demo.yaml" in str(error.value)
 
 
 def test_a_folder_that_is_not_there_names_the_command_that_makes_it(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(EncoderUnavailable, match="prepare demo --encoder-only --set") as error:
-        FrozenEncoder(FrontendConfig(name="data/encoders/nothing"))
+        SpeechEncoder(FrontendConfig(name="data/encoders/nothing"))
     assert "data/encoders/moonshine-tiny" in str(error.value) and "hf download" not in str(error.value)
 
 
 def test_a_layer_the_encoder_does_not_have_is_an_error(tiny_encoder):
     with pytest.raises(ConfigError, match="layer 9 asked for"):
-        FrozenEncoder(FrontendConfig(name=str(tiny_encoder), layer=9))
+        SpeechEncoder(FrontendConfig(name=str(tiny_encoder), layer=9))
+
+
+def save_encoder(kind, folder, **settings):
+    """A small random encoder of wav2vec 2.0's family, its norms behind the layers (as in the base models) unless told."""
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=64, conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, **settings,
+    )  # fmt: skip
+    model = getattr(transformers, f"{kind}Model")(config).eval()
+    model.save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
+    return model
 
 
 @pytest.mark.parametrize("kind", ["Hubert", "WavLM"])
 def test_hubert_and_wavlm_by_name_too(kind, tmp_path):
-    import transformers
-
-    torch.manual_seed(0)
-    config = getattr(transformers, f"{kind}Config")(
-        hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=64, conv_dim=(16,) * 7,
-        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
-    )  # fmt: skip
-    model = getattr(transformers, f"{kind}Model")(config).eval()
-    model.save_pretrained(tmp_path)
-    transformers.Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(tmp_path)
+    model = save_encoder(kind, tmp_path)
     wave = torch.from_numpy(WAVE)
     with torch.no_grad():
         expected = model(wave, output_hidden_states=True).hidden_states
-    states = FrozenEncoder(FrontendConfig(name=str(tmp_path), layer="weighted", max_layer=2))(wave)
+    states = SpeechEncoder(FrontendConfig(name=str(tmp_path), layer="weighted", max_layer=2))(wave)
     torch.testing.assert_close(states, torch.stack(expected[:3], dim=1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture(params=["Wav2Vec2", "Wav2Vec2, norms before", "Hubert", "WavLM", "whisper", "moonshine"])
+def any_encoder(request, tmp_path):
+    """The folder of a small random encoder of each kind, and how many layers it has."""
+    if request.param == "whisper":
+        return request.getfixturevalue("whisper"), 2
+    if request.param == "moonshine":
+        return request.getfixturevalue("moonshine")[0]["whole"], 3
+    kind, *before = request.param.split(",")
+    save_encoder(kind, tmp_path, do_stable_layer_norm=bool(before), feat_extract_norm="layer" if before else "group")
+    return tmp_path, 3
+
+
+@pytest.mark.parametrize("finetune", ["all", 1, 2])
+@pytest.mark.parametrize("below_top", [0, 1, "all"])
+def test_every_tuned_parameter_gets_a_gradient_and_no_other_has_one(any_encoder, finetune, below_top):
+    """A parameter without one would stop training on several GPUs."""
+    folder, total = any_encoder
+    highest = 0 if below_top == "all" else total - below_top
+    config = FrontendConfig(name=str(folder), layer="weighted", max_layer=highest, finetune=finetune)
+    if finetune != "all" and finetune > highest:
+        with pytest.raises(ConfigError, match=rf"model\.frontend\.finetune = {finetune}: .* {highest} layers"):
+            build_frontend(config)
+        return
+    encoder = build_frontend(config).train()
+    states = encoder(torch.from_numpy(WAVE))
+    (states * torch.randn(states.shape, generator=torch.Generator().manual_seed(0))).sum().backward()
+    with_gradient = {name for name, p in encoder.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert with_gradient == {name for name, p in encoder.named_parameters() if p.requires_grad} != set()
+    if finetune != "all":
+        tops = tuple(f"layers.{number}." for number in range(highest)[-finetune:])
+        assert all(name.removeprefix("encoder.").removeprefix("encoder.").startswith(tops) for name in with_gradient)
+
+
+def test_only_what_is_tuned_is_in_train_mode_and_keeps_anything_for_the_backward_pass(tiny_encoder):
+    encoder = build_frontend(FrontendConfig(name=str(tiny_encoder), finetune=1)).train()
+    layers = encoder.encoder.encoder.layers
+    training = {module for module in encoder.modules() if module.training}
+    assert training == set(layers[2].modules())
+    seen = []
+    for layer in layers:
+        layer.register_forward_hook(lambda module, given, out: seen.append((out[0] if isinstance(out, tuple) else out).grad_fn))
+    encoder(torch.from_numpy(WAVE))
+    assert [grad_fn is not None for grad_fn in seen] == [False, False, True]
+    assert not any(module.training for module in encoder.eval().modules())
+
+
+@pytest.mark.parametrize("kind", ["Wav2Vec2", "Hubert", "WavLM"])
+def test_tuning_masks_no_frames_and_leaves_out_no_layer(kind, tmp_path):
+    """Every chance but dropout is off: without it, train mode says what eval mode says."""
+    off = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), 0.0)
+    save_encoder(kind, tmp_path, **off, layerdrop=0.9, mask_time_prob=0.9, mask_time_length=2, mask_feature_prob=0.9)
+    encoder = build_frontend(FrontendConfig(name=str(tmp_path), layer="weighted", finetune="all"))
+    wave = torch.from_numpy(WAVE)
+    expected = encoder(wave)
+    for _ in range(3):
+        torch.testing.assert_close(encoder.train()(wave), expected)
+
+
+def test_a_tuned_encoder_has_its_dropout_in_training_and_none_in_eval(tiny_encoder):
+    encoder, wave = build_frontend(FrontendConfig(name=str(tiny_encoder), finetune=1)), torch.from_numpy(WAVE)
+    assert torch.equal(encoder(wave), encoder(wave))
+    encoder.train()
+    assert not torch.equal(encoder(wave), encoder(wave))
+    assert torch.equal(encoder.eval()(wave), SpeechEncoder(FrontendConfig(name=str(tiny_encoder)))(wave))
+
+
+def test_identity_of_a_tuned_encoder_is_that_of_what_it_started_from(tiny_encoder):
+    frozen = SpeechEncoder(FrontendConfig(name=str(tiny_encoder)))
+    tuned = SpeechEncoder(FrontendConfig(name=str(tiny_encoder), finetune="all"))
+    with torch.no_grad():
+        next(tuned.encoder.parameters()).add_(1)
+    assert tuned.identity() == frozen.identity()
+
+
+def test_an_encoder_in_half_precision_works(tmp_path):
+    save_encoder("Wav2Vec2", tmp_path).half().save_pretrained(tmp_path)
+    assert SpeechEncoder(FrontendConfig(name=str(tmp_path)))(torch.from_numpy(WAVE)).dtype == torch.float32

@@ -12,7 +12,7 @@ import torch
 
 from aasist_lib.config import FrontendConfig, project_root
 from aasist_lib.models.convert import ConversionError
-from aasist_lib.models.frontend import FrozenEncoder
+from aasist_lib.models.frontend import SpeechEncoder
 from aasist_lib.models.moonshine import MOONSHINE, ensure_moonshine, moonshine_state, read_ort
 from tests.models.ort_graphs import float_onnx, write_ort
 
@@ -90,7 +90,7 @@ def test_every_layer_equals_the_graph_where_it_rounds_no_activations():
     feed = {"input_values": wave, "attention_mask": np.ones(wave.shape, np.int64)}
     normed = [f"/layers.{number}/input_layernorm/LayerNormalization_output_0" for number in range(6)]
     *inner, last = run(float_onnx(blob, [*normed, "last_hidden_state"]), feed)
-    encoder = FrozenEncoder(FrontendConfig(name=str(FOLDER), layer="weighted"))
+    encoder = SpeechEncoder(FrontendConfig(name=str(FOLDER), layer="weighted"))
     states = encoder(torch.from_numpy(wave))
     assert states.shape == (1, 7, 166, 288)
     assert np.abs(states[:, 6].numpy() - last).max() < 1e-3
@@ -110,8 +110,8 @@ def run(model: bytes, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
 @fetched
 def test_the_converted_encoder_is_moonshine_tiny():
     """Published facts: 7.7 M encoder parameters, six layers, 24 ms frames."""
-    encoder = FrozenEncoder(FrontendConfig(name=str(FOLDER), layer=2))
-    whole = FrozenEncoder(FrontendConfig(name=str(FOLDER), layer="last"))
+    encoder = SpeechEncoder(FrontendConfig(name=str(FOLDER), layer=2))
+    whole = SpeechEncoder(FrontendConfig(name=str(FOLDER), layer="last"))
     assert sum(p.numel() for p in whole.encoder.parameters()) == 7_681_248
     assert not encoder.normalise and len(encoder.encoder.layers) == 2
     frames = [encoder(torch.zeros(1, samples)).shape[2] for samples in (895, 895 + 383, 895 + 384, 895 + 10 * 384)]
