@@ -1,0 +1,254 @@
+"""The ablation on a toy corpus: rows and their switches, what is trained once and only once, and what the table says."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from aasist_lib import ablation
+from aasist_lib.ablation import ROWS, AblationError, findings, plan, run_ablation, summarise_ablation
+from aasist_lib.config import ConfigError, Profile
+from aasist_lib.metrics import eer, split_classes
+from aasist_lib.models import build_model
+from aasist_lib.processes import WorkError
+from aasist_lib.runs import RunFolder
+from tests.conftest import profile_for
+
+
+def small(encoder, corpus, folder, **section):
+    """The toy profile with a short ablation."""
+    chosen = {"seeds": (1, 2), "rows": ("frozen", "full", "probe"), "settings": ("training.epochs=2",), "workers": 2} | section
+    content = profile_for(encoder, corpus, folder).model_dump() | {"ablation": chosen}
+    return Profile.model_validate(content | {"evaluation": {"replicates": 50}})
+
+
+@pytest.fixture(scope="module")
+def done(tiny_encoder, tiny_corpus, tmp_path_factory):
+    """A profile, its run folder, and what the ablation gave and said."""
+    profile = small(tiny_encoder, tiny_corpus, tmp_path_factory.mktemp("ablation"))
+    run, said = RunFolder.open(profile), []
+    return profile, run, run_ablation(profile, run, say=said.append), said
+
+
+@pytest.fixture
+def profile(tiny_encoder, tiny_corpus, tmp_path):
+    return small(tiny_encoder, tiny_corpus, tmp_path)
+
+
+def test_every_row_sets_every_switch_and_fits_a_profile(profile):
+    keys = {override.partition("=")[0] for override in ROWS["frozen"].overrides}
+    for row in ROWS.values():
+        assert {override.partition("=")[0] for override in row.overrides} >= keys
+    models = {training.row: training.profile for training in plan(profile, RunFolder(profile.folder), list(ROWS), [1])}
+    assert list(models) == list(ROWS)
+    flat = {row: _switches(of_row) for row, of_row in models.items()}
+    assert flat["frozen"] == flat["probe"] == {
+        "frontend.kind": "encoder", "frontend.finetune": 0, "graph_attention": "pairwise", "heterogeneous": "type_pairs",
+        "fusion": "max", "loss": "ce",
+    }  # fmt: skip
+    assert flat["finetuned"] == flat["frozen"] | {"frontend.finetune": "all"}
+    assert flat["lfcc"] == flat["frozen"] | {"frontend.kind": "lfcc"} and flat["raw"] == flat["frozen"] | {
+        "frontend.kind": "sinc"
+    }
+    steps = [flat[row] for row in ("frozen", "multihead", "typed_qk", "fusion", "full")]
+    changed = [[key for key in a if a[key] != b[key]] for a, b in zip(steps, steps[1:], strict=False)]
+    assert changed == [["graph_attention"], ["heterogeneous"], ["fusion"], ["loss"]]
+    assert models["full"].loss.kind == "hybrid" and not models["finetuned"].training.feature_cache
+
+
+def _switches(profile):
+    model, front = profile.model.model_dump(), profile.model.frontend
+    chosen = {key: model[key] for key in ("graph_attention", "heterogeneous", "fusion")}
+    return chosen | {"frontend.kind": front.kind, "frontend.finetune": front.finetune, "loss": profile.loss.kind}
+
+
+def test_a_profile_s_own_switches_do_not_reach_the_rows(profile):
+    other = profile.model_copy(
+        update={"model": profile.model.model_copy(update={"fusion": "max", "graph_attention": "pairwise"})}
+    )
+    run = RunFolder(profile.folder)
+    assert [t.key for t in plan(profile, run)] == [t.key for t in plan(other, run)]
+
+
+def test_the_paper_s_values_are_those_quoted():
+    quoted = {name: row.paper_eer for name, row in ROWS.items() if row.paper_eer}
+    assert quoted == {"finetuned": 0.276, "frozen": 0.0876, "typed_qk": 0.0843, "fusion": 0.0793, "full": 0.076}
+
+
+def test_the_raw_row_is_official_aasist(profile):
+    (training,) = plan(profile, RunFolder(profile.folder), ["raw"], [1])
+    model = build_model(training.profile.model)
+    assert sum(p.numel() for p in model.parameters()) == 297_866
+
+
+def test_every_training_is_in_the_table(done):
+    profile, run, table, said = done
+    assert list(zip(table["row"], table["seed"], strict=True)) == [
+        ("frozen", 1), ("frozen", 2), ("full", 1), ("full", 2), ("probe", 1),
+    ]  # fmt: skip
+    pd.testing.assert_frame_equal(table, pd.read_parquet(run.folder / "metrics" / "ablation.parquet"))
+    assert said[0] == "5 trainings, 0 finished before, 2 at a time" and len(said) == 6 and said[-1].startswith("5/5 ")
+    for line in table.itertuples():
+        folder = run.folder / "ablation" / f"{line.row}-seed{line.seed}"
+        scores = pd.read_parquet(folder / "scores" / "aasist_eval.parquet")
+        assert line.eval_eer == eer(*split_classes(scores["label"], scores["score"]))[0]
+        assert (line.epochs == 2 and line.seconds > 0) if line.row != "probe" else np.isnan(line.epochs)
+    assert table["unseen_eer"].isna().all(), "the toy corpus has one attack, a known one"
+
+
+def test_the_rows_are_what_they_say(done):
+    _, run, table, _ = done
+    by_row = table.groupby("row").first()
+    assert by_row.loc["full", "parameters_trained"] != by_row.loc["frozen", "parameters_trained"]
+    assert by_row.loc["probe", "parameters_trained"] == 2 * 4 * 32 + 1
+    assert by_row["parameters_frozen"].nunique() == 1 and by_row["gflop_frontend"].nunique() == 1
+    config = RunFolder(run.folder / "ablation" / "full-seed2").manifest["config"]
+    assert (config["seed"], config["loss"]["kind"], config["training"]["epochs"]) == (2, "hybrid", 2)
+    assert table.loc[table["row"] == "full", "seed"].is_unique
+    full = [pd.read_parquet(run.folder / "ablation" / f"full-seed{seed}" / "scores" / "aasist_dev.parquet") for seed in (1, 2)]
+    assert not np.allclose(full[0]["score"], full[1]["score"])
+
+
+def test_what_is_finished_is_not_trained_again(done):
+    profile, run, table, _ = done
+    files = {file: file.stat().st_mtime_ns for file in run.folder.rglob("last.pt")}
+    said = []
+    again = run_ablation(profile, run, say=said.append)
+    assert said == ["5 trainings, 5 finished before, 2 at a time"]
+    assert {file: file.stat().st_mtime_ns for file in run.folder.rglob("last.pt")} == files
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_only_what_a_change_concerns_counts_as_unfinished(done):
+    profile, run, _, _ = done
+
+    def missing(changed, *rows):
+        return [training.name for training in plan(changed, run, *rows) if training.outcome() is None]
+
+    assert missing(profile) == []
+    gamma = profile.model_copy(update={"loss": profile.loss.model_copy(update={"gamma": 1.0})})
+    assert len(missing(gamma)) == 5
+    fewer_draws = profile.model_copy(update={"evaluation": profile.evaluation.model_copy(update={"replicates": 99})})
+    assert missing(fewer_draws) == []
+    assert missing(profile, ["frozen", "fusion"], [2, 3]) == ["frozen, seed 3", "fusion, seed 2", "fusion, seed 3"]
+    plan(profile, run)
+
+
+def test_a_training_without_its_scores_is_not_finished(done):
+    profile, run, _, _ = done
+    training = plan(profile, run)[0]
+    file = training.scores_file("dev")
+    content = file.read_bytes()
+    file.unlink()
+    assert training.outcome() is None
+    file.write_bytes(content)
+    assert training.outcome() is not None
+
+
+def test_a_killed_training_goes_on_where_it_stopped(done, tmp_path):
+    """Its outcome is lost, its last checkpoint is there: no epoch is run again, and the result is the same."""
+    profile, run, table, _ = done
+    training = plan(profile, run)[0]
+    (training.folder.folder / ablation.OUTCOME).unlink()
+    history = training.folder.folder / "metrics" / "history.parquet"
+    before = history.stat().st_mtime_ns
+    again = run_ablation(profile, run, workers=1, say=lambda line: None)
+    assert history.stat().st_mtime_ns == before
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_the_summary_has_mean_spread_and_the_paper_beside_it(done):
+    profile, run, table, _ = done
+    found = summarise_ablation(profile, run)
+    rows = found.rows.set_index("row")
+    frozen = table[table["row"] == "frozen"]
+    assert rows.loc["frozen", "eval_eer"] == pytest.approx(frozen["eval_eer"].mean())
+    assert rows.loc["frozen", "dev_sd"] == pytest.approx(frozen["dev_eer"].std())
+    assert (rows["eval_low"] <= rows["eval_eer"]).all() and (rows["eval_eer"] <= rows["eval_high"]).all()
+    assert rows.loc["full", "paper_eer"] == 0.076 and np.isnan(rows.loc["probe", "paper_eer"])
+    assert list(rows["seeds"]) == [2, 2, 1] and np.isnan(rows.loc["probe", "eval_sd"])
+    (step,) = found.steps.itertuples()
+    assert (step.row, step.against) == ("full", "frozen")
+    assert step.difference == pytest.approx(rows.loc["full", "eval_eer"] - rows.loc["frozen", "eval_eer"])
+
+
+def test_baselines_are_no_steps_and_the_whole_way_is_compared(done, monkeypatch):
+    profile, run, _, _ = done
+    stand_in = {"multihead": "full", "fusion": "frozen"}
+
+    def elsewhere(training, split):
+        name = f"{stand_in.get(training.row, training.row)}-seed{training.seed}"
+        return run.folder / "ablation" / name / "scores" / f"aasist_{split}.parquet"
+
+    noted = plan(profile, run)[0].outcome()
+    monkeypatch.setattr(ablation.Training, "scores_file", elsewhere)
+    monkeypatch.setattr(ablation.Training, "outcome", lambda training: noted)
+    found = summarise_ablation(profile, run, ["probe", "frozen", "multihead", "fusion"])
+    pairs = list(zip(found.steps["row"], found.steps["against"], strict=True))
+    assert pairs == [("multihead", "frozen"), ("fusion", "multihead"), ("fusion", "frozen")]
+    assert found.steps["difference"].iloc[2] == 0 and not found.steps["exceeds_noise"].iloc[2]
+
+
+def test_known_and_unseen_attacks_stand_apart(done):
+    profile, run, _, _ = done
+    training = plan(profile, run)[0]
+    table = pd.read_parquet(training.scores_file("eval"))
+    spoofed = table.index[table["label"] == "spoof"]
+    part = table.assign(attack=table["attack"].where(~table.index.isin(spoofed[:3]), "other"))
+    original = training.scores_file("eval").read_bytes()
+    try:
+        part.to_parquet(training.scores_file("eval"), index=False)
+        found = ablation._measure(training, {"tone"})
+        nothing_known = ablation._measure(training, {"elsewhere"})
+    finally:
+        training.scores_file("eval").write_bytes(original)
+    for name, kept in (("eval_eer", part["attack"] != "other"), ("unseen_eer", part["attack"] != "tone")):
+        chosen = part[kept]
+        assert found[name] == eer(*split_classes(chosen["label"], chosen["score"]))[0]
+    assert nothing_known["eval_eer"] == eer(*split_classes(table["label"], table["score"]))[0]
+    assert np.isnan(nothing_known["unseen_eer"])
+
+
+def test_findings_follow_the_numbers():
+    rows = [
+        ("b", "a", -0.0123, -0.02, -0.005, 0.01, True),
+        ("c", "b", 0.02, 0.01, 0.03, 0.004, True),
+        ("d", "c", -0.01, -0.02, -0.001, 0.2, False),
+        ("e", "d", -0.01, -0.02, -0.001, np.nan, False),
+    ]
+    columns = ["row", "against", "difference", "low", "high", "p_value", "exceeds_noise"]
+    assert findings(pd.DataFrame(rows, columns=columns)) == [
+        "b against a: −1.23 points (−2.00 to −0.50), p = 0.010: a gain that exceeds seed noise",
+        "c against b: +2.00 points (+1.00 to +3.00), p = 0.004: a loss that exceeds seed noise",
+        "d against c: −1.00 points (−2.00 to −0.10), p = 0.200: within seed noise, no claim",
+        "e against d: −1.00 points (−2.00 to −0.10), one seed cannot tell this from chance",
+    ]
+
+
+def test_the_start_of_all_rows_is_written_and_is_the_profile(profile):
+    run = RunFolder(profile.folder)
+    plan(profile, run)
+    content = yaml.safe_load((run.folder / "ablation" / "profile.yaml").read_text(encoding="utf-8"))
+    assert Profile.model_validate(content) == profile
+
+
+def test_what_cannot_be_run_is_refused_before_anything_starts(profile):
+    run = RunFolder(profile.folder)
+    with pytest.raises(AblationError, match="no row magic: ablation.rows may name finetuned, frozen"):
+        plan(profile, run, ["magic"])
+    with pytest.raises(AblationError, match=r"ablation.seeds = \[1, 1\]: name each once"):
+        plan(profile, run, ["frozen"], [1, 1])
+    wrong = profile.model_copy(update={"ablation": profile.ablation.model_copy(update={"settings": ("training.epoch=2",)})})
+    with pytest.raises(ConfigError, match="profile.yaml: unknown key 'training.epoch'"):
+        plan(wrong, run)
+    with pytest.raises(AblationError, match="not trained yet: frozen, seed 1; .*: call run_ablation first"):
+        summarise_ablation(profile, run)
+
+
+def test_a_training_that_fails_stops_all_with_its_row_and_seed(profile):
+    section = profile.ablation.model_copy(
+        update={"settings": ("training.learning_rate=1e30", "training.epochs=1"), "workers": 1}
+    )
+    failing = profile.model_copy(update={"ablation": section})
+    with pytest.raises(WorkError, match="frozen, seed 1: TrainingError: epoch 1: the loss is nan"):
+        run_ablation(failing, RunFolder.open(failing), ["frozen"], [1], say=lambda line: None)

@@ -1,0 +1,83 @@
+"""Work in other processes: what comes back, what fails, and that nothing is left behind."""
+
+import math
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from aasist_lib.processes import WorkError, side_by_side
+
+
+def environment(name):
+    """Fails with what it found, which is how a test sees into another process."""
+    raise KeyError(os.environ.get(name))
+
+
+def test_every_job_is_yielded_when_it_is_done():
+    assert sorted(side_by_side(math.sqrt, [4.0, 9.0, 16.0], 2)) == [4.0, 9.0, 16.0]
+    assert list(side_by_side(math.sqrt, [], 2)) == []
+
+
+def test_a_failure_names_the_job_and_stops_the_others():
+    started = time.monotonic()
+    with pytest.raises(WorkError, match="job -1.0: ValueError: .*") as failed:
+        list(side_by_side(_sleep_or_fail, [120.0, -1.0, 120.0], 2, lambda job: f"job {job}"))
+    assert time.monotonic() - started < 60 and isinstance(failed.value.__cause__, ValueError)
+    assert not [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE and _works(child)]
+
+
+def _sleep_or_fail(seconds):
+    time.sleep(seconds) if seconds > 0 else math.sqrt(seconds)
+
+
+def _works(child):
+    return any("spawn_main" in part for part in child.cmdline())
+
+
+def test_asking_no_further_stops_the_rest():
+    work = side_by_side(time.sleep, [0.05, 300.0], 2)
+    assert next(work) == 0.05
+    work.close()
+    assert not [child for child in psutil.Process().children() if _works(child)]
+
+
+def test_a_process_that_dies_is_no_silent_success():
+    with pytest.raises(WorkError, match="ended without a word"):
+        list(side_by_side(os._exit, [3], 1))
+
+
+@pytest.mark.parametrize(("workers", "name", "value"), [(2, "OMP_NUM_THREADS", "1"), (1, "TQDM_DISABLE", "1")])
+def test_several_workers_have_one_thread_each_and_no_bars(monkeypatch, workers, name, value):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    with pytest.raises(WorkError, match=f"KeyError: '{value}'"):
+        list(side_by_side(environment, [name], workers))
+    assert os.environ["OMP_NUM_THREADS"] == "7" and "TQDM_DISABLE" not in os.environ
+
+
+def test_no_process_outlives_the_one_that_asked(tmp_path):
+    script = tmp_path / "asks.py"
+    script.write_text(
+        "import time\nfrom aasist_lib.processes import side_by_side\n"
+        "if __name__ == '__main__':\n    list(side_by_side(time.sleep, [0.1, 300, 300], 2, str))\n",
+        encoding="utf-8",
+    )
+    asking = psutil.Popen([sys.executable, str(script)], stdout=subprocess.DEVNULL)
+    workers = _wait_for(lambda: [child for child in asking.children() if _works(child)], 2)
+    time.sleep(0.5)
+    asking.kill()
+    asking.wait()
+    gone, alive = psutil.wait_procs(workers, timeout=60)
+    assert len(gone) == 2 and not alive
+
+
+def _wait_for(found, count):
+    for _ in range(600):
+        if len(found()) >= count and all(child.num_threads() > 1 for child in found()):
+            return found()
+        time.sleep(0.1)
+    raise AssertionError(f"{len(found())} of {count} processes started in a minute")
