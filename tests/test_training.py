@@ -27,7 +27,8 @@ def run(tiny_profile) -> RunFolder:
 
 
 def test_it_learns_switches_the_loss_by_dev_eer_and_keeps_the_best(tiny_profile, run):
-    seen = []
+    """On LFCC, which every seed learns; what a random encoder says of 12 clips suffices for some."""
+    tiny_profile, seen = changed(tiny_profile, model={"frontend": {"kind": "lfcc"}}), []
     result = train(tiny_profile, run, on_epoch=seen.append)
     history = result.history
     assert list(history["epoch"]) == [1, 2, 3, 4, 5, 6] == [record.epoch for record in seen]
@@ -122,7 +123,7 @@ def test_the_learning_rate_falls_to_its_final_share_over_the_real_steps(tiny_pro
 
 def test_the_checkpoint_holds_the_moving_average_of_the_weights(tiny_profile, run):
     trainer = Trainer(changed(tiny_profile, training={"average": 0.5, "epochs": 1}), run)
-    name, seen = "project.weight", []
+    name, seen = "nodes.project.weight", []
     step = trainer._step
 
     def watching(*batch):

@@ -64,20 +64,3 @@ class SincFilters(nn.Module):
         settings = {**self.SETTINGS, "pool": POOL}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return {"name": self.name, "layers": self.layers, "settings": settings, "sha256": digest}
-
-
-class SincFrontEnd(nn.Module):
-    """`waveform (batch, samples)` -> image `(batch, 1, filters // 3, (samples - taps + 1) // 3)`.
-
-    The filters are not trained, as in the official model, and follow from the arguments, so no checkpoint holds them.
-    """
-
-    def __init__(self, filters: int = 70, taps: int = 129, sample_rate: int = 16_000) -> None:
-        super().__init__()
-        self.register_buffer("filters", mel_band_pass(filters, taps, sample_rate).unsqueeze(1), persistent=False)
-        self.norm = nn.BatchNorm2d(1)
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        bands = functional.conv1d(waveform.unsqueeze(1), self.filters)
-        image = functional.max_pool2d(bands.abs().unsqueeze(1), POOL)
-        return functional.selu(self.norm(image))
