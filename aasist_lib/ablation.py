@@ -83,7 +83,7 @@ ROWS: dict[str, Row] = {
     ),
     "frozen": Row("encoder frozen", _switched({}), 0.0876),
     "multihead": Row("multi-head attention in the graphs", _switched(_MULTIHEAD)),
-    "typed_qk": Row("multi-head attention in the streams, Q and K by node type", _switched(_TYPED), 0.0843),
+    "typed_qk": Row("the same in the streams, Q and K by node type", _switched(_TYPED), 0.0843),
     "fusion": Row("learned fusion", _switched(_FUSION), 0.0793),
     "full": Row("hybrid loss, rising distortions", _switched({**_FUSION, "loss.kind": "hybrid"}), 0.076),
     "probe": Row("linear probe on pooled frozen features", _switched({}), baseline=True, probe=True),

@@ -4,10 +4,12 @@ Bona fide is blue and solid, spoof is orange and dashed or hatched: colour alone
 as fractions and are drawn in percent. Equal input gives an equal figure, byte for byte.
 """
 
+from .ablation import ablation_figure, attention_cost_figure
 from .attention import attention_matrix, attention_over_clip
 from .breakdown import breakdown_heatmap, eer_by_attack
 from .corpus import corpus_overview, leak_audit
 from .det import det
+from .diagram import model_diagram
 from .distortions import codec_rates, distortion_steps, score_shift_map
 from .scores import calibration, score_histograms, threshold_view
 from .spectrograms import spectrogram_pair
@@ -17,6 +19,8 @@ from .training import training_history
 
 __all__ = [
     "PlotError",
+    "ablation_figure",
+    "attention_cost_figure",
     "attention_matrix",
     "attention_over_clip",
     "breakdown_heatmap",
@@ -29,6 +33,7 @@ __all__ = [
     "distortion_steps",
     "eer_by_attack",
     "leak_audit",
+    "model_diagram",
     "score_histograms",
     "score_shift_map",
     "spectrogram_pair",
