@@ -1,8 +1,9 @@
 """From attention maps to places in a clip: node weights over seconds and over feature bands.
 
-A temporal node stands for `NODE_STRIDE` encoder frames (60 ms with a 20 ms encoder, 72 ms with Moonshine); nodes share the
-clip evenly, which at the end of a 4 s clip is off by one node at most. Each conv block widens its view by two nodes on either
-side; a transformer encoder sees the whole clip. A peak says where the node sits, not that nothing else was heard.
+A temporal node is `NODE_STRIDE` encoder frames (60 ms with a 20 ms encoder, 72 ms with Moonshine, 30 ms with LFCC), or
+`3 ** (blocks + 1)` samples with sinc filters; nodes share the clip evenly, which at the end of a 4 s clip is off by one node at
+most. Each conv block widens its view by two nodes on either side; a transformer encoder sees the whole clip. A peak says where
+the node sits, not that nothing else was heard.
 """
 
 from __future__ import annotations
