@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from aasist_lib.checkpoints import CheckpointError, load_model, put_weights, read_facts, trained_weights
-from aasist_lib.config import ConfigError, load_profile
+from aasist_lib.config import ConfigError, load_profile, project_root
 from aasist_lib.corpora import load_trials
 from aasist_lib.features import FeatureError, build_bank
 from aasist_lib.metrics import eer, split_classes
@@ -192,3 +196,34 @@ def test_a_profile_that_would_cache_and_tune_is_refused(tmp_path):
 def test_the_probe_hears_a_tuned_encoder_too(profile):
     tables = run_probe(profile, build_model(profile.model).frontend)
     assert np.isfinite(tables["eval"]["score"]).all()
+
+
+SCRIPT = """
+import hashlib, sys
+from pathlib import Path
+from aasist_lib.checkpoints import trained_weights
+from aasist_lib.config import Profile
+from aasist_lib.runs import RunFolder
+from aasist_lib.training import Trainer
+
+profile = Profile.model_validate_json(Path(sys.argv[1]).read_text())
+trainer = Trainer(profile, RunFolder.open(profile))
+trainer.fit(lambda record: None)
+weights = [tensor for name, tensor in trained_weights(trainer.model).items() if "running" not in name]
+digest = hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in weights)).hexdigest()
+Path(f"{sys.argv[1]}.{trainer.accelerator.process_index}of{trainer.accelerator.num_processes}").write_text(digest)
+"""
+
+
+def test_two_processes_tune_one_encoder(profile, tmp_path):
+    """Every tuned parameter takes part in every step, or the processes would wait for each other in vain."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "profile.json").write_text(tuning(profile, "all", average=0.5).model_dump_json())
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    # `accelerate launch --cpu` starts one process, whatever number it is given.
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(project_root())}
+    command = [*launch, str(tmp_path / "script.py"), str(tmp_path / "profile.json")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = ((tmp_path / f"profile.json.{rank}of2").read_text() for rank in (0, 1))
+    assert first == second
