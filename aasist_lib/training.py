@@ -141,6 +141,8 @@ class Trainer:
 
     def fit(self, on_epoch: Callable[[EpochRecord], None]) -> TrainingResult:
         """Run the epochs that are left."""
+        if self.accelerator.num_processes > 1:
+            self.accelerator.print(f"training: {self.accelerator.num_processes} processes")
         last = self.run.path("checkpoints", "last.pt")
         first = self._resume(last) + 1
         for epoch in range(first, self.settings.epochs + 1):

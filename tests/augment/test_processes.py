@@ -25,6 +25,7 @@ trials = trials[trials["split"] == "train"].reset_index(drop=True)
 data = TrialData(trials, waves_for(profile, trials, True, profile.seed), profile.seed)
 sampler = EpochSampler(len(data), profile.seed)
 accelerator = Accelerator(cpu=True)
+assert accelerator.num_processes == int(sys.argv[4])
 options = {"num_workers": workers, "persistent_workers": workers > 0}
 loader = accelerator.prepare(DataLoader(data, batch_size=3, sampler=sampler, **options))
 found = []
@@ -45,10 +46,10 @@ def clips(profile, folder: Path, processes: int, workers: int) -> dict[tuple[int
     """What each (epoch, row) becomes: a hash of the samples."""
     (folder / "script.py").write_text(SCRIPT)
     (folder / "profile.json").write_text(profile.model_dump_json())
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes), "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    arguments = [str(folder / "script.py"), str(folder / "profile.json"), str(workers), str(folder / "out.json")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    # On CPU `accelerate launch` of accelerate 1.15 starts one process whatever number it is given; torch's launcher does not.
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    arguments = [str(folder / "script.py"), str(folder / "profile.json"), str(workers), str(folder / "out.json"), str(processes)]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, *launch, *arguments], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = json.loads((folder / "out.json").read_text())
