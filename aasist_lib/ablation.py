@@ -212,6 +212,18 @@ def run_ablation(
 
 # ---- what the table says ---------------------------------------------------------------------------------------------
 
+HEADINGS = {
+    "row": "row", "title": "what changes", "seeds": "seeds", "dev_eer": "dev EER", "dev_sd": "± dev", "eval_eer": "eval EER",
+    "eval_sd": "± eval", "unseen_eer": "unseen EER", "unseen_sd": "± unseen", "min_dcf": "min DCF", "min_dcf_sd": "± DCF",
+    "parameters_trained": "trained parameters", "parameters_frozen": "frozen parameters", "gflop_backend": "GFLOP back end",
+    "gflop_frontend": "GFLOP front end", "seconds": "seconds", "paper_eer": "paper: EER on ASVspoof 5, quoted",
+}  # fmt: skip
+FORMATS = {
+    **{name: "{:.2%}" for name in ("dev EER", "± dev", "eval EER", "± eval", "unseen EER", "± unseen", HEADINGS["paper_eer"])},
+    "min DCF": "{:.3f}", "± DCF": "{:.3f}", "trained parameters": "{:,.0f}", "frozen parameters": "{:,.0f}",
+    "GFLOP back end": "{:.3g}", "GFLOP front end": "{:.3g}", "seconds": "{:.0f}",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -227,6 +239,10 @@ class Summary:
 
     rows: pd.DataFrame
     steps: pd.DataFrame
+
+    def table(self) -> pd.DataFrame:
+        """`rows` as a reader wants them, to be shown with `FORMATS`; "±" is the standard deviation over seeds."""
+        return self.rows[list(HEADINGS)].rename(columns=HEADINGS)
 
 
 def summarise_ablation(profile: Profile, run: RunFolder, rows: Sequence[str] = (), seeds: Sequence[int] = ()) -> Summary:
@@ -258,9 +274,9 @@ def findings(steps: pd.DataFrame) -> list[str]:
         if np.isnan(step.p_value):
             verdict = "one seed cannot tell this from chance"
         elif step.exceeds_noise:
-            verdict = f"p = {step.p_value:.3f}: {'a gain' if step.difference < 0 else 'a loss'} that exceeds seed noise"
+            verdict = f"p = {step.p_value:.3f}: {'a gain' if step.difference < 0 else 'a loss'} that exceeds the noise"
         else:
-            verdict = f"p = {step.p_value:.3f}: within seed noise, no claim"
+            verdict = f"p = {step.p_value:.3f}: within the noise of seeds and clips, no claim"
         sentences.append(f"{step.row} against {step.against}: {points}, {verdict}")
     return sentences
 

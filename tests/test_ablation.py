@@ -11,7 +11,7 @@ from aasist_lib.config import ConfigError, Profile
 from aasist_lib.metrics import eer, split_classes
 from aasist_lib.models import build_model
 from aasist_lib.processes import WorkError
-from aasist_lib.runs import RunFolder
+from aasist_lib.runs import RunFolder, format_table
 from tests.conftest import profile_for
 
 
@@ -167,6 +167,8 @@ def test_the_summary_has_mean_spread_and_the_paper_beside_it(done):
     assert (rows["eval_low"] <= rows["eval_eer"]).all() and (rows["eval_eer"] <= rows["eval_high"]).all()
     assert rows.loc["full", "paper_eer"] == 0.076 and np.isnan(rows.loc["probe", "paper_eer"])
     assert list(rows["seeds"]) == [2, 2, 1] and np.isnan(rows.loc["probe", "eval_sd"])
+    shown = format_table(found.table(), ablation.FORMATS)
+    assert list(shown["paper: EER on ASVspoof 5, quoted"]) == ["8.76%", "7.60%", "–"] and shown["± eval"].iloc[2] == "–"
     (step,) = found.steps.itertuples()
     assert (step.row, step.against) == ("full", "frozen")
     assert step.difference == pytest.approx(rows.loc["full", "eval_eer"] - rows.loc["frozen", "eval_eer"])
@@ -218,9 +220,9 @@ def test_findings_follow_the_numbers():
     ]
     columns = ["row", "against", "difference", "low", "high", "p_value", "exceeds_noise"]
     assert findings(pd.DataFrame(rows, columns=columns)) == [
-        "b against a: −1.23 points (−2.00 to −0.50), p = 0.010: a gain that exceeds seed noise",
-        "c against b: +2.00 points (+1.00 to +3.00), p = 0.004: a loss that exceeds seed noise",
-        "d against c: −1.00 points (−2.00 to −0.10), p = 0.200: within seed noise, no claim",
+        "b against a: −1.23 points (−2.00 to −0.50), p = 0.010: a gain that exceeds the noise",
+        "c against b: +2.00 points (+1.00 to +3.00), p = 0.004: a loss that exceeds the noise",
+        "d against c: −1.00 points (−2.00 to −0.10), p = 0.200: within the noise of seeds and clips, no claim",
         "e against d: −1.00 points (−2.00 to −0.10), one seed cannot tell this from chance",
     ]
 
