@@ -48,9 +48,10 @@ def clips(profile, folder: Path, processes: int, workers: int) -> dict[tuple[int
     (folder / "profile.json").write_text(profile.model_dump_json())
     # On CPU `accelerate launch` of accelerate 1.15 starts one process whatever number it is given; torch's launcher does not.
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    arguments = [str(folder / "script.py"), str(folder / "profile.json"), str(workers), str(folder / "out.json"), str(processes)]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, *launch, *arguments], env=environment, capture_output=True, text=True, timeout=300)
+    arguments = [folder / "script.py", folder / "profile.json", workers, folder / "out.json", processes]
+    root = str(Path(__file__).parents[2])
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    done = subprocess.run([sys.executable, *launch, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = json.loads((folder / "out.json").read_text())
     return {(epoch, row): digest for epoch, row, digest in rows}
