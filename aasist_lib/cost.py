@@ -72,7 +72,7 @@ def shapes(model: AASIST, samples: int) -> dict[str, list[tuple[int, ...]]]:
     sketch = _on_meta(model)
     found: dict[str, list[tuple[int, ...]]] = {}
     for name, module in sketch.named_modules():
-        module.register_forward_hook(_note(found, name.replace("backend.each.0", "backend")))
+        module.register_forward_hook(_note(found, name.replace("backend.members.0", "backend")))
     sketch(torch.empty(1, samples, device="meta"))
     return found
 

@@ -31,7 +31,8 @@ def test_curves_of_several_members_are_the_mean_of_theirs(tiny_profile):
     wave = np.random.default_rng(0).standard_normal(8_000).astype(np.float32) * 0.1
     clip, states = explain_clip(model, wave), model.frontend(torch.from_numpy(wave)[None])
     with torch.no_grad():
-        alone = [clip_attention(*_maps_and_score(member, states), 0.5) for member in model.backend.each]
+        frames = model.backend.mix(states)
+        alone = [clip_attention(*_maps_and_score(member, frames), 0.5) for member in model.backend.members]
     assert clip.score == pytest.approx(np.mean([one.score for one in alone]), abs=1e-5)
     for curve in ("node", "band"):
         expected = np.mean([getattr(one, curve) for one in alone], axis=0)
@@ -40,8 +41,8 @@ def test_curves_of_several_members_are_the_mean_of_theirs(tiny_profile):
     assert clip.stack_time_share == pytest.approx(np.mean([one.stack_time_share for one in alone]), abs=1e-5)
 
 
-def _maps_and_score(member, states):
-    logits, maps = member(states, return_attention=True)
+def _maps_and_score(member, frames):
+    logits, maps = member(frames, torch.ones(1))
     return maps, float(logits[0, 1] - logits[0, 0])
 
 

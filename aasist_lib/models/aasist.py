@@ -14,7 +14,7 @@ from aasist_lib.models.frontend import build_frontend
 from aasist_lib.models.fusion import AttentionFusion, MaxFusion
 from aasist_lib.models.graph import GraphAttention, GraphPool, HeterogeneousAttention
 from aasist_lib.models.maps import AttentionMaps, StreamMaps, detach
-from aasist_lib.models.nodes import build_nodes
+from aasist_lib.models.nodes import build_mix, build_nodes
 from aasist_lib.models.pairwise import HeterogeneousPairwise, PairwiseAttention
 from aasist_lib.models.readout import build_readout
 
@@ -64,14 +64,14 @@ class Stream(nn.Module):
         return temporal + more_temporal, spectral + more_spectral, stack + more_stack, maps
 
 
-class BackEnd(nn.Module):
-    """Everything trainable behind the front end: states `(batch, layers, frames, features)` -> logits `(batch, 2)`, [spoof,
-    bona fide]. The number of temporal nodes follows the number of frames."""
+class Member(nn.Module):
+    """One AASIST behind its front end: frames `(batch, frames, features)` -> logits `(batch, 2)`, [spoof, bona fide]. The
+    number of temporal nodes follows the number of frames."""
 
-    def __init__(self, config: ModelConfig, layers: int, features: int) -> None:
+    def __init__(self, config: ModelConfig, features: int) -> None:
         super().__init__()
         inner, outer = config.graph_dims
-        self.nodes = build_nodes(config, layers, features)
+        self.nodes = build_nodes(config, features)
         self.graph_temporal = graph_layer(config, self.nodes.channels, inner)
         self.graph_spectral = graph_layer(config, self.nodes.channels, inner)
         self.pool_temporal = GraphPool(inner, config.pool_ratios[0], config.dropout)
@@ -81,13 +81,10 @@ class BackEnd(nn.Module):
         self.drop_nodes, self.drop = nn.Dropout(config.dropout), nn.Dropout(config.dropout)
         self.readout = build_readout(config, 5 * outer)
 
-    def layer_weights(self) -> Tensor:
-        """How much each layer of the front end counts, `(layers,)`, summing to 1."""
-        return self.nodes.layer_weights()
-
-    def forward(self, states: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, AttentionMaps]:
-        """Logits, with `AttentionMaps` when asked for; the logits are the same either way (<= 1e-5)."""
-        nodes = self.nodes(states, return_attention)
+    def forward(self, frames: Tensor, layer_weights: Tensor | None = None) -> tuple[Tensor, AttentionMaps | None]:
+        """Logits, and the maps where `layer_weights` are given to go with them; the logits are the same (<= 1e-5)."""
+        return_attention = layer_weights is not None
+        nodes = self.nodes(frames, return_attention)
         temporal, temporal_map = self.graph_temporal(nodes.temporal, return_attention)
         spectral, spectral_map = self.graph_spectral(nodes.spectral, return_attention)
         temporal, kept_temporal = self.pool_temporal(temporal)
@@ -96,9 +93,9 @@ class BackEnd(nn.Module):
         fused, fusion_maps = self._fuse(streams, return_attention)
         logits = self.readout(self.drop(_read(fused)))
         if not return_attention:
-            return logits
+            return logits, None
         maps = AttentionMaps(
-            self.layer_weights(), nodes.over_time, nodes.over_frequency, temporal_map, spectral_map,
+            layer_weights, nodes.over_time, nodes.over_frequency, temporal_map, spectral_map,
             kept_temporal, kept_spectral, [stream[3] for stream in streams], fusion_maps,
         )  # fmt: skip
         return logits, detach(maps)
@@ -113,29 +110,35 @@ class BackEnd(nn.Module):
         return fused, maps
 
 
-class Members(nn.Module):
-    """Back ends that differ in their random beginnings and dropout only: the same states, a decision each, averaged.
+class BackEnd(nn.Module):
+    """Everything trainable behind the front end: states `(batch, layers, frames, features)` -> logits `(batch, 2)`, [spoof,
+    bona fide], the mean over `config.members` members.
 
-    What one training leaves to chance differs from member to member and averages out; what the features say does not.
+    Members differ in their random beginnings and dropout only. What one training leaves to chance differs from one to the
+    next and averages out; what the features say does not.
     """
 
     def __init__(self, config: ModelConfig, layers: int, features: int) -> None:
         super().__init__()
-        self.each = nn.ModuleList(BackEnd(config, layers, features) for _ in range(config.members))
+        self.mix = build_mix(config, layers, features)
+        self.members = nn.ModuleList(Member(config, features) for _ in range(config.members))
 
     def layer_weights(self) -> Tensor:
-        """Mean over the members, `(layers,)`."""
-        return torch.stack([member.layer_weights() for member in self.each]).mean(dim=0)
+        """How much each layer of the front end counts, `(layers,)`, summing to 1."""
+        return self.mix.weights()
 
     def forward(self, states: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, AttentionMaps]:
-        """Logits `(batch, 2)`, the members' mean, with the `AttentionMaps` of all when asked for. In training, where each
-        member answers for itself, `(members, batch, 2)`."""
+        """Logits, with the `AttentionMaps` of all members when asked for. In training, where each of several members answers
+        for itself, the logits are `(members, batch, 2)`."""
+        frames, weights = self.mix(states), self.layer_weights() if return_attention else None
+        logits, maps = zip(*(member(frames, weights) for member in self.members), strict=True)
+        together = torch.stack(logits)
+        if not self.training or len(logits) == 1:
+            together = together.mean(dim=0)
         if not return_attention:
-            logits = torch.stack([member(states) for member in self.each])
-            return logits if self.training else logits.mean(dim=0)
-        logits, maps = zip(*(member(states, True) for member in self.each), strict=True)
+            return together
         maps[0].others = list(maps[1:])
-        return torch.stack(logits).mean(dim=0), maps[0]
+        return together, maps[0]
 
 
 class AASIST(nn.Module):
@@ -145,8 +148,7 @@ class AASIST(nn.Module):
         super().__init__()
         self.config = config
         self.frontend = build_frontend(config.frontend)
-        kind = BackEnd if config.members == 1 else Members
-        self.backend = kind(config, len(self.frontend.layers), self.frontend.features)
+        self.backend = BackEnd(config, len(self.frontend.layers), self.frontend.features)
 
     def forward(self, waveform: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, AttentionMaps]:
         """Logits, with `AttentionMaps` when asked for.

@@ -32,12 +32,15 @@ class Nodes:
 
 
 class LayerMix(nn.Module):
-    """Learned weighted sum of encoder layers, each normalised first: `(batch, layers, frames, f)` -> `(batch, frames, f)`."""
+    """Learned weighted sum of encoder layers, each normalised first: `(batch, layers, frames, f)` -> `(batch, frames, f)`.
 
-    def __init__(self, layers: int, features: int) -> None:
+    With `normalise` each feature then gets mean 0 and deviation 1 over its clip.
+    """
+
+    def __init__(self, layers: int, features: int, normalise: bool) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(layers))
-        self.features = features
+        self.features, self.normalise = features, normalise
 
     def weights(self) -> Tensor:
         """The layers' weights, `(layers,)`, summing to 1."""
@@ -47,7 +50,19 @@ class LayerMix(nn.Module):
         normalised = functional.layer_norm(states, (self.features,))
         # A matrix product over the layers as they lie in memory; einsum would copy all states first.
         weights = self.weights().expand(len(states), 1, -1)
-        return (weights @ normalised.flatten(2)).view(len(states), *states.shape[2:])
+        frames = (weights @ normalised.flatten(2)).view(len(states), *states.shape[2:])
+        return _standardise(frames) if self.normalise else frames
+
+
+class OneLayer(nn.Module):
+    """Where a front end has one layer and its scale matters: `(batch, 1, frames, f)` -> `(batch, frames, f)`."""
+
+    def weights(self) -> Tensor:
+        """`(1,)`: there is nothing to choose."""
+        return torch.ones(1)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return states.squeeze(1)
 
 
 class ResidualBlock(nn.Module):
@@ -86,16 +101,14 @@ class PoolingBlock(ResidualBlock):
 
 
 class FeatureNodes(nn.Module):
-    """`(batch, layers, frames, features)` -> `Nodes`: layers mixed, features projected, residual blocks; a node is an
-    attention-weighted mean of the image along the other axis, with weights learned per channel.
+    """`(batch, frames, features)` -> `Nodes`: features projected, residual blocks; a node is an attention-weighted mean of the
+    image along the other axis, with weights learned per channel.
 
     Any number of frames from `NODE_STRIDE` on works; the number of temporal nodes follows it.
     """
 
-    def __init__(self, config: ModelConfig, layers: int, features: int) -> None:
+    def __init__(self, config: ModelConfig, features: int) -> None:
         super().__init__()
-        self.mix = LayerMix(layers, features)
-        self.normalise = config.normalise
         self.project = nn.Linear(features, config.projection)
         self.entry = nn.Sequential(nn.MaxPool2d(NODE_STRIDE), nn.BatchNorm2d(1), nn.SELU())
         self.blocks, channels = _blocks(ResidualBlock, config)
@@ -106,15 +119,8 @@ class FeatureNodes(nn.Module):
         self.position = nn.Parameter(0.02 * torch.randn(1, config.projection // NODE_STRIDE, channels))
         self.channels = channels
 
-    def layer_weights(self) -> Tensor:
-        """How much each encoder layer counts, `(layers,)`, summing to 1."""
-        return self.mix.weights()
-
-    def forward(self, states: Tensor, with_places: bool = False) -> Nodes:
+    def forward(self, frames: Tensor, with_places: bool = False) -> Nodes:
         """`with_places` is for symmetry with `BandNodes`: here the places are the attention that made the nodes."""
-        frames = self.mix(states)
-        if self.normalise:
-            frames = _standardise(frames)
         image = self.project(frames).transpose(1, 2).unsqueeze(1)
         image = functional.selu(self.norm(self.blocks(self.entry(image))))
         logits = self.attention(image)
@@ -125,42 +131,41 @@ class FeatureNodes(nn.Module):
 
 
 class BandNodes(nn.Module):
-    """Original AASIST's: band magnitudes `(batch, 1, frames, bands)`, a frame being 3 samples, -> `Nodes`.
+    """Original AASIST's: band magnitudes `(batch, frames, bands)`, a frame being 3 samples, -> `Nodes`.
 
     A node is the largest magnitude along the other axis, channel by channel. Any number of frames from `3 ** blocks` on works;
     only spectral nodes have a learned position.
     """
 
-    def __init__(self, config: ModelConfig, layers: int, features: int) -> None:
+    def __init__(self, config: ModelConfig, features: int) -> None:
         super().__init__()
         self.shortest = POOL**config.blocks
         self.norm = nn.BatchNorm2d(1)
         self.blocks, self.channels = _blocks(PoolingBlock, config)
         self.position = nn.Parameter(torch.randn(1, features, self.channels))
-        self.register_buffer("one", torch.ones(layers), persistent=False)
 
-    def layer_weights(self) -> Tensor:
-        """There is one layer: `(1,)`."""
-        return self.one
-
-    def forward(self, states: Tensor, with_places: bool = False) -> Nodes:
+    def forward(self, frames: Tensor, with_places: bool = False) -> Nodes:
         """The places, computed only `with_places` (else empty), are shares of channels whose largest magnitude lies there.
 
         Raises:
             ValueError: fewer frames than make one temporal node.
         """
-        if states.shape[2] < self.shortest:
-            raise ValueError(f"{states.shape[2]} frames of 3 samples are too few: this model needs {self.shortest}")
-        magnitude = self.blocks(functional.selu(self.norm(states.transpose(2, 3)))).abs()
+        if frames.shape[1] < self.shortest:
+            raise ValueError(f"{frames.shape[1]} frames of 3 samples are too few: this model needs {self.shortest}")
+        magnitude = self.blocks(functional.selu(self.norm(frames.transpose(1, 2).unsqueeze(1)))).abs()
         spectral, temporal = (magnitude.amax(dim=axis).transpose(1, 2) for axis in (3, 2))
         places = (_where(magnitude, 3), _where(magnitude, 2)) if with_places else (magnitude.new_empty(0),) * 2
         return Nodes(spectral + self.position, temporal, *places)
 
 
-def build_nodes(config: ModelConfig, layers: int, features: int) -> FeatureNodes | BandNodes:
-    """The way from this front end's states to nodes."""
-    kind = BandNodes if config.frontend.kind == "sinc" else FeatureNodes
-    return kind(config, layers, features)
+def build_mix(config: ModelConfig, layers: int, features: int) -> LayerMix | OneLayer:
+    """From this front end's states to frames."""
+    return OneLayer() if config.frontend.kind == "sinc" else LayerMix(layers, features, config.normalise)
+
+
+def build_nodes(config: ModelConfig, features: int) -> FeatureNodes | BandNodes:
+    """From frames to nodes."""
+    return (BandNodes if config.frontend.kind == "sinc" else FeatureNodes)(config, features)
 
 
 def _blocks(kind: type[ResidualBlock], config: ModelConfig) -> tuple[nn.Sequential, int]:

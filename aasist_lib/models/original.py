@@ -54,7 +54,7 @@ def load_official_aasist(path: Path | str) -> AASIST:
 
 def official_name(name: str) -> str:
     """What the official state dict calls an entry of ours."""
-    name = name.removeprefix("backend.")
+    name = name.removeprefix("backend.members.0.")
     place, (official, parts) = _lookup(_PLACES, name)
     rest = name[len(place) :]
     if parts:

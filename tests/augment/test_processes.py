@@ -51,7 +51,8 @@ def clips(profile, folder: Path, processes: int, workers: int) -> dict[tuple[int
     arguments = [folder / "script.py", folder / "profile.json", workers, folder / "out.json", processes]
     root = str(Path(__file__).parents[2])
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
-    done = subprocess.run([sys.executable, *launch, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, *launch, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = json.loads((folder / "out.json").read_text())
     return {(epoch, row): digest for epoch, row, digest in rows}

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from aasist_lib.config import FrontendConfig, ModelConfig
-from aasist_lib.models import BackEnd, Members, build_model
+from aasist_lib.models import BackEnd, build_model
 from aasist_lib.models.fusion import AttentionFusion, MaxFusion
 from aasist_lib.models.graph import GraphAttention, GraphPool, HeterogeneousAttention
+from aasist_lib.models.nodes import LayerMix
 
 SMALL = {"projection": 24, "channels": (4, 8), "blocks": 3, "graph_dims": (8, 4), "heads": 2}
 
@@ -31,8 +32,7 @@ def switched(choice: dict, **settings) -> torch.nn.Module:
     """The back end with the switches so; states of it are `states(choice)`."""
     settings = SMALL | settings | choice | {"frontend": FrontendConfig(kind=choice["frontend"])}
     torch.manual_seed(0)
-    kind = BackEnd if choice["members"] == 1 else Members
-    return kind(ModelConfig(**settings), layers=1 if choice["frontend"] == "sinc" else 3, features=16)
+    return BackEnd(ModelConfig(**settings), layers=1 if choice["frontend"] == "sinc" else 3, features=16)
 
 
 def states(choice: dict, frames: int = 60, batch: int = 3) -> torch.Tensor:
@@ -85,8 +85,7 @@ def test_each_switch_changes_what_it_names():
         "heterogeneous": ({"HeterogeneousAttention"}, {"HeterogeneousPairwise"}),
         "fusion": ({"AttentionFusion", "LayerNorm"}, {"MaxFusion"}),
         "readout": (set(), {"CosineReadout"}),
-        "members": (set(), {"Members"}),
-    }
+            }
     for name, (gone, come) in expected.items():
         before, after = kinds(first), kinds(first | {name: POSITIONS[name][1]})
         # What the two kinds of attention share (dictionaries of projections) may come and go with them.
@@ -100,7 +99,8 @@ def test_members_start_apart_answer_apart_in_training_and_together_after():
     apart = model.train()(given)
     assert apart.shape == (2, 3, 2) and not torch.allclose(apart[0], apart[1], atol=1e-3)
     model.eval()
-    torch.testing.assert_close(model(given), torch.stack([member(given) for member in model.each]).mean(dim=0))
+    alone = [member(model.mix(given))[0] for member in model.members]
+    torch.testing.assert_close(model(given), torch.stack(alone).mean(dim=0))
     torch.testing.assert_close(model.layer_weights(), torch.full((3,), 1 / 3))
 
 
@@ -129,8 +129,8 @@ def test_attention_dropout_is_inside_the_standard_kernel():
     two softmaxes left make the nodes; the layer mix's has its own, over three numbers."""
     calls = fused_calls(back_end(dropout=0.0, attention_dropout=0.3).train())
     assert calls["aten::scaled_dot_product_attention"] == calls["aten::_scaled_dot_product_attention_math"] == 9
-    outside = calls["aten::softmax"] - calls.get("aten::_scaled_dot_product_attention_math", 0)
-    assert outside in (3, 3 - 9)  # SDPA's plain form may count its own as softmax or as _safe_softmax
+    inside = calls["aten::_scaled_dot_product_attention_math"]
+    assert calls["aten::softmax"] == inside + 3
     model = back_end(dropout=0.0, attention_dropout=0.3).train()
     given = torch.randn(2, 3, 60, 16)
     assert not torch.equal(model(given), model(given)), "attention dropout must act"
@@ -184,11 +184,9 @@ def test_build_model_maps_waveforms_to_logits(tiny_profile):
 
 
 def test_normalising_takes_away_what_all_frames_of_a_clip_share():
-    model = back_end(normalise=True).eval()
-    model.nodes.mix = torch.nn.Identity()
-    frames = torch.randn(2, 60, 16)
-    scale, offset = torch.rand(2, 1, 16) + 0.5, torch.randn(2, 1, 16)
-    torch.testing.assert_close(model(frames), model(frames * scale + offset), atol=2e-2, rtol=2e-2)
-    plain = back_end(normalise=False).eval()
-    plain.nodes.mix = torch.nn.Identity()
-    assert not torch.allclose(plain(frames), plain(frames * scale + offset), atol=2e-2, rtol=2e-2)
+    states = 3 * torch.randn(2, 2, 60, 16) + torch.randn(2, 1, 1, 16)
+    plain, normalised = (LayerMix(2, 16, normalise)(states) for normalise in (False, True))
+    assert plain.mean(dim=1).abs().max() > 0.1
+    torch.testing.assert_close(normalised.mean(dim=1), torch.zeros(2, 16), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normalised.std(dim=1), torch.ones(2, 16), atol=1e-2, rtol=0)
+    assert torch.equal(LayerMix(2, 16, True)(states[:, :, :1]), torch.zeros(2, 1, 16)), "one frame"

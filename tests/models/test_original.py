@@ -74,7 +74,7 @@ def test_official_weights_give_the_official_logits(official, seed):
 
 def test_the_discarded_norms_were_never_trained(official):
     """Why `PoolingBlock` may leave them out of its forward pass: the optimiser never moved them, their neighbours it did."""
-    for block in official.backend.nodes.blocks[1:]:
+    for block in official.backend.members[0].nodes.blocks[1:]:
         assert (block.unused_norm.weight == 1).all() and (block.unused_norm.bias == 0).all()
         assert block.unused_norm.num_batches_tracked > 0 and block.norm.weight.std() > 0
 
@@ -102,7 +102,7 @@ def test_parameter_counts_are_the_published_ones(name):
     model = build_model(NAMES[name])
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
     frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
-    assert frozen == {f"backend.nodes.blocks.{b}.unused_norm.{p}" for b in range(1, 6) for p in ("weight", "bias")}
+    assert frozen == {f"backend.members.0.nodes.blocks.{b}.unused_norm.{p}" for b in range(1, 6) for p in ("weight", "bias")}
     assert not any("filters" in key for key in model.state_dict())
 
 
@@ -118,11 +118,12 @@ def test_loading_tells_the_sizes_apart_and_draws_no_random_numbers(name, tmp_pat
 
 
 def test_names_of_the_official_state_dict():
-    assert official_name("backend.nodes.blocks.2.shortcut.weight") == "encoder.2.0.conv_downsample.weight"
+    member = "backend.members.0"
+    assert official_name(f"{member}.nodes.blocks.2.shortcut.weight") == "encoder.2.0.conv_downsample.weight"
     vectors = {"temporal": "11", "spectral": "22", "across": "12", "stack": "M"}  # the official type 1 is temporal
     for kind, official in vectors.items():
-        assert official_name(f"backend.streams.1.first.pair_vectors.{kind}") == f"HtrgGAT_layer_ST21.att_weight{official}"
-    assert official_name("backend.streams.0.pool_spectral.score.1.bias") == "pool_hS1.proj.bias"
+        assert official_name(f"{member}.streams.1.first.pair_vectors.{kind}") == f"HtrgGAT_layer_ST21.att_weight{official}"
+    assert official_name(f"{member}.streams.0.pool_spectral.score.1.bias") == "pool_hS1.proj.bias"
     assert len(official_state(small())) == len(small().state_dict()) == 229
 
 
@@ -162,7 +163,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path):
 @pytest.mark.parametrize(("samples", "nodes"), [(SHORTEST, 1), (20_000, 9), (70_000, 31)])
 def test_the_number_of_temporal_nodes_follows_the_input(samples, nodes):
     model, shapes = small(), []
-    model.backend.graph_temporal.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape))
+    model.backend.members[0].graph_temporal.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape))
     with torch.no_grad():
         logits = model(torch.randn(1, samples))
     assert shapes == [(1, nodes, 24)]
