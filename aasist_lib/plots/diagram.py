@@ -102,9 +102,9 @@ def _to_nodes(config: ModelConfig, shapes: Shapes) -> list[Box]:
     boxes = [Box("waveform", f"{config.samples} samples, {config.samples / RATE:.2f} s", MIDDLE, 0)]
     boxes.append(Box(f"front end: {name}", states, MIDDLE, 1, "original" if front.finetune else switch))
     if front.kind != "sinc":
-        mixed = "learned sum of the layers, projection" if layers > 1 else "projection"
+        parts = ["learned sum of the layers"] * (layers > 1) + ["normalised over the clip"] * config.normalise + ["projection"]
         shape = "{} frames × {} features".format(*shapes["backend.nodes.project"][0])
-        boxes.append(Box(f"{mixed}{', normalised over the clip' if config.normalise else ''}", shape, MIDDLE, 2))
+        boxes.append(Box(", ".join(parts), shape, MIDDLE, 2))
     image = "{} channels × {} bands × {} moments".format(*shapes["backend.nodes.blocks"][0])
     boxes.append(Box(f"{config.blocks} residual convolution blocks", image, MIDDLE, len(boxes)))
     spectral, temporal = ("{} nodes × {} features".format(*shape) for shape in shapes["backend.nodes"][:2])

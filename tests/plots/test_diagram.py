@@ -103,7 +103,7 @@ def test_what_is_neither_has_a_mark_of_its_own():
 def test_members_and_normalisation_are_said():
     figure = draw(members=3, normalise=True)
     assert "linear readout, mean of 3 members" in written(figure)
-    assert "learned sum of the layers, projection, normalised over the clip" in written(figure)
+    assert "learned sum of the layers, normalised over the clip, projection" in written(figure)
 
 
 def test_boxes_do_not_overlap_and_hold_their_text():
