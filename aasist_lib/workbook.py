@@ -56,7 +56,8 @@ def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] 
     Args:
         profile: a name in `configs/`, or a path.
         overrides: `section.key=value`, any number of them.
-        only: numbers of the notebooks to run (default: the profile's); the others' artefacts are used as they are.
+        only: numbers of the notebooks to run (default: the profile's), its own in its order and then any others; the artefacts
+            of those left out are used as they are.
 
     Raises:
         ConfigError, NotebookError: nothing can be run as asked; found before the first notebook starts.
@@ -117,7 +118,9 @@ class _Notebook:
 
         found = sorted((root / "notebooks").glob(f"{number}_*.ipynb"))
         if len(found) != 1:
-            raise NotebookError(f"{root / 'notebooks'} holds {len(found)} notebooks {number}_*.ipynb instead of one")
+            there = " ".join(sorted({file.name[:2] for file in (root / "notebooks").glob("[0-9][0-9]_*.ipynb")}))
+            of_it = f"{len(found)} notebooks {number}_*.ipynb instead of one"
+            raise NotebookError(f"{root / 'notebooks'} holds {of_it}; it has {there}")
         self.root, self.number, self.path, self.name = root, number, found[0], found[0].stem
         content = nbformat.read(self.path, as_version=4)
         if unknown := set(PARAMETERS) - parameters_of(self.path):
@@ -127,8 +130,10 @@ class _Notebook:
         self.artefacts: list[str] = list(self.promises.get("artefacts", ()))
 
     def key(self, profile: Profile, artefacts: dict[str, dict[str, Any]]) -> str:
-        """A hash of what its results depend on: notebook, profile, library, artefacts of those the profile runs before it."""
-        before = profile.notebooks[: profile.notebooks.index(self.number)]
+        """A hash of what its results depend on: notebook, profile, library, artefacts of those the profile runs before it.
+        One that the profile does not run depends on no other's."""
+        listed = profile.notebooks
+        before = listed[: listed.index(self.number)] if self.number in listed else ()
         earlier = {
             name: entry["sha256"]
             for name, entry in artefacts.items()
@@ -222,7 +227,6 @@ def _title(notebook: _Notebook) -> str:
 
 def _chosen(profile: Profile, only: Sequence[str]) -> list[str]:
     wanted = [number.zfill(2) for number in only]
-    if unknown := [number for number in wanted if number not in profile.notebooks]:
-        known = " ".join(profile.notebooks)
-        raise NotebookError(f"profile '{profile.name}' has no notebook {' '.join(unknown)}; it has {known}")
-    return [number for number in profile.notebooks if not wanted or number in wanted]
+    listed = list(profile.notebooks)
+    others = [number for number in dict.fromkeys(wanted) if number not in listed]
+    return [number for number in listed if not wanted or number in wanted] + others

@@ -168,10 +168,24 @@ def test_parameters_that_would_be_lost_are_refused(enter, parameters: str | None
     assert not (root / "runs").exists()
 
 
+def test_a_notebook_that_the_profile_does_not_list_runs_when_asked_for(enter, capsys) -> None:
+    root = enter("01")
+    toys.notebook(root, "01_data")
+    toys.notebook(root, "06_more")
+    run("toy")
+    assert "06_more" not in capsys.readouterr().out
+    run("toy", only=["06"])
+    shown = capsys.readouterr().out
+    assert "06_more" in shown and "01_data" not in shown
+    run("toy", only=["6", "1"])
+    shown = capsys.readouterr().out
+    assert shown.count("skipped") == 2 and shown.index("01_data") < shown.index("06_more")
+
+
 def test_what_cannot_be_asked_for(enter) -> None:
     root = enter("01")
     toys.notebook(root, "01_data")
-    with pytest.raises(NotebookError, match="has no notebook 09; it has 01"):
+    with pytest.raises(NotebookError, match="holds 0 notebooks 09_.*; it has 01"):
         run("toy", only=["09"])
     with pytest.raises(ConfigError, match="unknown key 'sead'"):
         run("toy", ["sead=1"])
