@@ -149,7 +149,7 @@ def _measure(layer: nn.Module, nodes: Tensor) -> tuple[float, float]:
 
     first = once()
     megabytes = peak_bytes(once) / 1e6
-    return median(once() for _ in range(REPEATS if first < LONG_SECONDS else 1)), megabytes
+    return median(once() for _ in range(REPEATS)) if first < LONG_SECONDS else first, megabytes
 
 
 def peak_bytes(work: Callable[[], Any]) -> int:
