@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import os
 import sys
 import time
@@ -111,6 +112,8 @@ PAIR_TENSORS = 5
 def attention_costs(nodes: Sequence[int], batch: int = 1) -> pd.DataFrame:
     """Time and memory of one forward and backward pass of a layer over graphs of so many nodes, on this machine's CPU.
 
+    On one thread: several would wait for one another wherever the machine has other work, and small graphs need none.
+
     Three layers of 64 features: `pairwise` as in original AASIST, `multihead` as trained here, with dropout on its weights, and
     `multihead, no dropout`: fused CPU kernels take no dropout, so that only the last never writes its weights out. (GPU kernels
     take it.)
@@ -125,14 +128,14 @@ def attention_costs(nodes: Sequence[int], batch: int = 1) -> pd.DataFrame:
         "multihead, no dropout": lambda: GraphAttention(FEATURES, FEATURES, HEADS, 0.0),
     }
     rows = []
-    for name, build in layers.items():
-        for size in nodes:
+    with _one_thread():
+        for name, size in itertools.product(layers, nodes):
             needed, free = 4 * PAIR_TENSORS * batch * size**2 * FEATURES, psutil.virtual_memory().available
             if name == "pairwise" and needed > free:
                 note = f"not run: about {needed / GIGA:.1f} GB needed, {free / GIGA:.1f} GB free"
                 rows.append((name, size, float("nan"), float("nan"), note))
             else:
-                rows.append((name, size, *_measure(build(), torch.randn(batch, size, FEATURES)), ""))
+                rows.append((name, size, *_measure(layers[name](), torch.randn(batch, size, FEATURES)), ""))
     return pd.DataFrame(rows, columns=["attention", "nodes", "seconds", "megabytes", "note"])
 
 
@@ -163,6 +166,16 @@ def peak_bytes(work: Callable[[], Any]) -> int:
         held += event.nbytes()
         peak = max(peak, held)
     return peak
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

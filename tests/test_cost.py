@@ -115,7 +115,9 @@ def test_the_profiler_s_chatter_is_kept_away_and_stderr_comes_back(capfd):
 
 
 def test_attention_costs_grow_as_the_layers_say():
+    threads = torch.get_num_threads()
     found = cost.attention_costs([40, 160]).set_index(["attention", "nodes"])
+    assert torch.get_num_threads() == threads
     assert (found["seconds"] > 0).all() and (found["note"] == "").all()
     memory = found["megabytes"].unstack()
     growth = memory[160] / memory[40]
