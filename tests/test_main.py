@@ -176,7 +176,7 @@ def test_two_processes_of_accelerate_train_one_model(tiny_profile: Profile, proj
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     command = [*launch, "-m", "aasist_lib", "train", "tiny"]
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("training: 2 processes") == 1
     lines = [line.split()[:2] for line in done.stdout.splitlines() if line.startswith(("epoch", "best"))]

@@ -123,7 +123,7 @@ def test_the_learning_rate_falls_to_its_final_share_over_the_real_steps(tiny_pro
 
 def test_the_checkpoint_holds_the_moving_average_of_the_weights(tiny_profile, run):
     trainer = Trainer(changed(tiny_profile, training={"average": 0.5, "epochs": 1}), run)
-    name, seen = "nodes.project.weight", []
+    name, seen = "members.0.nodes.project.weight", []
     step = trainer._step
 
     def watching(*batch):

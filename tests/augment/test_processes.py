@@ -37,6 +37,8 @@ for epoch in (1, 2):
 found = gather_object(found)
 if accelerator.is_main_process:
     json.dump(found, open(out, "w"))
+accelerator.wait_for_everyone()
+accelerator.end_training()  # a process that leaves while the other still talks to it would be killed by gloo
 '''
 
 
