@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import signal
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from aasist_lib.processes import environment
 from aasist_lib.runs import atomic
 
 
@@ -64,7 +64,7 @@ def execute(notebook: Path, executed: Path, values: Mapping[str, str], number: s
     import papermill
     from papermill.exceptions import PapermillException
 
-    with tempfile.TemporaryDirectory() as scratch, _environment(_settings(Path(scratch), number)):
+    with tempfile.TemporaryDirectory() as scratch, environment(_settings(Path(scratch), number)):
         problem = None
         with atomic(executed) as file:
             try:
@@ -99,17 +99,6 @@ def _settings(scratch: Path, number: str) -> dict[str, str]:
         "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
         "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     }
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 @contextmanager

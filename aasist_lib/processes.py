@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ def side_by_side(
         return
     context = multiprocessing.get_context("spawn")
     before = set(multiprocessing.active_children())
-    with _environment(workers):
+    with environment({"TQDM_DISABLE": "1"} | ({"OMP_NUM_THREADS": "1"} if workers > 1 else {})):
         pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (context.Value("i", 0),))
         futures = {pool.submit(work, job): job for job in jobs}
         try:
@@ -59,9 +59,8 @@ def _raise(error: BaseException | None, name: str) -> None:
 
 
 @contextmanager
-def _environment(workers: int) -> Iterator[None]:
-    """What the processes inherit."""
-    values = {"TQDM_DISABLE": "1"} | ({"OMP_NUM_THREADS": "1"} if workers > 1 else {})
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Inside the `with`, processes inherit these environment variables; behind it all is as before."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
