@@ -8,6 +8,7 @@ import nbformat
 import pandas as pd
 import pytest
 
+from aasist_lib.__main__ import main
 from aasist_lib.headless import execute
 from aasist_lib.runs import RunFolder
 
@@ -28,6 +29,7 @@ def run_chapter(folder: Path) -> tuple[RunFolder, str]:
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFolder, str]:
     """The folder of a run, its run folder, and what was printed."""
     folder = tmp_path_factory.mktemp("ablation")
+    assert main(["prepare", "tiny"]) == 0  # notebook 01 does it in a run; this chapter is run alone here
     return folder, *run_chapter(folder)
 
 
