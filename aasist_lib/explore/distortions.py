@@ -1,93 +1,25 @@
-"""Figures one can move: in JupyterLab a slider redraws them; headless, the first, middle and last choice are drawn.
-
-Headless is what `AASIST_HEADLESS=1` says, which the runner sets. The slider takes the arrow keys once it has the focus.
-"""
+"""Distortions to hear and see: a tour of one at several strengths, and a playground of chains."""
 
 from __future__ import annotations
 
-import base64
 import html
-import io
-import os
 from collections.abc import Mapping, Sequence
 
 import ipywidgets
 import numpy as np
-import pandas as pd
-import soundfile
 from IPython.display import HTML, display
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from aasist_lib import plots
 from aasist_lib.audio import RATE
 from aasist_lib.augment import build
 from aasist_lib.distortions import Item
-from aasist_lib.metrics import det_curve, split_classes
-from aasist_lib.metrics.rates import eer_point
+from aasist_lib.explore.page import as_html, is_live, player
 from aasist_lib.models import AASIST
 from aasist_lib.robustness import distort, score_waves
 
-STEPS = 50
 CHAIN = 3
 """Distortions one after the other that the playground offers."""
-
-
-class ThresholdExplorer:
-    """Move the threshold over the score histograms, and read off both error rates and the place on the DET curve.
-
-    A notebook shows it as the last line of a cell. `thresholds (2 * STEPS + 1,)` are the choices: from the lowest score,
-    where nearly all is accepted, over the EER threshold in the middle to the highest, where all is rejected.
-    """
-
-    def __init__(self, scores: pd.DataFrame, title: str = "Scores and a threshold") -> None:
-        """Prepare the choices.
-
-        Args:
-            scores: columns `score` and `label` ('bonafide' | 'spoof').
-
-        Raises:
-            MetricError: there are not both classes, or scores are NaN or infinite.
-        """
-        self.scores, self.title = scores, title
-        _, middle = eer_point(det_curve(*split_classes(scores["label"], scores["score"])))
-        low, high = scores["score"].min(), scores["score"].max()
-        above = np.linspace(middle, high, STEPS + 1)[1:]
-        self.thresholds: NDArray[np.float64] = np.concatenate((np.linspace(low, middle, STEPS + 1), above))
-
-    def figure(self, choice: int) -> Figure:
-        """The figure of a threshold, by its place in `thresholds`."""
-        return plots.threshold_view(self.scores, float(self.thresholds[choice]), self.title)
-
-    def alt(self, choice: int) -> str:
-        """What the figure of a threshold shows, in a sentence."""
-        threshold, is_bonafide = self.thresholds[choice], self.scores["label"] == "bonafide"
-        rejected = self.scores["score"] <= threshold
-        return (
-            f"{self.title}: at the threshold {threshold:.2f}, {rejected[is_bonafide].mean():.1%} of bona fide clips are "
-            f"rejected and {1 - rejected[~is_bonafide].mean():.1%} of spoofed clips accepted."
-        )
-
-    def widget(self) -> ipywidgets.VBox:
-        """A slider above the figure, which starts at the EER threshold."""
-        options = [(f"{threshold:.2f}", choice) for choice, threshold in enumerate(self.thresholds)]
-        slider = ipywidgets.SelectionSlider(
-            options=options, value=STEPS, description="Threshold", continuous_update=False,
-            layout=ipywidgets.Layout(width="36em"),
-        )  # fmt: skip
-        picture = ipywidgets.HTML(self._image(STEPS))
-        slider.observe(lambda change: setattr(picture, "value", self._image(change["new"])), names="value")
-        return ipywidgets.VBox([slider, picture])
-
-    def _ipython_display_(self) -> None:
-        if os.environ.get("AASIST_HEADLESS") != "1":
-            display(self.widget())
-            return
-        for choice in (0, STEPS, 2 * STEPS):
-            display(HTML(self._image(choice)))
-
-    def _image(self, choice: int) -> str:
-        return _as_html(self.figure(choice), self.alt(choice))
 
 
 def distortion_tour(
@@ -113,8 +45,8 @@ def distortion_tour(
     figure = plots.distortion_steps(clip, waves, titles, RATE, name)
     heard = zip(("clip", *(f"intensity {intensity:g}" for intensity in intensities)), (clip, *waves), strict=True)
     cell = '<span style="display:inline-block;width:24%">{}<br>{}</span>'
-    players = "".join(cell.format(title, _player(wave)) for title, wave in heard)
-    return HTML(f"{_as_html(figure, alt, dpi=72)}<p>{players}</p>")
+    players = "".join(cell.format(title, player(wave)) for title, wave in heard)
+    return HTML(f"{as_html(figure, alt, dpi=72)}<p>{players}</p>")
 
 
 class AugmentationPlayground:
@@ -154,7 +86,7 @@ class AugmentationPlayground:
         move = f"score {self.clean[clip]:+.2f} before, {score:+.2f} after {steps}"
         figure = plots.distortion_steps(self.clips[clip], [wave], [steps], RATE, clip)
         alt = f"{clip}: waveform before and after {steps}, and the change of its spectrogram; {move}."
-        return f"<p>{html.escape(move)}</p>{_player(wave)}{_as_html(figure, alt, dpi=72)}"
+        return f"<p>{html.escape(move)}</p>{player(wave)}{as_html(figure, alt, dpi=72)}"
 
     def widget(self) -> ipywidgets.VBox:
         """Menus and sliders above the figure. Tab moves between them, arrow keys move the one in focus."""
@@ -178,7 +110,7 @@ class AugmentationPlayground:
         return ipywidgets.VBox([ipywidgets.HBox([clip, draw]), *steps, page])
 
     def _ipython_display_(self) -> None:
-        if os.environ.get("AASIST_HEADLESS") != "1":
+        if is_live():
             display(self.widget())
             return
         clips, kinds = list(self.clips), list(self.items)
@@ -197,20 +129,3 @@ def _settings(parameters: Mapping[str, object]) -> str:
     }
     shown = [f"{name} {value}" for name, value in plain.items()]
     return "\n".join(shown[:2])
-
-
-def _player(wave: NDArray[np.float32]) -> str:
-    """A player of the wave as it is, losslessly; what leaves full scale is clipped, as a sound card would."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.clip(wave, -1, 1), RATE, format="FLAC", subtype="PCM_16")
-    source = f"data:audio/flac;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return f'<audio controls style="max-width:100%" src="{source}"></audio>'
-
-
-def _as_html(figure: Figure, alt: str, dpi: int = 110) -> str:
-    """A figure as an image of a page, with its alt text."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    width = round(figure.get_figwidth() * 96)
-    return f'<img src="{source}" alt="{html.escape(alt)}" style="width:{width}px;max-width:100%;height:auto">'
