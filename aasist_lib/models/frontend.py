@@ -8,6 +8,7 @@ fine-tuned has gradients, and is the only part of it that optimiser and checkpoi
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from aasist_lib.models.sinc import SincFilters
 
 KINDS = ("wav2vec2", "hubert", "wavlm", "whisper", "moonshine")
 """The `model_type`s that work. All but Whisper hear the waveform itself."""
+MOONSHINE_STRIDE = 384
+"""Samples a frame; its configuration does not say."""
 
 
 class EncoderUnavailable(ConfigError):
@@ -34,7 +37,8 @@ def build_frontend(config: FrontendConfig) -> nn.Module:
     """The front end a profile's `model.frontend` section describes: `waveform (batch, samples)` at 16 kHz -> states
     `(batch, layers, frames, features)`.
 
-    Each has `name`, `layers` (their numbers), `features` (their count) and `identity()`, what banks and checkpoints go by.
+    Each has `name`, `stride` (samples from one frame to the next), `layers` (their numbers), `features` (their count) and
+    `identity()`, what banks and checkpoints go by.
 
     Raises:
         EncoderUnavailable: the encoder is neither cached nor reachable.
@@ -52,9 +56,10 @@ def build_frontend(config: FrontendConfig) -> nn.Module:
 class SpeechEncoder(nn.Module):
     """`waveform (batch, samples)` at 16 kHz -> hidden states `(batch, layers, frames, features)`.
 
-    `layers` lists which hidden states come out: 0 is the input of the first transformer layer, k the output of layer k.
-    Layers above the highest one asked for are dropped at loading: nobody pays for what is not used. The encoder's last layer
-    comes with its closing layer norm, where it has one. A frame is 320 samples (20 ms), with Moonshine 384 (24 ms).
+    `stride` is the samples from one frame to the next. `layers` lists which hidden states come out: 0 is the input of the
+    first transformer layer, k the output of layer k. Layers above the highest one asked for are dropped at loading: nobody
+    pays for what is not used. The encoder's last layer comes with its closing layer norm, where it has one. A frame is 320
+    samples (20 ms), with Moonshine 384 (24 ms).
 
     Nothing is padded, and nothing should be: Moonshine's group norm and wav2vec 2.0's (base) span the whole input, so that
     appended zeros change every frame. Bring clips to one length by cropping and repeating (`audio.fit`).
@@ -85,7 +90,7 @@ class SpeechEncoder(nn.Module):
         count = {"whisper": "encoder_layers", "moonshine": "encoder_num_hidden_layers"}.get(self.kind, "num_hidden_layers")
         self.total_layers = getattr(settings, count)
         self.layers = choose_layers(config, self.total_layers)
-        self.features = settings.hidden_size
+        self.features, self.stride = settings.hidden_size, frame_stride(settings, extractor)
         self.normalise = bool(getattr(extractor, "do_normalize", False))
         if self.kind == "whisper":
             self.encoder = _load(WhisperModel, source, config).encoder
@@ -217,6 +222,15 @@ class SpeechEncoder(nn.Module):
         log = mel.clamp(min=1e-10).log10()
         log = torch.maximum(log, log.amax(dim=(1, 2), keepdim=True) - 8.0)
         return (log + 4.0) / 4.0
+
+
+def frame_stride(settings: Any, extractor: Any) -> int:
+    """Samples from one frame of an encoder to the next: 320 for Whisper, wav2vec 2.0 and its kin, 384 for Moonshine."""
+    if settings.model_type == "whisper":
+        return 2 * extractor.hop_length  # the second convolution takes every other one
+    if settings.model_type == "moonshine":
+        return MOONSHINE_STRIDE
+    return math.prod(settings.conv_stride)
 
 
 def choose_layers(config: FrontendConfig, total: int) -> list[int]:

@@ -29,7 +29,7 @@ class LFCC(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         chosen = self.SETTINGS
-        self.layers, self.features = [0], chosen["coefficients"] * (1 + chosen["deltas"])
+        self.layers, self.features, self.stride = [0], chosen["coefficients"] * (1 + chosen["deltas"]), chosen["hop"]
         # Torch puts the window into the middle of the FFT's stretch; padding by the rest lets the window touch both ends of
         # the clip. Not in decibels: torchaudio would cut them off 80 dB below the loudest clip of the batch.
         spectrum = {

@@ -43,6 +43,28 @@ class AttentionMaps:
     fusion: dict[str, Tensor] = field(default_factory=dict)
     others: list[AttentionMaps] = field(default_factory=list)
 
+    def blocks(self, stream: int, second: bool = False) -> dict[str, Tensor]:
+        """Heterogeneous attention of a stream by who looks at whom: 'temporal → temporal', 'temporal → spectral', …,
+        'stack → spectral'.
+
+        Each `(batch, heads, nodes that look, nodes looked at)`, over the nodes that take part in the layer. A row of attention
+        is split between the two blocks that begin alike: together they sum to 1.
+
+        Args:
+            stream: 0 or 1.
+            second: of the stream's second layer, after its pooling.
+        """
+        chosen = self.streams[stream]
+        weights = chosen.second if second else chosen.first
+        temporal = chosen.kept_temporal_second.shape[1] if second else self.kept_temporal.shape[1]
+        spectral = weights.shape[-1] - temporal
+        rows = zip(("temporal", "spectral", "stack"), weights.split([temporal, spectral, 1], dim=2), strict=True)
+        return {
+            f"{looking} → {seen}": block
+            for looking, row in rows
+            for seen, block in zip(("temporal", "spectral"), row.split([temporal, spectral], dim=3), strict=True)
+        }
+
     @property
     def members(self) -> list[AttentionMaps]:
         """The maps of every member of the back end, one by one."""

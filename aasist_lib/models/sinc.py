@@ -16,15 +16,19 @@ POOL = 3
 """Filters, and samples, that one cell of the image spans."""
 
 
+def mel_edges(filters: int, sample_rate: int) -> Tensor:
+    """The `filters` + 1 edges, in Hz, of bands equally wide on the mel scale from 0 to half the rate."""
+    top = 2595 * torch.log10(torch.tensor(1 + sample_rate / 2 / 700, dtype=torch.float64))
+    return 700 * (10 ** (torch.linspace(0, 1, filters + 1, dtype=torch.float64) * top / 2595) - 1)
+
+
 def mel_band_pass(filters: int, taps: int, sample_rate: int) -> Tensor:
     """Windowed ideal band-pass filters side by side, equally wide on the mel scale from 0 to half the rate: `(filters, taps)`.
 
     Filter i passes `low_i` to `high_i` Hz: `g_i[n] = (2 high sinc(2 high n) - 2 low sinc(2 low n)) * hamming[n]`, with the
     frequencies over the sample rate, `sinc(x) = sin(pi x) / (pi x)` and n centred on 0 (SincNet, Ravanelli and Bengio 2018).
     """
-    top = 2595 * torch.log10(torch.tensor(1 + sample_rate / 2 / 700, dtype=torch.float64))
-    mel = torch.linspace(0, 1, filters + 1, dtype=torch.float64) * top
-    edges = 2 * 700 * (10 ** (mel / 2595) - 1) / sample_rate
+    edges = 2 * mel_edges(filters, sample_rate) / sample_rate
     times = torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2
     low_pass = edges[:, None] * torch.sinc(edges[:, None] * times)
     window = torch.hamming_window(taps, periodic=False, dtype=torch.float64)
@@ -44,7 +48,7 @@ class SincFilters(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers, self.features = [0], self.SETTINGS["filters"] // POOL
+        self.layers, self.features, self.stride = [0], self.SETTINGS["filters"] // POOL, POOL
         self.register_buffer("filters", mel_band_pass(**self.SETTINGS).unsqueeze(1), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
