@@ -1,12 +1,15 @@
-"""Reading, resampling, cropping and writing audio: soundfile and soxr, float32 mono.
+"""Reading, resampling, cropping and writing audio as float32 mono: soundfile and soxr, and PyAV for what soundfile cannot read.
 
-torchaudio's own `load` is not used: it needs torchcodec, and soundfile reads every format the corpora come in.
+torchaudio's own `load` is not used: it needs torchcodec, and gives whole files only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import av
 import numpy as np
 import soundfile
 import soxr
@@ -15,8 +18,17 @@ from aasist_lib.runs import atomic
 
 RATE = 16_000
 """Sampling rate of every waveform in the workbook, in Hz."""
-EXTENSIONS = (".flac", ".wav", ".ogg", ".mp3", ".opus", ".aiff")
-"""How the names of files taken for audio end when a folder is searched."""
+EXTENSIONS = (
+    ".flac", ".wav", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".aifc", ".au", ".caf", ".oga", ".w64",
+    ".m4a", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".mov", ".3gp", ".amr", ".wma",
+)  # fmt: skip
+"""How the names of files taken for audio end when a folder is searched; a file that is named is read whatever its ending."""
+BLOCK = 1 << 18
+"""Samples a channel that are held at once while a file is read."""
+_DEMUXERS = "aac,ac3,aiff,amr,ape,asf,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
+"""What FFmpeg may take a file for. Without playlists: these would make it open other files."""
+_TOLERANCE_SECONDS = 0.5
+"""By how much less than its header says a file may hold: encoders count their own delay."""
 
 
 class AudioError(ValueError):
@@ -35,19 +47,104 @@ def read(path: str | Path, rate: int = RATE) -> np.ndarray:
         float32 array of shape `(samples,)`, full scale = 1.
 
     Raises:
-        AudioError: the file is absent, not audio, empty, or holds NaN or infinite samples.
+        AudioError: as `blocks`.
     """
-    try:
-        wave, source_rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        reason = "no such file" if not Path(path).exists() else str(error)
-        raise AudioError(f"{path}: cannot be read as audio: {reason}") from error
-    if not len(wave):
+    return np.concatenate(list(blocks(path, rate)))
+
+
+def blocks(path: str | Path, rate: int = RATE) -> Iterator[np.ndarray]:
+    """Read a file as mono at `rate` Hz piece by piece, so that its length costs no memory. Channels are averaged.
+
+    Joined, the pieces are the file to its last sample: one that breaks off or is damaged ends in an error.
+
+    Yields:
+        float32 arrays of shape `(samples,)`, none of them empty, full scale = 1.
+
+    Raises:
+        AudioError: the file is absent, not audio, empty, cut off or damaged, or holds NaN or infinite samples.
+    """
+    samples = 0
+    with _opened(Path(path)) as (source_rate, waves):
+        resampler = None if source_rate == rate else soxr.ResampleStream(source_rate, rate, 1)
+        for wave in waves:
+            if not np.isfinite(wave).all():
+                raise AudioError(f"{path}: holds NaN or infinite samples; export it again as PCM")
+            piece = wave if resampler is None else resampler.resample_chunk(wave)
+            samples += len(piece)
+            if len(piece):
+                yield piece
+    rest = np.zeros(0, np.float32) if resampler is None else resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+    if samples + len(rest) == 0:
         raise AudioError(f"{path}: holds no samples")
-    if not np.isfinite(wave).all():
-        raise AudioError(f"{path}: holds NaN or infinite samples; export it again as PCM")
-    mono = wave.mean(axis=1)
-    return mono if source_rate == rate else soxr.resample(mono, source_rate, rate)
+    if len(rest):
+        yield rest
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
+    """A file's own rate in Hz, and its samples as mono blocks. libsndfile reads what it knows, FFmpeg the rest."""
+    if not path.is_file():
+        raise AudioError(f"{path}: cannot be read as audio: {'a folder' if path.is_dir() else 'no such file'}")
+    try:
+        file = soundfile.SoundFile(str(path))
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: the name ends with .raw, so there is no header
+        with _opened_by_ffmpeg(path, str(error)) as opened:
+            yield opened
+        return
+    with file:
+        yield file.samplerate, _sndfile_blocks(file, path)
+
+
+def _sndfile_blocks(file: soundfile.SoundFile, path: Path) -> Iterator[np.ndarray]:
+    count = 0
+    try:
+        while len(wave := file.read(BLOCK, dtype="float32", always_2d=True)):
+            count += len(wave)
+            yield wave.mean(axis=1)
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{path}: damaged after {count / file.samplerate:.1f} s: {error}") from error
+
+
+@contextmanager
+def _opened_by_ffmpeg(path: Path, refusal: str) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
+    """As `_opened`; `refusal` is what libsndfile said."""
+    allowed = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
+    try:
+        container = av.open(str(path.resolve()), container_options=allowed)
+    except av.FFmpegError as error:
+        raise AudioError(f"{path}: cannot be read as audio: {refusal} FFmpeg: {error.strerror}") from error
+    with container:
+        if not container.streams.audio:
+            raise AudioError(f"{path}: cannot be read as audio: it has no sound track")
+        stream = container.streams.audio[0]
+        yield stream.rate, _ffmpeg_blocks(container, stream, path)
+
+
+def _ffmpeg_blocks(container: av.container.InputContainer, stream: av.AudioStream, path: Path) -> Iterator[np.ndarray]:
+    floats, held, count = av.AudioResampler(format="fltp"), [], 0
+    try:
+        for frame in container.decode(stream):
+            held += [piece.to_ndarray().mean(axis=0) for piece in floats.resample(frame)]
+            count += frame.samples
+            if sum(map(len, held)) >= BLOCK:
+                yield np.concatenate(held)
+                held = []
+    except (av.FFmpegError, ValueError) as error:  # ValueError: rate or channels change on the way
+        raise AudioError(f"{path}: damaged after {count / stream.rate:.1f} s: {error}") from error
+    if held:
+        yield np.concatenate(held)
+    stated = _stated_seconds(container, stream)
+    if stated is not None and count / stream.rate < stated - _TOLERANCE_SECONDS:
+        raise AudioError(f"{path}: cut off: its header says {stated:.1f} s, it holds {count / stream.rate:.1f} s")
+
+
+def _stated_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
+    """How long the header says the sound is; None where it says nothing, or where FFmpeg guesses it from the bit rate."""
+    if not {"mov", "matroska", "asf"} & set(container.format.name.split(",")):
+        return None
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration and len(container.streams) == 1 else None
 
 
 def fit(wave: np.ndarray, samples: int, start: int = 0) -> np.ndarray:
@@ -70,6 +167,24 @@ def fit(wave: np.ndarray, samples: int, start: int = 0) -> np.ndarray:
 def random_start(wave: np.ndarray, samples: int, rng: np.random.Generator) -> int:
     """A uniformly drawn first sample for `fit`; 0 when the wave is not longer than the crop."""
     return int(rng.integers(0, len(wave) - samples + 1)) if len(wave) > samples else 0
+
+
+def speech(wave: np.ndarray, below_db: float = 30.0, floor_dbfs: float = -60.0) -> np.ndarray:
+    """Where a clip is loud enough to be speech: a detector by energy, one decision each 10 ms.
+
+    Args:
+        wave: `(samples,)` at 16 kHz, full scale = 1.
+        below_db: quieter than the loudest 10 ms by more than this is silence.
+        floor_dbfs: quieter than this is silence in any case, in dB re full scale.
+
+    Returns:
+        bool `(samples // 160,)`, at least one.
+    """
+    step = RATE // 100
+    count = max(len(wave) // step, 1)
+    power = np.square(np.resize(wave[: count * step], count * step).reshape(count, step), dtype=np.float64).mean(axis=1)
+    level = 10 * np.log10(power + 1e-12)
+    return level > max(level.max() - below_db, floor_dbfs)
 
 
 def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:

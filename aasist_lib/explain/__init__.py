@@ -13,17 +13,33 @@ from aasist_lib.explain.attention import (
     stack_attention,
     time_curves,
 )
+from aasist_lib.explain.overview import (
+    Attended,
+    agreement,
+    attend,
+    by_attack,
+    class_difference,
+    readout_parts,
+    silence_attention,
+)
 
 __all__ = [
     "CURVES",
+    "Attended",
     "ClipAttention",
     "ReceptiveField",
+    "agreement",
+    "attend",
     "band_curves",
     "band_hertz",
+    "by_attack",
+    "class_difference",
     "clip_attention",
     "explain_clip",
     "node_seconds",
+    "readout_parts",
     "receptive_field",
+    "silence_attention",
     "stack_attention",
     "time_curves",
 ]

@@ -3,7 +3,8 @@
 Headless is what `AASIST_HEADLESS=1` says, which the runner sets. A control takes the arrow keys once it has the focus.
 """
 
+from aasist_lib.explore.clips import ClipExplorer
 from aasist_lib.explore.distortions import AugmentationPlayground, distortion_tour
 from aasist_lib.explore.threshold import ThresholdExplorer
 
-__all__ = ["AugmentationPlayground", "ThresholdExplorer", "distortion_tour"]
+__all__ = ["AugmentationPlayground", "ClipExplorer", "ThresholdExplorer", "distortion_tour"]

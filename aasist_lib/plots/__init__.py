@@ -5,7 +5,8 @@ as fractions and are drawn in percent. Equal input gives an equal figure, byte f
 """
 
 from .ablation import ablation_figure, attention_cost_figure
-from .attention import attention_matrix, attention_over_clip
+from .attention import attention_matrix, attention_over_clip, contributions, graph_maps, map_over_clip, stream_maps
+from .attention_sets import attention_by_attack, class_difference, silence_attention, two_systems
 from .breakdown import breakdown_heatmap, eer_by_attack
 from .corpus import corpus_overview, leak_audit
 from .det import det
@@ -20,23 +21,31 @@ from .training import training_history
 __all__ = [
     "PlotError",
     "ablation_figure",
+    "attention_by_attack",
     "attention_cost_figure",
     "attention_matrix",
     "attention_over_clip",
     "breakdown_heatmap",
     "calibration",
+    "class_difference",
     "codec_rates",
     "comparison",
+    "contributions",
     "corpus_overview",
     "dcf_over_priors",
     "det",
     "distortion_steps",
     "eer_by_attack",
+    "graph_maps",
     "leak_audit",
+    "map_over_clip",
     "model_diagram",
     "score_histograms",
     "score_shift_map",
+    "silence_attention",
     "spectrogram_pair",
+    "stream_maps",
     "threshold_view",
     "training_history",
+    "two_systems",
 ]

@@ -1,16 +1,19 @@
-"""Where a detector attends, over a clip and between nodes."""
+"""Where a detector attends in one clip, and between its nodes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .spectrograms import decibels, draw_spectrogram
 from .style import GREY, PALETTE, Array, PlotError, make_figure, styled
 
-ATTENTION_CURVES = (("graph nodes", PALETTE[0], "-"), ("stack node", PALETTE[3], "--"))
+LINES = ((PALETTE[0], "-"), (PALETTE[3], "--"), (PALETTE[2], ":"))
 
 
 @styled
@@ -18,12 +21,11 @@ def attention_over_clip(
     wave: Array,
     rate: int,
     seconds: Array,
-    node: Array,
-    stack: Array,
-    band: Array | None = None,
+    curves: Mapping[str, Array],
+    drawn: Sequence[str] = ("nodes", "stack"),
     title: str = "Attention",
 ) -> Figure:
-    """Where in a clip the detector attends: over the waveform, above the spectrogram, and as strips.
+    """Where in a clip the detector attends: over the waveform, above the spectrogram, and every map as a strip.
 
     Attention is drawn relative to even attention: 1 means that a node gets its share, 3 three times that.
 
@@ -31,43 +33,57 @@ def attention_over_clip(
         wave: (samples,) in [-1, 1].
         rate: in Hz.
         seconds: the edges of the temporal nodes, (n + 1,).
-        node, stack: attention over temporal nodes by the graph's nodes and by its stack node, (n,).
-        band: attention over feature bands, (bands,), for a panel of its own; these are not frequencies.
+        curves: name -> attention over temporal nodes, (n,).
+        drawn: which of them, three at most, are also drawn as lines over the waveform.
     """
-    node, stack = np.asarray(node), np.asarray(stack)
-    if not node.size == stack.size == len(seconds) - 1:
-        counts = f"{len(seconds)} node edges, {node.size} node and {stack.size} stack values"
-        raise PlotError(f"{counts}: these must be n + 1, n and n")
-    relative = np.stack([curve * curve.size / curve.sum() for curve in (node, stack)])
-    heights = [2.6, 2.6, 0.7] + ([1.2] if band is not None else [])
-    with matplotlib.rc_context({"axes.grid": False}):
-        figure = Figure(figsize=(8, 1.1 * sum(heights)), dpi=100, layout="constrained")
-        grid = figure.add_gridspec(len(heights), 2, height_ratios=heights, width_ratios=[1, 0.018])
-        top = figure.add_subplot(grid[0, 0])
-        middle, strips = (figure.add_subplot(grid[row, 0], sharex=top) for row in (1, 2))
-        over = top.twinx()
-        bars = [figure.add_subplot(grid[row, 1]) for row in (1, 2)]
-    top.plot(np.arange(len(wave)) / rate, wave, color="0.72", linewidth=0.5)
-    top.set(ylabel="Amplitude", title=title, ylim=np.array([-1.05, 1.05]) * max(np.abs(wave).max(), 1e-3))
-    for curve, (name, colour, line) in zip(relative, ATTENTION_CURVES, strict=True):
-        over.stairs(curve, seconds, color=colour, linewidth=1.8, linestyle=line, label=name, baseline=None)
-    over.set(ylabel="Attention (× even)", ylim=(0, 1.35 * relative.max()))
-    over.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
-    image = draw_spectrogram(middle, *decibels(wave, rate))
-    figure.colorbar(image, cax=bars[0], label="Level (dB re full scale)")
-    image = strips.pcolormesh(seconds, [0, 1, 2], relative[::-1], cmap="cividis", vmin=0, rasterized=True)
-    strips.set_yticks([0.5, 1.5], ["stack", "nodes"])
+    relative = {name: _relative(name, curve, len(seconds) - 1) for name, curve in curves.items()}
+    top, (middle, strips), bars = _clip_panels(wave, rate, title, (2.4, 2.4, 0.34 * len(curves)))
+    over = top.twinx()
+    for (colour, line), name in zip(LINES, drawn, strict=False):
+        over.stairs(relative[name], seconds, color=colour, linewidth=1.8, linestyle=line, label=name, baseline=None)
+    over.set(ylabel="Attention (× even)", ylim=(0, 1.35 * max(relative[name].max() for name in drawn)))
+    over.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(drawn), borderaxespad=0.2)
+    over.grid(False)
+    top.figure.colorbar(draw_spectrogram(middle, *decibels(wave, rate)), cax=bars[0], label="Level (dB)")
+    values = np.stack([*relative.values()][::-1])
+    image = strips.pcolormesh(seconds, np.arange(len(values) + 1), values, cmap="cividis", vmin=0, rasterized=True)
+    strips.set_yticks(np.arange(len(values)) + 0.5, [*relative][::-1])
     strips.set(xlabel="Time (s)", xlim=(0, len(wave) / rate))
-    figure.colorbar(image, cax=bars[1], label="× even")
-    for axes in (top, middle):
-        axes.tick_params(labelbottom=False)
-    if band is not None:
-        below = figure.add_subplot(grid[3, 0])
-        share = np.asarray(band) * len(band) / np.sum(band)
-        below.stairs(share, np.arange(len(band) + 1) - 0.5, fill=True, color=PALETTE[2])
-        below.set(xlabel="Feature band (number)", ylabel="× even", xlim=(-0.5, len(band) - 0.5))
-        below.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
-    return figure
+    top.figure.colorbar(image, cax=bars[1], label="× even")
+    return top.figure
+
+
+@styled
+def map_over_clip(
+    wave: Array, rate: int, seconds: Array, values: Array, label: str, signed: bool = False, title: str = "A map"
+) -> Figure:
+    """One map over waveform and spectrogram.
+
+    Args:
+        wave: (samples,) in [-1, 1].
+        rate: in Hz.
+        seconds: edges in time, (n + 1,).
+        values: the map, (n,).
+        label: what its values are, with units.
+        signed: above 0 speaks for spoof, below 0 for bona fide: a diverging colour scale around 0.
+    """
+    if len(values) != len(seconds) - 1:
+        raise PlotError(f"{len(seconds)} edges and {len(values)} values: these must be n + 1 and n")
+    top, (middle, strip), bars = _clip_panels(wave, rate, title, (2.2, 2.4, 0.5))
+    over = top.twinx()
+    over.stairs(values, seconds, color=PALETTE[3], linewidth=1.6, baseline=None)
+    over.set_ylabel(label, color=PALETTE[3])
+    over.grid(False)
+    if signed:
+        over.axhline(0, color=PALETTE[3], linewidth=0.8, linestyle=":")
+    top.figure.colorbar(draw_spectrogram(middle, *decibels(wave, rate)), cax=bars[0], label="Level (dB)")
+    reach = max(np.abs(values).max(), 1e-12)
+    limits = {"cmap": "PuOr_r", "vmin": -reach, "vmax": reach} if signed else {"cmap": "cividis"}
+    image = strip.pcolormesh(seconds, [0, 1], np.asarray(values)[None], rasterized=True, **limits)
+    strip.set_yticks([])
+    strip.set(xlabel="Time (s)", xlim=(0, len(wave) / rate))
+    top.figure.colorbar(image, cax=bars[1])
+    return top.figure
 
 
 @styled
@@ -76,10 +92,106 @@ def attention_matrix(
 ) -> Figure:
     """A map of attention weights, (rows, columns), from its smallest to its largest value."""
     figure, axes = make_figure(5.4, 4.6)
-    image = axes.imshow(matrix, cmap="cividis", aspect="equal" if np.equal(*np.shape(matrix)) else "auto")
+    image = _heat(axes, matrix)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    figure.colorbar(image, ax=axes, label=label)
+    return figure
+
+
+@styled
+def graph_maps(maps: Mapping[str, Array], kept: Mapping[str, Array], title: str = "Graph attention") -> Figure:
+    """Attention among nodes of one kind, side by side; the nodes that pooling kept are marked below each map.
+
+    Args:
+        maps: kind of node -> (nodes that look, nodes looked at).
+        kept: kind of node -> numbers of the nodes kept.
+    """
+    figure, panels = make_figure(4.9 * len(maps), 4.3, 1, len(maps), squeeze=False)
+    for axes, (kind, matrix) in zip(panels[0], maps.items(), strict=True):
+        image = _heat(axes, matrix)
+        marks = {"color": PALETTE[3], "clip_on": False, "zorder": 3, "label": "kept by pooling"}
+        axes.plot(kept[kind], np.full(len(kept[kind]), len(matrix) - 0.5), "^", markersize=4, **marks)
+        axes.set(xlabel=f"{kind} node looked at", ylabel=f"{kind} node looking", title=kind)
+        figure.colorbar(image, ax=axes, label="Attention (fraction of a row)")
+    panels[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1.06), borderaxespad=0.2)
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def stream_maps(maps: Sequence[Array], temporal: int, title: str = "Heterogeneous attention") -> Figure:
+    """Heterogeneous attention of each stream, its blocks parted by lines, with the share of attention that each one gets.
+
+    Args:
+        maps: for each stream `(T + S + 1, T + S)`: temporal, spectral, and last the stack node look at temporal and spectral.
+        temporal: T.
+    """
+    figure, panels = make_figure(5.2 * len(maps), 4.9, 1, len(maps), squeeze=False)
+    for number, (axes, matrix) in enumerate(zip(panels[0], maps, strict=True), start=1):
+        image = _heat(axes, np.vstack([matrix[:-1], np.repeat(matrix[-1:], _stack_height(matrix), axis=0)]))
+        rows, columns = len(matrix) - 1, matrix.shape[1]
+        edges = (0, temporal, rows, rows + _stack_height(matrix))
+        for top, bottom, looking in zip(edges[:-1], edges[1:], ("T", "S", "stack"), strict=True):
+            axes.axhline(top - 0.5, color="white", linewidth=1.2)
+            for left, right, seen in ((0, temporal, "T"), (temporal, columns, "S")):
+                share = matrix[top : min(bottom, len(matrix)), left:right].sum(axis=1).mean()
+                style = {"ha": "center", "va": "center", "color": "white", "fontsize": "small"}
+                box = {"boxstyle": "round,pad=0.2", "facecolor": "black", "alpha": 0.55, "linewidth": 0}
+                place = (left + right - 1) / 2, (top + bottom - 1) / 2
+                axes.text(*place, f"{looking}→{seen}  {share:.0%}", bbox=box, **style)
+        axes.axvline(temporal - 0.5, color="white", linewidth=1.2)
+        axes.set(xlabel="node looked at: temporal | spectral", ylabel="node looking: temporal | spectral | stack")
+        axes.set_title(f"stream {number}")
+        figure.colorbar(image, ax=axes, label="Attention (fraction of a row)")
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def contributions(parts: Mapping[str, float], xlabel: str, title: str) -> Figure:
+    """Named amounts as bars, in their order from top to bottom, each with its value; hatched where negative."""
+    figure, axes = make_figure(6.4, 0.9 + 0.34 * len(parts))
+    names, values = list(parts)[::-1], np.array(list(parts.values()))[::-1]
+    for place, value in enumerate(values):
+        axes.barh(place, value, color=PALETTE[0 if value >= 0 else 3], hatch="" if value >= 0 else "///", edgecolor="white")
+        axes.text(value, place, f" {value:.2f} ", ha="left" if value >= 0 else "right", va="center")
+    axes.set_yticks(range(len(names)), names)
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.margins(x=0.15)
+    axes.set(xlabel=xlabel, title=title)
+    return figure
+
+
+def _clip_panels(wave: Array, rate: int, title: str, heights: Sequence[float]) -> tuple[Axes, list[Axes], list[Axes]]:
+    """Waveform on top, two panels beneath on the same time axis, and the places of their colour bars."""
+    with matplotlib.rc_context({"axes.grid": False}):
+        figure = Figure(figsize=(8, 0.9 + 1.05 * sum(heights)), dpi=100, layout="constrained")
+        grid = figure.add_gridspec(3, 2, height_ratios=heights, width_ratios=[1, 0.018])
+        top = figure.add_subplot(grid[0, 0])
+        beneath = [figure.add_subplot(grid[row, 0], sharex=top) for row in (1, 2)]
+        bars = [figure.add_subplot(grid[row, 1]) for row in (1, 2)]
+    top.plot(np.arange(len(wave)) / rate, wave, color="0.72", linewidth=0.5)
+    top.set(ylabel="Amplitude", title=title, ylim=np.array([-1.05, 1.05]) * max(np.abs(wave).max(), 1e-3))
+    for axes in (top, beneath[0]):
+        axes.tick_params(labelbottom=False)
+    return top, beneath, bars
+
+
+def _relative(name: str, curve: Array, nodes: int) -> Array:
+    curve = np.asarray(curve)
+    if curve.size != nodes:
+        raise PlotError(f"curve '{name}' has {curve.size} values for {nodes} nodes: they must agree with the edges")
+    return curve * curve.size / curve.sum()
+
+
+def _heat(axes: Axes, matrix: Array) -> matplotlib.image.AxesImage:
+    image = axes.imshow(matrix, cmap="cividis", aspect="equal" if np.equal(*np.shape(matrix)) else "auto")
     axes.grid(False)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
-    figure.colorbar(image, ax=axes, label=label)
-    return figure
+    return image
+
+
+def _stack_height(matrix: Array) -> int:
+    """Rows that the stack node's one row is drawn with, to be seen at all."""
+    return max(1, len(matrix) // 12)

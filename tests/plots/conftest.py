@@ -39,6 +39,6 @@ def clip():
     """A tone burst in the second half of a second, attention on it, and the nodes' edges."""
     time = np.arange(RATE) / RATE
     wave = 0.5 * np.sin(2 * np.pi * 3000 * time) * (time > 0.5)
-    node = np.where(np.arange(10) < 5, 0.02, 0.18)
-    stack = np.eye(10)[7]
-    return {"wave": wave, "rate": RATE, "seconds": np.linspace(0, 1, 11), "node": node, "stack": stack}
+    nodes = np.where(np.arange(10) < 5, 0.02, 0.18)
+    curves = {"nodes": nodes, "stack": np.eye(10)[7], "graph": np.full(10, 0.1)}
+    return {"wave": wave, "rate": RATE, "seconds": np.linspace(0, 1, 11), "curves": curves}

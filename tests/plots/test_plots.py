@@ -27,7 +27,7 @@ def all_figures(scores, history, clip):
         "attacks": lambda: plots.eer_by_attack(metrics.breakdown(scores, ["attack"], replicates=20)),
         "heatmap": lambda: plots.breakdown_heatmap(cells, "attack", "codec"),
         "history": lambda: plots.training_history(history, 5, 6),
-        "clip": lambda: plots.attention_over_clip(**clip, band=np.ones(7)),
+        "clip": lambda: plots.attention_over_clip(**clip),
         "matrix": lambda: plots.attention_matrix(np.eye(4), "read", "reader", "Map"),
         "threshold": lambda: plots.threshold_view(scores, 0.5, "Threshold"),
         "calibration": lambda: plots.calibration((bonafide, spoof), (2 * bonafide, 2 * spoof)),

@@ -1,0 +1,206 @@
+"""Attention over many clips: means by attack, bona fide against spoof, silence against speech, one system against another.
+
+Intervals are percentile bootstraps over clips. Clips of one speaker are more alike than that supposes, so with few speakers
+the intervals are too narrow; they are for one band, one map at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import bootstrap, spearmanr
+from torch import nn
+
+from aasist_lib.audio import speech
+from aasist_lib.explain.attention import band_curves, node_seconds, time_curves
+from aasist_lib.models import AASIST, AttentionMaps
+
+BATCH = 16
+READOUT = ("temporal, largest", "temporal, mean", "spectral, largest", "spectral, mean", "stack node")
+"""The five parts of a clip's embedding, in their order: `aasist._read`."""
+
+
+@dataclass(frozen=True)
+class Attended:
+    """Attention on several clips of one length.
+
+    `scores (clips,)` of the whole detector; `seconds (T + 1,)` edges; `time` and `bands`: name of a map -> `(clips, T)` and
+    `(clips, S)`, rows summing to 1; `blocks`: one row a clip, a column for each pair of kinds of nodes, 'temporal → spectral':
+    the share of the looking nodes' attention that goes there, mean over members, streams, heads and looking nodes.
+    """
+
+    scores: np.ndarray
+    seconds: np.ndarray
+    time: dict[str, np.ndarray]
+    bands: dict[str, np.ndarray]
+    blocks: pd.DataFrame
+
+
+@torch.inference_mode()
+def attend(model: AASIST, waves: np.ndarray) -> list[Attended]:
+    """Attention on `waves (clips, samples)` at 16 kHz: of the detector and, where it has several members, of each after it.
+
+    Returns:
+        the whole detector first, then its members one by one (none if there is only one).
+    """
+    device = next(model.backend.parameters()).device
+    parts: list[list[Attended]] = []
+    for start in range(0, len(waves), BATCH):
+        batch = torch.from_numpy(waves[start : start + BATCH]).to(device)
+        logits, maps = model.eval()(batch, return_attention=True)
+        seconds = node_seconds(model, waves.shape[1], maps.temporal.shape[-1])
+        alone = [_alone(member) for member in maps.members] if len(maps.members) > 1 else []
+        parts.append([_attended(each, logits, seconds) for each in (maps, *alone)])
+    return [_joined(systems) for systems in zip(*parts, strict=True)]
+
+
+def by_attack(curves: np.ndarray, attacks: pd.Series) -> pd.DataFrame:
+    """Mean curve of each attack, times the number of places: 1 = even. Rows are attacks ('-' is 'bona fide', first)."""
+    names = attacks.replace("-", "bona fide").to_numpy()
+    means = pd.DataFrame(curves * curves.shape[1]).groupby(names).mean()
+    return means.loc[sorted(means.index, key=lambda name: (name != "bona fide", name))]
+
+
+def class_difference(curves: np.ndarray, labels: pd.Series, seed: int = 0) -> pd.DataFrame:
+    """Where spoof gets more attention than bona fide: one row a place, with 95 % intervals.
+
+    Args:
+        curves: `(clips, places)`, rows summing to 1.
+        labels: 'bonafide' | 'spoof', of the clips.
+        seed: of the bootstrap.
+
+    Returns:
+        `place, bonafide, spoof, difference, low, high`, all relative to even attention (1 = even).
+    """
+    relative = curves * curves.shape[1]
+    spoof = (labels == "spoof").to_numpy()
+    found = _interval((relative[spoof], relative[~spoof]), _difference_of_means, seed)
+    means = relative[~spoof].mean(axis=0), relative[spoof].mean(axis=0)
+    return pd.DataFrame(
+        {"place": np.arange(curves.shape[1]), "bonafide": means[0], "spoof": means[1], "difference": means[1] - means[0],
+         "low": found[0], "high": found[1]}
+    )  # fmt: skip
+
+
+def silence_attention(attended: Attended, waves: np.ndarray, labels: pd.Series, seed: int = 0) -> pd.DataFrame:
+    """How much attention silence gets, by map and class, with 95 % intervals.
+
+    A node is silent where `audio.speech` finds no speech in it. Clips that are hardly silent, or hardly anything else (less
+    than a tenth), are left out.
+
+    Returns:
+        `map, label, clips, attention, low, high`: attention on silent nodes over their share of the nodes; 1 = no more and no
+        less than on speech.
+    """
+    silent = np.stack([~_node_speech(wave, attended.seconds) for wave in waves])
+    share = silent.mean(axis=1)
+    usable = (share >= 0.1) & (share <= 0.9)
+    rows = []
+    for name, curves in attended.time.items():
+        ratio = (curves * silent).sum(axis=1)[usable] / share[usable]
+        for label in ("bonafide", "spoof"):
+            values = ratio[(labels == label).to_numpy()[usable]]
+            low, high = _interval((values,), np.mean, seed) if len(values) > 1 else (np.nan, np.nan)
+            mean = values.mean() if len(values) else np.nan
+            rows.append((name, label, len(values), mean, low, high))
+    return pd.DataFrame(rows, columns=["map", "label", "clips", "attention", "low", "high"])
+
+
+def agreement(first: Attended, second: Attended, seed: int = 0) -> pd.DataFrame:
+    """Whether two systems look at the same places: Spearman's rank correlation of their curves over time, clip by clip.
+
+    Returns:
+        `map, correlation, low, high`: mean over clips with its 95 % interval; 1 = the same order, 0 = unrelated.
+
+    Raises:
+        ValueError: their temporal nodes differ in number, so that places cannot be compared.
+    """
+    if len(first.seconds) != len(second.seconds):
+        counts = len(first.seconds) - 1, len(second.seconds) - 1
+        raise ValueError(f"{counts[0]} and {counts[1]} temporal nodes: compare systems of the same front end and clip length")
+    rows = []
+    for name, curves in first.time.items():
+        pairs = zip(curves, second.time[name], strict=True)
+        values = np.array([spearmanr(a, b).statistic for a, b in pairs])
+        low, high = _interval((values,), np.mean, seed)
+        rows.append((name, values.mean(), low, high))
+    return pd.DataFrame(rows, columns=["map", "correlation", "low", "high"])
+
+
+@torch.inference_mode()
+def readout_parts(model: AASIST, wave: np.ndarray) -> dict[str, float]:
+    """What each part of the embedding adds to a clip's score, mean over members; with 'offset' they sum to the score.
+
+    Args:
+        model: with a linear readout; that of OC-softmax is an angle and does not fall into parts.
+        wave: `(samples,)` at 16 kHz.
+
+    Raises:
+        ValueError: the readout is not linear.
+    """
+    totals = dict.fromkeys((*READOUT, "offset"), 0.0)
+    members = model.eval().backend.members
+    if not all(isinstance(member.readout, nn.Linear) for member in members):
+        raise ValueError(f"model.readout = {model.config.readout}: only a linear readout is a sum of parts")
+    seen: list[torch.Tensor] = []
+    hooks = [member.readout.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for member in members]
+    try:
+        model(torch.from_numpy(wave)[None].to(members[0].readout.weight.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for member, embedding in zip(members, seen, strict=True):
+        weight, bias = member.readout.weight, member.readout.bias
+        amounts = ((weight[1] - weight[0]) * embedding[0]).view(len(READOUT), -1).sum(dim=1)
+        for name, amount in zip((*READOUT, "offset"), (*amounts, bias[1] - bias[0]), strict=True):
+            totals[name] += float(amount) / len(members)
+    return totals
+
+
+def _alone(member: AttentionMaps) -> AttentionMaps:
+    """A member's maps without those of the others."""
+    return AttentionMaps(**{**vars(member), "others": []})
+
+
+def _attended(maps: AttentionMaps, logits: torch.Tensor, seconds: np.ndarray) -> Attended:
+    time, bands = ({name: curve.cpu().numpy() for name, curve in curves(maps).items()} for curves in (time_curves, band_curves))
+    shares = [
+        pd.DataFrame({name: block.sum(dim=3).mean(dim=(1, 2)).cpu().numpy() for name, block in member.blocks(stream).items()})
+        for member in maps.members
+        for stream in range(len(member.streams))
+    ]
+    scores = (logits[:, 1] - logits[:, 0]).double().cpu().numpy()
+    return Attended(scores, seconds, time, bands, sum(shares) / len(shares))
+
+
+def _joined(parts: Sequence[Attended]) -> Attended:
+    """Batches of one system as one."""
+    time, bands = (
+        {name: np.concatenate([getattr(part, kind)[name] for part in parts]) for name in getattr(parts[0], kind)}
+        for kind in ("time", "bands")
+    )
+    scores = np.concatenate([part.scores for part in parts])
+    return Attended(scores, parts[0].seconds, time, bands, pd.concat([part.blocks for part in parts], ignore_index=True))
+
+
+def _node_speech(wave: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """For each node, whether there is speech in it."""
+    spoken = speech(wave)
+    starts = np.minimum(np.round(seconds[:-1] * 100).astype(int), len(spoken) - 1)
+    return np.logical_or.reduceat(spoken, starts)
+
+
+def _difference_of_means(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
+    return np.mean(first, axis=axis) - np.mean(second, axis=axis)
+
+
+def _interval(samples: tuple[np.ndarray, ...], statistic: Callable, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """95 % percentile bootstrap interval over the first axis, of each column by itself."""
+    found = bootstrap(
+        samples, statistic, axis=0, vectorized=True, n_resamples=999, method="percentile", rng=np.random.default_rng(seed)
+    )
+    return found.confidence_interval.low, found.confidence_interval.high

@@ -1,0 +1,111 @@
+"""Attention over many clips: by attack, by class, in silence, and of two systems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .style import CLASSES, GREY, PALETTE, Array, make_figure, need, styled
+
+
+@styled
+def attention_by_attack(
+    tables: Mapping[str, pd.DataFrame], xlabel: str, hertz: Array | None = None, title: str = "Mean attention by attack"
+) -> Figure:
+    """For each map a heat map of attacks over places, relative to even attention.
+
+    Args:
+        tables: name of a map -> rows are attacks, columns places, 1 = even.
+        xlabel: what the places are, where they have no frequency.
+        hertz: edges of the places in Hz, where they have one.
+    """
+    rows = len(next(iter(tables.values())))
+    figure, panels = make_figure(4.8 * len(tables), 1.6 + 0.27 * rows, 1, len(tables), squeeze=False, sharey=True)
+    for axes, (name, table) in zip(panels[0], tables.items(), strict=True):
+        edges = np.arange(table.shape[1] + 1) - 0.5 if hertz is None else hertz / 1000
+        image = axes.pcolormesh(edges, np.arange(rows + 1), table.to_numpy()[::-1], cmap="cividis", rasterized=True)
+        axes.set_yticks(np.arange(rows) + 0.5, table.index[::-1])
+        axes.set(xlabel=xlabel if hertz is None else "Frequency (kHz)", title=name)
+        axes.grid(False)
+        figure.colorbar(image, ax=axes, label="× even")
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def class_difference(table: pd.DataFrame, xlabel: str, title: str = "Spoof minus bona fide") -> Figure:
+    """Mean attention of either class by place, and their difference with its 95 % interval.
+
+    Args:
+        table: of `explain.class_difference`.
+        xlabel: what the places are.
+    """
+    need(table, "place", "bonafide", "spoof", "difference", "low", "high")
+    figure, (upper, lower) = make_figure(7.2, 4.6, 2, 1, sharex=True)
+    for label, (name, colour, line, _) in CLASSES.items():
+        upper.step(table["place"], table[label], where="mid", color=colour, linestyle=line, label=name)
+    upper.set(ylabel="Attention (× even)", title=title)
+    upper.legend()
+    lower.fill_between(table["place"], table["low"], table["high"], step="mid", color="0.8", label="95 % interval")
+    lower.step(table["place"], table["difference"], where="mid", color=PALETTE[2], label="difference")
+    clear = table[(table["low"] > 0) | (table["high"] < 0)]
+    lower.plot(clear["place"], clear["difference"], "o", markersize=4, color=PALETTE[2], label="interval without 0")
+    lower.axhline(0, color=GREY, linewidth=0.8)
+    lower.set(xlabel=xlabel, ylabel="Difference (× even)")
+    lower.legend(ncols=3)
+    return figure
+
+
+@styled
+def silence_attention(table: pd.DataFrame, title: str = "Attention on silence") -> Figure:
+    """How much attention silence gets by map and class, with 95 % intervals; 1 = no more and no less than speech.
+
+    Args:
+        table: of `explain.silence_attention`.
+    """
+    need(table, "map", "label", "attention", "low", "high")
+    names = list(dict.fromkeys(table["map"]))
+    figure, axes = make_figure(7.0, 1.4 + 0.45 * len(names))
+    for shift, (label, marker) in zip((-0.13, 0.13), (("bonafide", "o"), ("spoof", "s")), strict=True):
+        part = table[table["label"] == label].set_index("map").reindex(names)
+        name, colour, _, _ = CLASSES[label]
+        spread = np.abs(part[["low", "high"]].to_numpy().T - part["attention"].to_numpy())
+        places = np.arange(len(names))[::-1] + shift
+        axes.errorbar(part["attention"], places, xerr=spread, fmt=marker, color=colour, capsize=3, label=name)
+    axes.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set_yticks(np.arange(len(names))[::-1], names)
+    axes.set(xlabel="Attention on silent nodes (× their share)", title=title)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+@styled
+def two_systems(
+    wave: Array, rate: int, seconds: Array, curves: Mapping[str, Mapping[str, Array]], title: str = "Two systems"
+) -> Figure:
+    """The same clip through several systems: the waveform, and below it every map of every system as a strip.
+
+    Args:
+        wave: (samples,) in [-1, 1].
+        rate: in Hz.
+        seconds: edges of the temporal nodes, (n + 1,).
+        curves: system -> map -> (n,).
+    """
+    maps = list(next(iter(curves.values())))
+    ratios = {"height_ratios": [2.2] + [0.3 * len(curves)] * len(maps)}
+    height = 1.6 + 0.36 * len(curves) * len(maps)
+    figure, panels = make_figure(8, height + 1.2, 1 + len(maps), 1, sharex=True, gridspec_kw=ratios)
+    panels[0].plot(np.arange(len(wave)) / rate, wave, color="0.6", linewidth=0.5)
+    panels[0].set(ylabel="Amplitude", title=title, xlim=(0, len(wave) / rate))
+    for axes, name in zip(panels[1:], maps, strict=True):
+        rows = np.stack([np.asarray(system[name]) * len(system[name]) for system in curves.values()])[::-1]
+        image = axes.pcolormesh(seconds, np.arange(len(rows) + 1), rows, cmap="cividis", vmin=0, rasterized=True)
+        axes.set_yticks(np.arange(len(rows)) + 0.5, list(curves)[::-1])
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8)
+        axes.grid(False)
+        figure.colorbar(image, ax=axes, pad=0.01, aspect=6)
+    panels[-1].set_xlabel("Time (s); colour: attention, × even")
+    return figure
