@@ -114,7 +114,8 @@ class ClipExplorer:
 
         def other_split(_: object) -> None:
             show.unobserve(restart, names="value")
-            show.options = self.shown(split.value)
+            kept, show.options = show.value, self.shown(split.value)
+            show.value = kept if kept in show.options else "all"
             show.observe(restart, names="value")
             restart()
 

@@ -52,10 +52,10 @@ def test_every_control_changes_the_page(explorer):
     for control, value in changes:
         seen.append(page.value)
         control.value = value
-        assert page.value not in seen, control.description
-    assert number.max == 12 and number.value == 1  # another split begins with everything again
-    show.value = "tone"
-    assert number.max == 6 and count.value == "of 6" and "eval" in page.value
+        assert page.value != seen[-1], control.description
+    assert (split.value, show.value, number.max, count.value) == ("eval", "bona fide", 6, "of 6")  # another split, still bona fide
+    show.value = "all"
+    assert number.max == 12 and number.value == 1 and "eval" in page.value
 
 
 def test_every_map_can_be_drawn(explorer):
