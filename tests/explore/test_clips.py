@@ -53,7 +53,7 @@ def test_every_control_changes_the_page(explorer):
         seen.append(page.value)
         control.value = value
         assert page.value != seen[-1], control.description
-    assert (split.value, show.value, number.max, count.value) == ("eval", "bona fide", 6, "of 6")  # another split, still bona fide
+    assert (split.value, show.value, number.max, count.value) == ("eval", "bona fide", 6, "of 6")
     show.value = "all"
     assert number.max == 12 and number.value == 1 and "eval" in page.value
 
