@@ -89,8 +89,8 @@ def class_difference(curves: np.ndarray, labels: pd.Series, seed: int = 0) -> pd
 def silence_attention(attended: Attended, waves: np.ndarray, labels: pd.Series, seed: int = 0) -> pd.DataFrame:
     """How much attention silence gets, by map and class, with 95 % intervals.
 
-    A node is silent where `audio.speech` finds no speech in it. Clips that are hardly silent, or hardly anything else (less
-    than a tenth), are left out.
+    A node is silent where `audio.speech` finds speech in less than half of it. Clips that are hardly silent, or hardly
+    anything else (less than a tenth), are left out.
 
     Returns:
         `map, label, clips, attention, low, high`: attention on silent nodes over their share of the nodes; 1 = no more and no
@@ -188,10 +188,11 @@ def _joined(parts: Sequence[Attended]) -> Attended:
 
 
 def _node_speech(wave: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """For each node, whether there is speech in it."""
-    spoken = speech(wave)
-    starts = np.minimum(np.round(seconds[:-1] * 100).astype(int), len(spoken) - 1)
-    return np.logical_or.reduceat(spoken, starts)
+    """For each node, whether at least half of it is speech."""
+    spoken = speech(wave).astype(float)
+    edges = np.round(seconds * 100).astype(int).clip(0, len(spoken))
+    starts = np.minimum(edges[:-1], len(spoken) - 1)
+    return np.add.reduceat(spoken[: max(edges[-1], 1)], starts) >= np.maximum(np.diff(edges), 1) / 2
 
 
 def _difference_of_means(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .style import CLASSES, GREY, PALETTE, Array, make_figure, need, styled
 
@@ -55,7 +56,9 @@ def class_difference(table: pd.DataFrame, xlabel: str, title: str = "Spoof minus
     lower.plot(clear["place"], clear["difference"], "o", markersize=4, color=PALETTE[2], label="interval without 0")
     lower.axhline(0, color=GREY, linewidth=0.8)
     lower.set(xlabel=xlabel, ylabel="Difference (× even)")
-    lower.legend(ncols=3)
+    lower.margins(y=0.3)
+    lower.legend(ncols=3, loc="lower right")
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
