@@ -33,16 +33,17 @@ def localisation(table: pd.DataFrame, title: str = "Does the map find the spoofe
     maps = list(dict.fromkeys(table["map"]))
     kinds = [kind for kind in KINDS if kind in set(table["kind"])]
     figure, panels = make_figure(9.6, 1.6 + 0.42 * len(maps), 1, 2, sharey=True)
-    for row, name in enumerate(maps):
-        if row % 2:
-            for axes in panels:
-                axes.axhspan(row - 0.5, row + 0.5, color="0.96", zorder=0)
+    for axes in panels:
+        for row in range(1, len(maps), 2):
+            axes.axhspan(row - 0.5, row + 0.5, color="0.96", zorder=0)
     for number, kind in enumerate(kinds):
         label, colour, marker = KINDS[kind]
         rows = table[table["kind"] == kind].set_index("map")
         heights = np.array([maps.index(name) for name in rows.index]) + (number - (len(kinds) - 1) / 2) * 0.19
         for axes, column in zip(panels, ("auc", "hits"), strict=True):
-            middle, low, high = (100**(column == "hits") * rows[name].to_numpy() for name in (column, f"{column}_low", f"{column}_high"))
+            middle, low, high = (
+                100 ** (column == "hits") * rows[name].to_numpy() for name in (column, f"{column}_low", f"{column}_high")
+            )
             spread = np.abs(np.stack([middle - low, high - middle]))
             axes.errorbar(middle, heights, xerr=spread, fmt=marker, color=colour, markersize=4.5, linewidth=1.3, label=label)
         chance = 100 * rows["chance"].mean()

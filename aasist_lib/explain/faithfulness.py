@@ -1,0 +1,342 @@
+"""Whether a map over a clip tells the truth, measured in two ways.
+
+*Localisation*: on clips of which it is known when they are spoofed (`corpora.demo.partial`), does the map rank spoofed frames
+above the others (ROC AUC, chance 0.5), and does its maximum fall on one (pointing game, Zhang et al. 2018, arXiv 1608.00507;
+chance is the share of spoofed frames)? The control of a clip, with a segment at the same place but nothing spoofed, gives what
+the map owes to the words in the segment and to its joints.
+
+*Deletion and insertion* (Petsiuk et al. 2018, arXiv 1806.07421): frames are replaced by the clip's mean frame in the order of
+the map, or put back in that order. If the map shows what the decision rests on, its support falls, or rises, faster than in
+random order.
+
+What may be concluded. A map whose localisation beats control and baselines, with the interval, points at spoofed speech *of
+these attacks, spliced like this*. A map that only deletes and inserts well shows what this detector uses, which need not be
+what is spoofed. A map that does neither shows nothing about the clip, however plausible it looks. Intervals are over recordings
+of few speakers; other speakers may add more than they show. Replaced frames are no real speech, so that part of a fall in
+support may be the detector's surprise: hence the comparison with random order, which surprises it as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.metrics import roc_auc_score
+
+from aasist_lib import audio
+from aasist_lib.audio import RATE
+from aasist_lib.explain.evidence import BASELINES, FRAME_SECONDS, MAPS, SIGNED, frame_maps, hear, mean_frames, spoofness
+from aasist_lib.metrics import Interval
+from aasist_lib.models import AASIST
+
+BOTH = "both"
+"""Kind of the rows that average a recording's two partly spoofed clips: one with the segment spoofed, one with all else."""
+SPOOF_INSIDE, SPOOF_AROUND, CONTROL = "spoof in bona fide", "bona fide in spoof", "control"
+SHARES = 10
+"""Steps of deletion and insertion, from 0 to 100 % of the frames."""
+CLEAR = 0.7
+"""An AUC from which a map is said to point at spoofed speech without further ado: a convention, no law."""
+JOINT_SECONDS = 0.01
+"""Length of the cross-fades; frames that touch one are neither spoofed nor not."""
+_BATCH = 16
+
+
+def frame_truth(kind: str, start: float, end: float, length: int, samples: int) -> np.ndarray:
+    """What each 20 ms frame is: 1 spoofed (in a control: inserted), 0 not, -1 neither the one nor the other; `(frames,)`.
+
+    Args:
+        kind: of the clip.
+        start, end: of the inserted segment, in seconds.
+        length: of the clip, in samples.
+        samples: of the detector's input; a shorter clip is repeated, and so is the truth.
+    """
+    labels, half = np.zeros(length, dtype=np.int8), JOINT_SECONDS * RATE / 2
+    labels[round(start * RATE) : round(end * RATE)] = 1
+    if kind == SPOOF_AROUND:
+        labels = 1 - labels
+    for joint in (start * RATE, end * RATE):
+        labels[max(round(joint - half), 0) : round(joint + half)] = -1
+    size = round(FRAME_SECONDS * RATE)
+    labels = audio.fit(labels, samples)[: samples // size * size].reshape(-1, size)
+    return np.where((labels == labels[:, :1]).all(axis=1), labels[:, 0], -1)
+
+
+def localisation(model: AASIST, partial: pd.DataFrame, names: Sequence[str] | None = None, seed: int = 0) -> pd.DataFrame:
+    """How well each map finds the spoofed frames of each clip.
+
+    Args:
+        model: a trained detector.
+        partial: of `build_partial`, or of that form: `utt_id, path, split, recording, attacks, kind, start, end`.
+        names: of `MAPS`; None = all.
+        seed: of the map 'random'.
+
+    Returns:
+        a row a clip and map: `utt_id, recording, split, attacks, kind, map`, `auc`, `hit` (1: the maximum is on a spoofed
+        frame; between equal maxima the share that is), `chance` (share of spoofed frames). In a control the inserted
+        frames are taken for spoofed ones.
+
+    Raises:
+        ValueError: a clip without frames of both sorts.
+    """
+    waves, truths = _waves_and_truths(partial, model.config.samples)
+    found = frame_maps(model, waves, names, seed)
+    rows = []
+    for number, (clip, truth) in enumerate(zip(partial.itertuples(), truths, strict=True)):
+        known = truth >= 0
+        facts = {key: getattr(clip, key) for key in ("utt_id", "recording", "split", "attacks", "kind")}
+        spoofed = truth[known]
+        for name, maps in found.items():
+            values = maps[number][known]
+            hit = float(spoofed[values == values.max()].mean())
+            auc = float(roc_auc_score(spoofed, values))
+            rows.append(facts | {"map": name, "auc": auc, "hit": hit, "chance": float(spoofed.mean())})
+    return pd.DataFrame(rows)
+
+
+def _waves_and_truths(partial: pd.DataFrame, samples: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    waves, truths = [], []
+    for clip in partial.itertuples():
+        wave = audio.read(clip.path)
+        truth = frame_truth(clip.kind, clip.start, clip.end, len(wave), samples)
+        if not {0, 1} <= set(truth.tolist()):
+            raise ValueError(f"{clip.utt_id}: no frame inside or none outside its segment, {clip.start:.2f}-{clip.end:.2f} s")
+        waves.append(audio.fit(wave, samples))
+        truths.append(truth)
+    return np.stack(waves), truths
+
+
+def localisation_table(clips: pd.DataFrame, replicates: int = 1000, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """`localisation`'s rows, averaged over clips, with percentile intervals of a bootstrap over recordings.
+
+    Returns:
+        a row a split, group of attacks, kind (and `BOTH`) and map: `clips`, `auc`, `hits` (pointing game), `gain` (AUC minus
+        what the recording's control gives at the same segment: 0 for a map that sees the words or the joints only),
+        `over_energy` (AUC minus the map energy's), each with `_low` and `_high`, and `chance` of the pointing game.
+        `over_energy` is missing where energy was not asked for.
+    """
+    clips = _with_expected(clips)
+    clips["gain"] = clips["auc"] - clips["expected"]
+    whose = ["split", "attacks", "kind", "recording"]
+    energy = clips[clips["map"] == "energy"].set_index(whose)["auc"]
+    clips["over_energy"] = clips["auc"] - energy.reindex(pd.MultiIndex.from_frame(clips[whose])).to_numpy()
+    clips = clips.rename(columns={"hit": "hits"})
+    rows = []
+    for (split, attacks, kind, name), part in clips.groupby(["split", "attacks", "kind", "map"], sort=False):
+        row = {"split": split, "attacks": attacks, "kind": kind, "map": name, "clips": len(part)}
+        for column in ("auc", "hits", "gain", "over_energy"):
+            row |= _spread(column, mean_interval(part[column].to_numpy(), replicates, confidence, seed))
+        rows.append(row | {"chance": part["chance"].mean()})
+    return pd.DataFrame(rows)
+
+
+def _with_expected(clips: pd.DataFrame) -> pd.DataFrame:
+    """Also rows of kind `BOTH`, and the AUC that the control lets expect: its own; 1 minus it where all else is spoofed."""
+    whose = ["split", "attacks", "recording", "map"]
+    control = clips[clips["kind"] == CONTROL].set_index(whose)["auc"]
+    own = control.reindex(pd.MultiIndex.from_frame(clips[whose])).to_numpy()
+    expected = np.select([clips["kind"] == SPOOF_INSIDE, clips["kind"] == SPOOF_AROUND], [own, 1 - own], 0.5)
+    clips = clips.assign(expected=expected)
+    partly = clips[clips["kind"].isin([SPOOF_INSIDE, SPOOF_AROUND])]
+    both = partly.groupby(whose, sort=False)[["auc", "hit", "chance", "expected"]].mean().reset_index()
+    return pd.concat([clips, both.assign(kind=BOTH)], ignore_index=True)
+
+
+def mean_interval(values: np.ndarray, replicates: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
+    """Mean of `values (n,)` and its percentile bootstrap interval; equal n and seed draw the same, so that differences pair."""
+    drawn = np.random.default_rng(seed).integers(0, len(values), (replicates, len(values)))
+    low, high = np.quantile(values[drawn].mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def _spread(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def best_map(table: pd.DataFrame, attacks: str = "known") -> str:
+    """The map that finds spoofed speech best, by AUC over both directions, on **dev**; baselines take no part.
+
+    Args:
+        table: of `localisation_table`, dev only.
+        attacks: the group that counts.
+
+    Raises:
+        ValueError: the table has rows of another split, or none of a map.
+    """
+    if others := sorted(set(table["split"]) - {"dev"}):
+        raise ValueError(f"a map is chosen on dev, and this table has rows of {', '.join(others)}: pass those of dev only")
+    rows = table[(table["kind"] == BOTH) & (table["attacks"] == attacks) & ~table["map"].isin(BASELINES)]
+    if rows.empty:
+        raise ValueError(f"the table has no map with attacks '{attacks}' in both directions")
+    return str(rows.loc[rows["auc"].idxmax(), "map"])
+
+
+def localise(model: AASIST, wave: np.ndarray, name: str) -> np.ndarray:
+    """A localisation score for each 20 ms of a clip, `(frames,)`, higher = rather spoofed: the map that `best_map` chose.
+
+    Args:
+        model: a trained detector.
+        wave: `(samples,)` at 16 kHz, of the detector's length.
+        name: of `MAPS`.
+    """
+    return frame_maps(model, np.asarray(wave)[None], [name])[name][0]
+
+
+def deletion_insertion(
+    model: AASIST, trials: pd.DataFrame, threshold: float, names: Sequence[str] | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """The support of each clip's decision while frames are left out, or put back, in the order of each map.
+
+    Args:
+        model: a trained detector.
+        trials: `utt_id` and `path` of the clips.
+        threshold: of the decision, from dev: bona fide at or above it. Support is the score's distance from it on the side of
+            the decision on the whole clip, so it begins at 0 or above, and below 0 the decision has changed.
+        names: of `MAPS`; None = all. 'random' is always among them.
+        seed: of the random order, also that of frames with equal values.
+
+    Returns:
+        a row a clip, map, curve ('deletion', 'insertion') and share of frames left out or put back (0, 0.1, ..., 1): `support`,
+        in the score's units.
+    """
+    names = list(dict.fromkeys([*(MAPS if names is None else names), "random"]))
+    waves = np.stack([audio.fit(audio.read(path), model.config.samples) for path in trials["path"]])
+    found, device = frame_maps(model, waves, names, seed), next(model.backend.parameters()).device
+    rng, shares, parts = np.random.default_rng(seed), np.linspace(0, 1, SHARES + 1), []
+    for first in range(0, len(waves), _BATCH):
+        some = slice(first, first + _BATCH)
+        heard = hear(model, torch.as_tensor(waves[some], dtype=torch.float32, device=device))[1]
+        with torch.inference_mode():
+            decided = np.where(-_plain(spoofness(model, heard)) >= threshold, 1, -1)
+        for name in names:
+            values = found[name][some] * (-decided[:, None] if name in SIGNED else 1)
+            ranks = _ranks(_at_frames(values, heard.shape[1], model.frontend.stride), rng)
+            for curve, scores in _curves(model, heard, ranks, shares).items():
+                table = pd.DataFrame(decided[:, None] * (scores - threshold), columns=shares).assign(
+                    utt_id=trials["utt_id"].to_numpy()[some], map=name, curve=curve
+                )
+                parts.append(table.melt(["utt_id", "map", "curve"], var_name="share", value_name="support"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _at_frames(values: np.ndarray, count: int, stride: int) -> np.ndarray:
+    """From 20 ms frames `(batch, frames)` to the `count` frames of the front end, a frame every `stride` samples."""
+    places = (np.arange(count) + 0.5) * stride / RATE / FRAME_SECONDS
+    return values[:, np.minimum(places.astype(int), values.shape[1] - 1)]
+
+
+def _ranks(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """0 for the largest value of each row; equal values in random order."""
+    order = np.lexsort((rng.random(values.shape), -values), axis=1)
+    return np.argsort(order, axis=1)
+
+
+@torch.inference_mode()
+def _curves(model: AASIST, heard: torch.Tensor, ranks: np.ndarray, shares: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores `(batch, shares)` with the first of the ranked frames left out, and with only these put back."""
+    mean, ranked = mean_frames(heard), torch.from_numpy(ranks).to(heard.device)[..., None]
+    whole, nothing = (-_plain(spoofness(model, frames)) for frames in (heard, mean))
+    scores = {"deletion": [whole], "insertion": [nothing]}
+    for count in np.round(shares[1:-1] * heard.shape[1]):
+        first = ranked < count
+        scores["deletion"].append(-_plain(spoofness(model, torch.where(first, mean, heard))))
+        scores["insertion"].append(-_plain(spoofness(model, torch.where(first, heard, mean))))
+    scores["deletion"].append(nothing)
+    scores["insertion"].append(whole)
+    return {curve: np.stack(steps, axis=1) for curve, steps in scores.items()}
+
+
+def area_table(clips: pd.DataFrame, replicates: int = 1000, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """`deletion_insertion`'s curves as areas: the mean support over all shares, with percentile intervals over clips.
+
+    Returns:
+        a row a map and curve: `clips`, `area`, and `gain`, by how much the order of the map is better than the random one on
+        the same clips (deletion: lower, insertion: higher), each with `_low` and `_high`.
+    """
+    areas = clips.groupby(["map", "curve", "utt_id"], sort=False)["support"].agg(_area)
+    rows = []
+    for (name, curve), part in areas.groupby(level=["map", "curve"], sort=False):
+        random = areas["random", curve].loc[part.index.get_level_values("utt_id")].to_numpy()
+        gain = (part.to_numpy() - random) * (-1 if curve == "deletion" else 1)
+        row = {"map": name, "curve": curve, "clips": len(part)}
+        for column, values in (("area", part.to_numpy()), ("gain", gain)):
+            row |= _spread(column, mean_interval(values, replicates, confidence, seed))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _area(support: pd.Series) -> float:
+    """Trapezoids over shares from 0 to 1, in the order of the rows."""
+    values = support.to_numpy()
+    return float(np.trapezoid(values, dx=1 / (len(values) - 1)))
+
+
+def verdicts(table: pd.DataFrame, areas: pd.DataFrame | None = None) -> pd.DataFrame:
+    """What the numbers allow to say of each map but the baselines, a sentence or two.
+
+    Args:
+        table: of `localisation_table`, of one split; the rows of known attacks count.
+        areas: of `area_table`, with the same maps; None = no word on deletion and insertion.
+
+    Returns:
+        `map`, `believed` (whether it may be read as "here is spoofed speech") and `verdict`. 'yes' and 'weakly' take that the
+        interval of the AUC over both directions lies above chance and above energy, and in either direction above the control;
+        it is 'weakly' below an AUC of `CLEAR`. All else is 'no'.
+
+    Raises:
+        ValueError: the table has rows of several splits, or none of known attacks in both directions.
+    """
+    if len(splits := set(table["split"])) != 1:
+        raise ValueError(f"the table has rows of {', '.join(sorted(splits)) or 'no split'}: pass those of one split")
+    rows = table[(table["attacks"] == "known") & ~table["map"].isin(BASELINES)].set_index(["map", "kind"])
+    names = [name for name, kind in rows.index if kind == BOTH]
+    if not names:
+        raise ValueError("the table has no rows of known attacks in both directions")
+    found = []
+    for name in names:
+        believed, sentence = _on_localisation(*(rows.loc[(name, kind)] for kind in (BOTH, SPOOF_INSIDE, SPOOF_AROUND)))
+        if areas is not None:
+            sentence += " " + _on_areas(areas[areas["map"] == name].set_index("curve"))
+        found.append({"map": name, "believed": believed, "verdict": sentence})
+    return pd.DataFrame(found)
+
+
+def _on_localisation(both: pd.Series, inside: pd.Series, around: pd.Series) -> tuple[str, str]:
+    auc = f"AUC {_with_interval(both, 'auc')} over both directions"
+    over_energy = f"{_with_interval(both, 'over_energy', '+')} against energy"
+    fails = [f"in '{row.name[1]}' ({_with_interval(row, 'gain', '+')})" for row in (inside, around) if row["gain_low"] <= 0]
+    if both["auc_high"] < 0.5:
+        return "no", f"Points away from spoofed speech: {auc}."
+    if inside["gain_low"] > 0 and around["gain_high"] < 0:
+        return "no", f"Marks the inserted segment whether it is spoofed or not: {auc}."
+    if both["auc_low"] <= 0.5:
+        return "no", f"Does not tell spoofed speech: {auc} includes chance."
+    if both["over_energy_low"] <= 0:
+        return "no", f"Above chance, but not above the level of the frame: {auc}, {over_energy}."
+    if fails:
+        return "no", f"Above chance, but not to be relied on: {auc}; no more than its control {' and '.join(fails)}."
+    if both["auc"] < CLEAR:
+        return "weakly", f"Points at spoofed speech, too weakly to read one clip by: {auc}."
+    return "yes", f"Points at spoofed speech: {auc}, and more than its control in either."
+
+
+def _on_areas(areas: pd.DataFrame) -> str:
+    gains = f"deletion {_with_interval(areas.loc['deletion'], 'gain', '+')}, insertion " + _with_interval(
+        areas.loc["insertion"], "gain", "+"
+    )
+    better = [curve for curve in ("deletion", "insertion") if areas.loc[curve, "gain_low"] > 0]
+    if len(better) == 2:
+        return f"It shows what the decision rests on: better than a random order ({gains})."
+    if better:
+        return f"Of what the decision rests on it shows something: better than a random order in {better[0]} alone ({gains})."
+    return f"It does not show what the decision rests on: no better than a random order ({gains})."
+
+
+def _with_interval(row: pd.Series, name: str, sign: str = "") -> str:
+    value, low, high = (format(row[key], f"{sign}.2f").replace("-", "−") for key in (name, f"{name}_low", f"{name}_high"))
+    return f"{value} ({low} to {high})"
+
+
+def _plain(values: torch.Tensor) -> np.ndarray:
+    return values.double().cpu().numpy()
