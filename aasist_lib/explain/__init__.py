@@ -13,6 +13,16 @@ from aasist_lib.explain.attention import (
     stack_attention,
     time_curves,
 )
+from aasist_lib.explain.evidence import FRAME_SECONDS, MAPS, SIGNED, frame_maps
+from aasist_lib.explain.faithfulness import (
+    area_table,
+    best_map,
+    deletion_insertion,
+    localisation,
+    localisation_table,
+    localise,
+    verdicts,
+)
 from aasist_lib.explain.overview import (
     Attended,
     agreement,
@@ -25,21 +35,32 @@ from aasist_lib.explain.overview import (
 
 __all__ = [
     "CURVES",
+    "FRAME_SECONDS",
+    "MAPS",
+    "SIGNED",
     "Attended",
     "ClipAttention",
     "ReceptiveField",
     "agreement",
+    "area_table",
     "attend",
     "band_curves",
     "band_hertz",
+    "best_map",
     "by_attack",
     "class_difference",
     "clip_attention",
+    "deletion_insertion",
     "explain_clip",
+    "frame_maps",
+    "localisation",
+    "localisation_table",
+    "localise",
     "node_seconds",
     "readout_parts",
     "receptive_field",
     "silence_attention",
     "stack_attention",
     "time_curves",
+    "verdicts",
 ]
