@@ -12,10 +12,12 @@ from .corpus import corpus_overview, leak_audit
 from .det import det
 from .diagram import model_diagram
 from .distortions import codec_rates, distortion_steps, score_shift_map
+from .faithfulness import deletion_insertion, localisation, partial_clip
 from .scores import calibration, score_histograms, threshold_view
 from .spectrograms import spectrogram_pair
 from .style import PlotError
 from .systems import comparison, dcf_over_priors
+from .timeline import score_timeline
 from .training import training_history
 
 __all__ = [
@@ -33,15 +35,19 @@ __all__ = [
     "contributions",
     "corpus_overview",
     "dcf_over_priors",
+    "deletion_insertion",
     "det",
     "distortion_steps",
     "eer_by_attack",
     "graph_maps",
     "leak_audit",
+    "localisation",
     "map_over_clip",
     "model_diagram",
+    "partial_clip",
     "score_histograms",
     "score_shift_map",
+    "score_timeline",
     "silence_attention",
     "spectrogram_pair",
     "stream_maps",
