@@ -91,14 +91,27 @@ def train(options: argparse.Namespace) -> int:
 
 
 def score(options: argparse.Namespace) -> int:
-    """Score files, and all audio in folders; exit code 1 when some of them could not be read."""
-    from aasist_lib.scoring import score_paths
+    """Score recordings: files, and all audio in folders. Exit code 1 when some were left out, 2 when nothing was scored."""
+    import torch
+    from tqdm import tqdm
 
-    table, unreadable = score_paths(options.checkpoint, options.paths, options.out)
-    _say(f"{len(table)} files scored: {options.out}")
-    for line in unreadable:
-        print(f"left out: {line}", file=sys.stderr)
-    return 1 if unreadable else 0
+    from aasist_lib.recordings import Detector, score_to_csv
+
+    checkpoint = options.checkpoint or project_root() / "runs" / "demo" / "checkpoints" / "best"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    detector = Detector.load(checkpoint, device, options.scores_only)
+    print(f"warning: {detector.caution()}", file=sys.stderr)
+    with tqdm(desc="scoring", unit=" s of audio", unit_scale=True, mininterval=1) as bar:
+        table, left_out = score_to_csv(
+            detector, options.paths, options.out, options.prior_spoof, options.timeline, options.hop, bar.update
+        )
+    for row in table[table["warnings"] != ""].itertuples():
+        print(f"warning: {row.utt_id}: {row.warnings}", file=sys.stderr)
+    for path, reason in left_out:
+        print(f"left out: {path}: {reason}", file=sys.stderr)
+    prior = "" if options.scores_only else f"; p_bonafide is for a prior of spoof of {options.prior_spoof:g}"
+    _say(f"{len(table)} of {len(table) + len(left_out)} recordings scored: {options.out}{prior}")
+    return 1 if left_out else 0
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -193,9 +206,13 @@ def _parser() -> argparse.ArgumentParser:
     add(features, "demo")
     add(train)
     scoring = add(score, profile=False)
-    scoring.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="runs/…/checkpoints/best")
+    scoring.add_argument("--checkpoint", type=Path, metavar="DIR", help="by default runs/demo/checkpoints/best")
     scoring.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="audio files or folders of them")
     scoring.add_argument("--out", type=Path, required=True, metavar="FILE", help="a CSV file")
+    scoring.add_argument("--timeline", action="store_true", help="every window's score too, in FILE_timeline.csv")
+    scoring.add_argument("--prior-spoof", type=float, default=0.5, metavar="P", help="prior of p_bonafide (default 0.5)")
+    scoring.add_argument("--hop", type=float, metavar="SECONDS", help="between windows; by default half a window")
+    scoring.add_argument("--scores-only", action="store_true", help="do without calibration: no llr, no p_bonafide")
     evaluation = add(evaluate, profile=False)
     evaluation.add_argument("--scores", type=Path, required=True, metavar="FILE", help="a score file, any known form")
     evaluation.add_argument("--key", type=Path, required=True, metavar="FILE", help="a key, protocol or trial table")

@@ -5,6 +5,7 @@ torchaudio's own `load` is not used: it needs torchcodec, and gives whole files 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +28,16 @@ BLOCK = 1 << 18
 """Samples a channel that are held at once while a file is read."""
 _DEMUXERS = "aac,ac3,aiff,amr,ape,asf,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
 """What FFmpeg may take a file for. Without playlists: these would make it open other files."""
-_TOLERANCE_SECONDS = 0.5
+_TOLERANCE_SECONDS = 0.3
 """By how much less than its header says a file may hold: encoders count their own delay."""
+_MALFORMED = 3
+"""libsndfile's code of a file that it knows and that is broken: FFmpeg would read a part of it."""
+_SHORT_CHUNK = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+"""What libsndfile notes where a WAV, AIFF, AU or W64 file has fewer bytes of samples than its header says."""
+_BROKEN_OGG = re.compile(r"^Ogg ?: .*(?:lacks an end-of-stream|Skipped \d+ bytes|a hole at).*$", re.MULTILINE)
+"""What it notes where pages of an Ogg file are missing; it reads over them."""
+_UNKNOWN_SIZE = 0x7FFF0000
+"""From here on a stated number of bytes means that whoever wrote the header did not know it."""
 
 
 class AudioError(ValueError):
@@ -80,15 +89,26 @@ def blocks(path: str | Path, rate: int = RATE) -> Iterator[np.ndarray]:
         yield rest
 
 
+class _Straight(soundfile.SoundFile):
+    """A file that is read from its beginning to its end: soundfile seeks after every read, and MP3 and Opus decoders lose the
+    thread there."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
     """A file's own rate in Hz, and its samples as mono blocks. libsndfile reads what it knows, FFmpeg the rest."""
     if not path.is_file():
         raise AudioError(f"{path}: cannot be read as audio: {'a folder' if path.is_dir() else 'no such file'}")
     try:
-        file = soundfile.SoundFile(str(path))
+        file = _Straight(str(path))
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: the name ends with .raw, so there is no header
-        with _opened_by_ffmpeg(path, str(error)) as opened:
+        reason = getattr(error, "error_string", str(error))
+        if getattr(error, "code", None) == _MALFORMED:
+            raise AudioError(f"{path}: cannot be read as audio: {reason}") from error
+        with _opened_by_ffmpeg(path, reason) as opened:
             yield opened
         return
     with file:
@@ -96,13 +116,39 @@ def _opened(path: Path) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
 
 
 def _sndfile_blocks(file: soundfile.SoundFile, path: Path) -> Iterator[np.ndarray]:
-    count = 0
+    count = file.seek(0)  # once: the MP3 decoder's first samples depend on it by a rounding error
     try:
         while len(wave := file.read(BLOCK, dtype="float32", always_2d=True)):
             count += len(wave)
             yield wave.mean(axis=1)
     except soundfile.SoundFileError as error:
         raise AudioError(f"{path}: damaged after {count / file.samplerate:.1f} s: {error}") from error
+    missing = _missing_frames(file, path, count)
+    if missing > _TOLERANCE_SECONDS * file.samplerate:
+        raise AudioError(f"{path}: cut off or damaged: {missing / file.samplerate:.1f} s of what its header says are not there")
+    broken = _BROKEN_OGG.search(file.extra_info)
+    if broken:
+        raise AudioError(f"{path}: cut off or damaged, {count / file.samplerate:.1f} s can be read: {broken[0]}")
+
+
+def _missing_frames(file: soundfile.SoundFile, path: Path, count: int) -> float:
+    """How many samples a channel there should be beyond those `count` that were read."""
+    short = _SHORT_CHUNK.search(file.extra_info)
+    if short:
+        stated, found = map(int, short.groups())
+        return 0 if stated >= _UNKNOWN_SIZE else (stated - found) * count / found
+    known = file.frames < np.iinfo(np.int64).max and (file.format != "MP3" or _has_frame_count(path))
+    return file.frames - count if known else 0
+
+
+def _has_frame_count(path: Path) -> bool:
+    """Whether an MP3 says how many frames it has, as LAME and FFmpeg write them; without, libsndfile guesses its length."""
+    with open(path, "rb") as file:
+        tag = file.read(10)
+        size = sum(byte << 7 * place for place, byte in enumerate(tag[:5:-1])) if tag[:3] == b"ID3" else -10
+        file.seek(10 + size)
+        first = file.read(256)
+    return b"Xing" in first or b"Info" in first
 
 
 @contextmanager
@@ -114,9 +160,9 @@ def _opened_by_ffmpeg(path: Path, refusal: str) -> Iterator[tuple[int, Iterator[
     except av.FFmpegError as error:
         raise AudioError(f"{path}: cannot be read as audio: {refusal} FFmpeg: {error.strerror}") from error
     with container:
-        if not container.streams.audio:
-            raise AudioError(f"{path}: cannot be read as audio: it has no sound track")
-        stream = container.streams.audio[0]
+        stream = next((stream for stream in container.streams.audio if stream.rate), None)
+        if stream is None:  # or FFmpeg went by the file's name alone, and found no sound in it
+            raise AudioError(f"{path}: cannot be read as audio: {refusal} FFmpeg: no sound track")
         yield stream.rate, _ffmpeg_blocks(container, stream, path)
 
 
@@ -130,7 +176,8 @@ def _ffmpeg_blocks(container: av.container.InputContainer, stream: av.AudioStrea
                 yield np.concatenate(held)
                 held = []
     except (av.FFmpegError, ValueError) as error:  # ValueError: rate or channels change on the way
-        raise AudioError(f"{path}: damaged after {count / stream.rate:.1f} s: {error}") from error
+        reason = getattr(error, "strerror", error)
+        raise AudioError(f"{path}: damaged after {count / stream.rate:.1f} s: {reason}") from error
     if held:
         yield np.concatenate(held)
     stated = _stated_seconds(container, stream)

@@ -1,22 +1,16 @@
-"""Scores: trials of a corpus, or files of any kind, through a trained detector. A score is log-odds, higher = bona fide."""
+"""Scores of a corpus' trials through a trained detector. A score is log-odds, higher = bona fide."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from aasist_lib import audio
-from aasist_lib.checkpoints import load_model
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
 from aasist_lib.features import FeatureBank, Waves, build_bank, iterate_batches
 from aasist_lib.models import AASIST
-from aasist_lib.runs import atomic
 
 
 class ScoringError(ValueError):
@@ -63,57 +57,6 @@ def _wave_scores(model: AASIST, waves: Waves, profile: Profile, device: str) -> 
         waveform = torch.from_numpy(np.stack([waves[item] for item in batch]))
         parts.append(log_odds(model(waveform.to(device))))
     return np.concatenate(parts)
-
-
-@torch.inference_mode()
-def score_wave(model: AASIST, wave: np.ndarray) -> float:
-    """Score of one waveform `(samples,)` at 16 kHz: the mean over windows of the model's length.
-
-    Windows follow one another without overlap, the last one ends with the wave; a short wave is repeated.
-    """
-    samples = model.config.samples
-    starts = list(range(0, max(len(wave) - samples, 0) + 1, samples))
-    if len(wave) > samples and starts[-1] + samples < len(wave):
-        starts.append(len(wave) - samples)
-    windows = torch.from_numpy(np.stack([audio.fit(wave, samples, start) for start in starts]))
-    device = next(model.backend.parameters()).device
-    return float(np.mean([log_odds(model(window[None].to(device)))[0] for window in windows]))
-
-
-def score_paths(checkpoint: Path, paths: Iterable[Path], out: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Score audio files, and all audio below folders, and write `utt_id` (the path) and `score` as CSV.
-
-    A file that cannot be read does not stop the rest: it is left out of the table and listed.
-
-    Returns:
-        the table written, and a line for each file left out: its name and the reason.
-
-    Raises:
-        ScoringError: no audio file among `paths`, or none that can be read.
-        CheckpointError: the checkpoint cannot be loaded.
-    """
-    files = [file for path in paths for file in _audio_files(Path(path))]
-    if not files:
-        raise ScoringError(f"no audio file found; looked for {', '.join(audio.EXTENSIONS)}")
-    model, _ = load_model(checkpoint)
-    rows, bad = [], []
-    for file in tqdm(files, desc="scoring", unit="file", mininterval=5):
-        try:
-            rows.append((str(file), score_wave(model, audio.read(file))))
-        except audio.AudioError as error:
-            bad.append(str(error))
-    if not rows:
-        raise ScoringError("no file could be read:\n  " + "\n  ".join(bad))
-    table = pd.DataFrame(rows, columns=["utt_id", "score"])
-    with atomic(out) as partial:
-        table.to_csv(partial, index=False)
-    return table, bad
-
-
-def _audio_files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return audio.files_below(path)
-    return [path]
 
 
 def log_odds(logits: torch.Tensor) -> np.ndarray:

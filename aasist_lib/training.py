@@ -30,10 +30,13 @@ from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
 from aasist_lib.features import FeatureBank, Waves, build_bank, waves_for
 from aasist_lib.losses import LossSchedule
-from aasist_lib.metrics import eer
+from aasist_lib.metrics import calibrate_fit, eer
 from aasist_lib.models import AASIST, build_model
 from aasist_lib.runs import RunFolder, atomic, to_json
 from aasist_lib.trial_data import EpochSampler, TrialData
+
+DevScores = tuple[np.ndarray, np.ndarray]
+"""Scores of the bona fide and of the spoofed dev trials."""
 
 
 class TrainingError(ValueError):
@@ -148,8 +151,8 @@ class Trainer:
         for epoch in range(first, self.settings.epochs + 1):
             if self._out_of_patience():
                 break
-            record = self._epoch(epoch)
-            self._keep(record, last)
+            record, dev_scores = self._epoch(epoch)
+            self._keep(record, dev_scores, last)
             if self.accelerator.is_main_process:
                 on_epoch(record)
         self.accelerator.end_training()
@@ -198,7 +201,7 @@ class Trainer:
         with self.accelerator.main_process_first():
             return build_bank(profile, self.model.frontend, trials, train=train, device=self.accelerator.device)
 
-    def _epoch(self, epoch: int) -> EpochRecord:
+    def _epoch(self, epoch: int) -> tuple[EpochRecord, DevScores]:
         started = time.monotonic()
         at = self._strength(epoch)
         self.sampler.epoch = epoch
@@ -214,13 +217,14 @@ class Trainer:
             )
         with self._judged():
             scores, labels, dev_loss = self._score_dev()
-        rate, threshold = eer(scores[labels == 1], scores[labels == 0])
+        dev_scores = scores[labels == 1], scores[labels == 0]
+        rate, threshold = eer(*dev_scores)
         record = EpochRecord(
             epoch, train_loss, dev_loss, rate, threshold, self.scheduler.get_last_lr()[0],
             self.schedule.focal_weight(epoch), at.probability, at.intensity, time.monotonic() - started,
         )  # fmt: skip
         self.accelerator.log({k: v for k, v in asdict(record).items() if k != "epoch"}, step=epoch)
-        return record
+        return record, dev_scores
 
     def _strength(self, epoch: int) -> Strength:
         """Of the distortions: they rise from the loss switch on, or from the first epoch where the loss is focal throughout."""
@@ -271,7 +275,7 @@ class Trainer:
         loss = nn.functional.cross_entropy(logits, labels, weight=torch.tensor(self.profile.loss.class_weights))
         return (logits[:, 1] - logits[:, 0]).numpy().astype(np.float64), labels.numpy(), float(loss)
 
-    def _keep(self, record: EpochRecord, last: Path) -> None:
+    def _keep(self, record: EpochRecord, dev_scores: DevScores, last: Path) -> None:
         """Note the epoch, move the loss if dev says so, and write best and last checkpoints."""
         improved = not self.records or _rank(record) < _rank(self._best())
         self.records.append(record)
@@ -279,9 +283,10 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         if improved:
-            facts = {"model": self.profile.model.model_dump(mode="json"), "encoder": self.encoder_facts, **asdict(record)}
             with self._judged():
-                save_checkpoint(self.run.path("checkpoints", "best"), trained_weights(self.model), facts)
+                save_checkpoint(
+                    self.run.path("checkpoints", "best"), trained_weights(self.model), self._facts(record, dev_scores)
+                )
         state = {
             "key": self._key(), "weights": trained_weights(self.model),
             "averaged": None if self.averaged is None else self.averaged.weights, "optimiser": self.optimiser.state_dict(),
@@ -291,6 +296,14 @@ class Trainer:
         with atomic(last) as file:
             torch.save(state, file)
         self.run.write_parquet("metrics/history.parquet", self._history())
+
+    def _facts(self, record: EpochRecord, dev_scores: DevScores) -> dict[str, Any]:
+        """What the best checkpoint says of itself: what it is, what it was trained on, and what its dev scores mean."""
+        return {
+            "model": self.profile.model.model_dump(mode="json"), "encoder": self.encoder_facts,
+            "trained_on": {"title": self.profile.title, "corpus": self.profile.data.corpus} | _contents(self.train_trials),
+            "calibration": _calibration(*dev_scores), **asdict(record),
+        }  # fmt: skip
 
     def _resume(self, last: Path) -> int:
         """The last finished epoch: 0 when there is none, or when it belongs to other settings."""
@@ -341,6 +354,20 @@ def _cosine(step: int, warmup: int, steps: int, final: float) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _contents(trials: pd.DataFrame) -> dict[str, Any]:
+    """Clips of each class, number of bona fide speakers (None where the corpus does not tell them) and attacks of a split."""
+    speakers, attacks = set(trials.loc[trials["label"] == "bonafide", "speaker"]) - {"-"}, set(trials["attack"]) - {"-"}
+    return {**trials["label"].value_counts().to_dict(), "speakers": len(speakers) or None, "attacks": sorted(attacks)}
+
+
+def _calibration(bonafide: np.ndarray, spoof: np.ndarray) -> dict[str, float] | None:
+    """Scale and offset from scores to natural-log likelihood ratios, and the numbers of clips that they were fitted on; None
+    of a detector that gives every clip the same score."""
+    if np.ptp(np.concatenate((bonafide, spoof))) == 0:
+        return None
+    return asdict(calibrate_fit(bonafide, spoof)) | {"bonafide": len(bonafide), "spoof": len(spoof)}
 
 
 def _both_classes(trials: pd.DataFrame, split: str) -> pd.DataFrame:

@@ -1,8 +1,185 @@
+import os
+from fractions import Fraction
+from itertools import islice
+
+import av
 import numpy as np
 import pytest
 import soundfile
+import soxr
+from scipy.signal import correlate
 
 from aasist_lib import audio
+
+BY_SNDFILE = {  # name: format and subtype, and how alike the wave that is read back has to be
+    "a.wav": ("WAV", "PCM_16", 0.9999), "a.flac": ("FLAC", "PCM_24", 0.9999), "a.aiff": ("AIFF", "PCM_16", 0.9999),
+    "a.mp3": ("MP3", None, 0.99), "a.ogg": ("OGG", "VORBIS", 0.99), "a.opus": ("OGG", "OPUS", 0.99),
+}  # fmt: skip
+BY_FFMPEG = {  # name: container, codec and its rate
+    "a.m4a": ("mp4", "aac", 16_000), "b.m4a": ("mp4", "alac", 44_100), "a.mov": ("mov", "pcm_s16le", 48_000),
+    "a.webm": ("webm", "libopus", 48_000), "a.mka": ("matroska", "aac", 22_050), "a.wma": ("asf", "wmav2", 44_100),
+}  # fmt: skip
+
+
+def speechlike(seconds: float, rate: int = 16_000, channels: int = 1) -> np.ndarray:
+    """Swelling tones, other ones in each channel, `(samples, channels)` float32."""
+    time = np.arange(round(seconds * rate)) / rate
+    tones = [np.sin(2 * np.pi * 200 * (c + 1) * time) + 0.5 * np.sin(2 * np.pi * 790 * time) for c in range(channels)]
+    return (0.3 * np.stack(tones, axis=1) * np.sin(2 * np.pi * 1.3 * time)[:, None] ** 2).astype(np.float32)
+
+
+def write_by_ffmpeg(path, container, codec, rate, wave):
+    """A mono file of a 16 kHz wave; WMA takes no more than 2048 samples at a time."""
+    sent = soxr.resample(wave, 16_000, rate)
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream(codec, rate=rate, layout="mono")
+        stream.bit_rate = 64_000
+        for start in range(0, len(sent), 2048):
+            frame = av.AudioFrame.from_ndarray(sent[None, start : start + 2048].copy(), "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+
+
+def read_whole(path):
+    """What `audio.read` was before it streamed."""
+    wave, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+    return wave.mean(axis=1) if rate == 16_000 else soxr.resample(wave.mean(axis=1), rate, 16_000)
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_any_rate_and_number_of_channels_becomes_mono_at_16_khz(tmp_path, rate, channels):
+    wave = speechlike(1.5, rate, channels)
+    soundfile.write(tmp_path / "a.wav", wave, rate, subtype="FLOAT")
+    expected = soxr.resample(wave.mean(axis=1), rate, 16_000)
+    np.testing.assert_allclose(audio.read(tmp_path / "a.wav"), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", BY_SNDFILE)
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (48_000, 2)])
+def test_blocks_joined_are_the_file_read_at_once_to_the_last_bit(tmp_path, monkeypatch, name, rate, channels):
+    form, subtype, likeness = BY_SNDFILE[name]
+    wave = speechlike(3, rate, channels)
+    soundfile.write(tmp_path / name, wave, rate, format=form, subtype=subtype)
+    whole = read_whole(tmp_path / name)
+    assert np.corrcoef(whole, soxr.resample(wave.mean(axis=1), rate, 16_000))[0, 1] > likeness
+    for size in (audio.BLOCK, 4096, 30_011):
+        monkeypatch.setattr(audio, "BLOCK", size)
+        assert np.array_equal(np.concatenate(list(audio.blocks(tmp_path / name))), whole), size
+        assert np.array_equal(audio.read(tmp_path / name), whole), size
+
+
+@pytest.mark.parametrize("name", BY_FFMPEG)
+def test_what_libsndfile_cannot_read_ffmpeg_does(tmp_path, monkeypatch, name):
+    wave = speechlike(3)[:, 0]
+    write_by_ffmpeg(tmp_path / name, *BY_FFMPEG[name], wave)
+    with pytest.raises(soundfile.LibsndfileError):
+        soundfile.info(tmp_path / name)
+    found = audio.read(tmp_path / name)
+    assert found.dtype == np.float32 and abs(len(found) - len(wave)) < 2100, "more than an encoder's delay is missing"
+    likeness = correlate(found, wave) / (np.linalg.norm(found) * np.linalg.norm(wave))
+    late = np.argmax(likeness) - (len(wave) - 1)
+    assert likeness.max() > 0.98 and abs(late) <= (800 if name == "a.wma" else 1), "WMA's delay is not in its header"
+    monkeypatch.setattr(audio, "BLOCK", 3000)
+    assert np.array_equal(np.concatenate(list(audio.blocks(tmp_path / name))), found)
+
+
+def test_a_file_is_read_as_it_is_asked_for(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", np.zeros(100_000), 16_000)
+    monkeypatch.setattr(audio, "BLOCK", 1000)
+    read, taken = soundfile.SoundFile.read, []
+    monkeypatch.setattr(audio._Straight, "read", lambda *args, **kwargs: taken.append(1) or read(*args, **kwargs))
+    pieces = list(islice(audio.blocks(tmp_path / "a.wav"), 3))
+    assert [len(piece) for piece in pieces] == [1000] * 3 and len(taken) == 3
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.mp3", "a.ogg", "a.opus", "a.m4a", "a.webm", "a.mka"])
+def test_a_file_that_is_cut_off_is_an_error_and_not_half_a_file(tmp_path, name):
+    if name in BY_SNDFILE:
+        form, subtype, _ = BY_SNDFILE[name]
+        soundfile.write(tmp_path / name, speechlike(6)[:, 0], 16_000, format=form, subtype=subtype)
+    else:
+        write_by_ffmpeg(tmp_path / name, *BY_FFMPEG[name], speechlike(6)[:, 0])
+    assert len(audio.read(tmp_path / name)) > 90_000
+    content = (tmp_path / name).read_bytes()
+    cut = tmp_path / f"cut-{name}"
+    cut.write_bytes(content[: len(content) * 6 // 10])
+    with pytest.raises(audio.AudioError, match="cut off|damaged|cannot be read") as error:
+        audio.read(cut)
+    assert str(cut) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.m4a"])
+def test_a_file_that_is_damaged_in_the_middle_is_an_error(tmp_path, name):
+    if name in BY_SNDFILE:
+        soundfile.write(tmp_path / name, speechlike(6)[:, 0], 16_000)
+    else:
+        write_by_ffmpeg(tmp_path / name, *BY_FFMPEG[name], speechlike(6)[:, 0])
+    content = bytearray((tmp_path / name).read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 400] = bytes(400)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(audio.AudioError, match="cut off|damaged"):
+        audio.read(tmp_path / name)
+
+
+def test_a_wav_that_was_piped_and_an_mp3_that_gives_no_length_are_whole(tmp_path):
+    wave = speechlike(2)[:, 0]
+    soundfile.write(tmp_path / "piped.wav", wave, 16_000)
+    content = bytearray((tmp_path / "piped.wav").read_bytes())
+    content[4:8] = content[40:44] = b"\xff" * 4
+    (tmp_path / "piped.wav").write_bytes(content)
+    assert len(audio.read(tmp_path / "piped.wav")) == len(wave)
+    with av.open(str(tmp_path / "a.mp3"), "w", format="mp3", options={"write_xing": "0", "id3v2_version": "3"}) as file:
+        file.metadata["title"] = "a title, so that a tag stands before the sound"
+        stream = file.add_stream("libmp3lame", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(wave[None].copy(), "fltp", "mono")
+        frame.sample_rate = 16_000
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    assert not audio._has_frame_count(tmp_path / "a.mp3") and len(audio.read(tmp_path / "a.mp3")) > 30_000
+
+
+def test_an_mp3_that_gives_its_length_is_told_from_one_that_does_not(tmp_path):
+    soundfile.write(tmp_path / "a.mp3", speechlike(1), 16_000)
+    assert audio._has_frame_count(tmp_path / "a.mp3")
+    picture = 300 * b"x"
+    tag = b"ID3\x03\0\0" + bytes([0, 0, len(picture) >> 7, len(picture) & 127]) + picture
+    (tmp_path / "b.mp3").write_bytes(tag + (tmp_path / "a.mp3").read_bytes())
+    assert audio._has_frame_count(tmp_path / "b.mp3")
+
+
+def test_a_playlist_opens_no_other_file(tmp_path):
+    soundfile.write(tmp_path / "a.wav", speechlike(1), 16_000)
+    (tmp_path / "list.m4a").write_text("ffconcat version 1.0\nfile a.wav\n")
+    (tmp_path / "list2.m4a").write_text("#EXTM3U\n#EXTINF:1,\na.wav\n#EXT-X-ENDLIST\n")
+    for name in ("list.m4a", "list2.m4a"):
+        with pytest.raises(audio.AudioError, match="cannot be read as audio"):
+            audio.read(tmp_path / name)
+
+
+def test_a_film_without_sound_and_samples_without_header_are_refused(tmp_path):
+    with av.open(str(tmp_path / "film.mp4"), "w") as file:
+        stream = file.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 64
+        for _ in range(3):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")))
+        file.mux(stream.encode(None))
+    with pytest.raises(audio.AudioError, match="no sound track"):
+        audio.read(tmp_path / "film.mp4")
+    (tmp_path / "a.raw").write_bytes(os.urandom(4000))
+    with pytest.raises(audio.AudioError, match="cannot be read as audio"):
+        audio.read(tmp_path / "a.raw")
+    with pytest.raises(audio.AudioError, match="a folder"):
+        audio.read(tmp_path)
+
+
+def test_folders_are_searched_for_what_can_be_read(tmp_path):
+    for name in ("b/A.M4A", "a.wav", "b/c.webm", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [file.name for file in audio.files_below(tmp_path)] == ["a.wav", "A.M4A", "c.webm"]
 
 
 def test_read_mixes_to_mono_and_resamples(tmp_path):

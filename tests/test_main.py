@@ -159,13 +159,34 @@ def test_features_train_and_score_do_the_real_work(tiny_profile: Profile, projec
     assert cli.main(["train", "tiny"]) == 0
     assert "epoch   1" in (out := capsys.readouterr().out) and "best epoch 1" in out
     assert RunFolder(tiny_profile.folder).manifest["name"] == "toy"
-    checkpoint, out = str(tiny_profile.folder / "checkpoints" / "best"), tmp_path / "scores.csv"
-    (tmp_path / "broken.wav").write_bytes(b"RIFF")
-    command = ["score", "--checkpoint", checkpoint, "--out", str(out), str(tiny_profile.data.root)]
-    assert cli.main(command) == 0
+    checkpoint, out, broken = (
+        str(tiny_profile.folder / "checkpoints" / "best"),
+        tmp_path / "scores.csv",
+        tmp_path / "broken.wav",
+    )
+    broken.write_bytes(b"RIFF")
+    files = str(tiny_profile.data.root)
+    command = ["score", "--out", str(out), "--checkpoint", checkpoint]
+    assert cli.main([*command, files]) == 0
     assert len(out.read_text().splitlines()) == 37
-    assert cli.main([*command, str(tmp_path / "broken.wav")]) == 1
-    assert "left out: " in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "36 of 36 recordings scored" in said.out and "for a prior of spoof of 0.5" in said.out
+    assert "warning: This detector was trained on “Toy”" in said.err and "dev0.flac: very short: 0.50 s" in said.err
+    assert cli.main([*command, files, str(broken), "--timeline", "--prior-spoof", "0.01", "--hop", "0.4"]) == 1
+    said = capsys.readouterr()
+    assert f"left out: {broken}: cannot be read" in said.err and "for a prior of spoof of 0.01" in said.out
+    assert (tmp_path / "scores_timeline.csv").is_file() and (tmp_path / "scores_left_out.csv").is_file()
+    assert cli.main([*command, str(broken)]) == 2
+    assert "nothing could be scored" in capsys.readouterr().err
+    assert cli.main([*command, files, "--hop", "0.6"]) == 2 and "hop = 0.6 s" in capsys.readouterr().err
+    assert cli.main([*command, files, "--scores-only"]) == 0
+    assert "llr" not in out.read_text() and "prior" not in capsys.readouterr().out
+
+
+def test_score_takes_the_demo_s_checkpoint_unless_told_another(project: Path, tmp_path: Path, capsys) -> None:
+    assert cli.main(["score", str(tmp_path / "a.wav"), "--out", str(tmp_path / "scores.csv")]) == 2
+    missing = project / "runs" / "demo" / "checkpoints" / "best" / "model.safetensors"
+    assert f"error: {missing}: no such checkpoint; train first" in capsys.readouterr().err
 
 
 def test_two_processes_of_accelerate_train_one_model(tiny_profile: Profile, project: Path) -> None:

@@ -6,11 +6,12 @@ import torch
 from aasist_lib.augment import Strength
 from aasist_lib.checkpoints import CheckpointError, load_model, read_facts
 from aasist_lib.config import Profile
-from aasist_lib.metrics import eer, split_classes
+from aasist_lib.metrics import calibrate_fit, eer, split_classes
 from aasist_lib.models import build_model
 from aasist_lib.probe import run_probe
+from aasist_lib.recordings import Detector, score_recordings
 from aasist_lib.runs import RunFolder
-from aasist_lib.scoring import score_paths, score_split
+from aasist_lib.scoring import ScoringError, score_split
 from aasist_lib.training import EpochSampler, Trainer, TrainingError, train
 
 
@@ -203,15 +204,25 @@ def test_loading_with_another_encoder_or_architecture_is_an_error(tiny_profile, 
         load_model(checkpoint / "nowhere")
 
 
-def test_score_paths_lists_bad_files_and_scores_the_rest(tiny_profile, run, tmp_path):
-    checkpoint = train(changed(tiny_profile, training={"epochs": 1}), run).checkpoint
-    bad = tmp_path / "bad.wav"
-    bad.write_text("not audio")
-    table, refused = score_paths(checkpoint, [tiny_profile.data.folder, bad], tmp_path / "scores.csv")
-    assert len(table) == 36 and len(refused) == 1 and "bad.wav" in refused[0]
-    written = pd.read_csv(tmp_path / "scores.csv")
-    expected = score_split(tiny_profile, load_model(checkpoint)[0], "dev").set_index("path")["score"]
-    np.testing.assert_allclose(written.set_index("utt_id")["score"][expected.index], expected, atol=5e-3)
+def test_the_checkpoint_says_what_it_was_trained_on_and_what_its_dev_scores_mean(tiny_profile, run):
+    result = train(changed(tiny_profile, training={"epochs": 2}), run)
+    facts = read_facts(result.checkpoint)
+    assert facts["trained_on"] == {
+        "title": "Toy", "corpus": "demo", "bonafide": 6, "spoof": 6, "speakers": 1, "attacks": ["tone"],
+    }  # fmt: skip
+    dev = score_split(tiny_profile, load_model(result.checkpoint)[0], "dev")
+    bonafide, spoof = split_classes(dev["label"], dev["score"])
+    fitted = calibrate_fit(bonafide, spoof)
+    assert facts["calibration"] == pytest.approx({"scale": fitted.scale, "offset": fitted.offset, "bonafide": 6, "spoof": 6})
+    assert (facts["dev_eer"], facts["dev_threshold"]) == pytest.approx(eer(bonafide, spoof))
+
+
+def test_a_detector_that_scores_all_clips_alike_has_no_calibration_and_training_goes_on(tiny_profile, run, monkeypatch):
+    monkeypatch.setattr(Trainer, "_score_dev", lambda self: (np.zeros(12), np.tile([0, 1], 6), 0.7))
+    result = train(changed(tiny_profile, training={"epochs": 1}), run)
+    assert read_facts(result.checkpoint)["calibration"] is None
+    with pytest.raises(ScoringError, match="its dev scores were all equal"):
+        Detector.load(result.checkpoint)
 
 
 def test_distortions_rise_from_the_loss_switch_on_and_history_and_checkpoint_say_so(tiny_profile, run):
@@ -265,8 +276,8 @@ def test_front_ends_without_weights_train_are_probed_and_score_from_a_bank_and_o
     live = changed(profile, training={"feature_cache": False}, run_dir=tmp_path / "live")
     np.testing.assert_allclose(score_split(live, model, "dev")["score"], kept["score"], atol=2e-2)
     assert len(train(live, RunFolder.open(live)).history) == 1
-    table, _ = score_paths(result.checkpoint, [profile.data.folder], tmp_path / "scores.csv")
-    np.testing.assert_allclose(table.set_index("utt_id")["score"][kept["path"]], kept["score"], atol=2e-2)
+    scored = {each.path: each.score for each in score_recordings(Detector.load(result.checkpoint), kept["path"])}
+    np.testing.assert_allclose([scored[path] for path in kept["path"]], kept["score"], atol=2e-2)
     tables = run_probe(profile, model.frontend)["eval"], run_probe(live, model.frontend)["eval"]
     np.testing.assert_allclose(tables[0]["score"], tables[1]["score"], atol=2e-2)
     assert eer(*split_classes(tables[0]["label"], tables[0]["score"]))[0] < 0.1, (

@@ -59,7 +59,7 @@ def _draw_envelope(axes: Axes, peaks: Array, end: float) -> None:
     count = min(1800, len(peaks))
     largest = np.maximum.reduceat(peaks, np.arange(count) * len(peaks) // count)
     axes.fill_between(np.linspace(0, end, count), -largest, largest, color="0.6", linewidth=0)
-    axes.set_ylim(-1.05, 1.05)
+    axes.set_ylim(*np.array([-1.05, 1.05]) * max(0.1, largest.max()))
 
 
 def _draw_scores(axes: Axes, timeline: pd.DataFrame, threshold: float) -> None:

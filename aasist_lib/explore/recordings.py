@@ -1,0 +1,136 @@
+"""Recordings to listen to beside what a detector says of them, with an upload button."""
+
+from __future__ import annotations
+
+import html
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import ipywidgets
+import numpy as np
+from IPython.display import HTML, display
+from numpy.typing import NDArray
+
+from aasist_lib import audio, plots
+from aasist_lib.explore.page import as_html, is_live, player
+from aasist_lib.recordings import Detector, Recording, posterior, score_recording
+from aasist_lib.scoring import ScoringError
+
+HEARD_SECONDS = 30.0
+"""So much of a recording can be played: 43 kB a second go into the page."""
+
+
+class RecordingExplorer:
+    """Choose a recording or upload one, and say how likely a spoof was beforehand; hear it, and see its score over time.
+
+    A notebook shows it as the last line of a cell. Headless, the first, the middle and the last recording are drawn.
+    """
+
+    def __init__(self, detector: Detector, paths: Sequence[str | Path], p_spoof: float = 0.5) -> None:
+        """Prepare the choices; a recording is scored when it is first looked at.
+
+        Args:
+            detector: of `Detector.load`, with a calibration.
+            paths: audio files, at least one.
+            p_spoof: the prior to begin with, within (0, 1).
+
+        Raises:
+            ScoringError: there is no file or no calibration, or the prior is impossible.
+        """
+        if not paths or detector.calibration is None:
+            raise ScoringError("an explorer of recordings needs at least one file, and a detector with its calibration")
+        posterior(0.0, p_spoof)
+        self.detector, self.p_spoof = detector, p_spoof
+        self.paths = {Path(path).name: Path(path) for path in paths}
+        self._uploads = tempfile.TemporaryDirectory()  # gone with this object: uploads are private
+        self._scored: dict[str, Recording] = {}
+
+    def add(self, name: str, content: bytes) -> str:
+        """Take an uploaded file among the choices; returns the name it goes by there."""
+        file = Path(self._uploads.name) / Path(name).name
+        file.write_bytes(content)
+        self._scored.pop(file.name, None)
+        self.paths[file.name] = file
+        return file.name
+
+    def recording(self, name: str) -> Recording:
+        """The scored recording of a name.
+
+        Raises:
+            AudioError: it cannot be read to its end.
+        """
+        if name not in self._scored:
+            self._scored[name] = score_recording(self.detector, self.paths[name])
+        return self._scored[name]
+
+    def html(self, name: str, p_spoof: float) -> str:
+        """What the detector says, a player, and the score over time, as part of a page; or why a file cannot be scored."""
+        try:
+            found = self.recording(name)
+        except audio.AudioError as error:
+            reason = str(error).removeprefix(f"{self.paths[name]}: ")
+            return f'<p role="alert"><b>{html.escape(name)}</b> cannot be scored: {html.escape(reason)}</p>'
+        says = verdict(found, self.detector, p_spoof)
+        warnings = "".join(f"<li>{html.escape(warning)}</li>" for warning in found.warnings)
+        heard = _beginning(self.paths[name], HEARD_SECONDS)
+        note = "" if found.seconds <= HEARD_SECONDS else f"<p>The first {HEARD_SECONDS:g} s of {found.seconds:.0f}:</p>"
+        figure = plots.score_timeline(found.timeline, self.detector.threshold, found.peaks, name)
+        alt = f"{name}: score of each window over time with the threshold; {says}"
+        picture = as_html(figure, alt, dpi=72)
+        return f"<p>{html.escape(says)}</p><ul>{warnings}</ul>{note}{player(heard)}{picture}"
+
+    def widget(self) -> ipywidgets.VBox:
+        """A menu, an upload button and a slider above the page. Tab moves between them, arrow keys move the one in focus."""
+        menu = ipywidgets.Dropdown(options=list(self.paths), description="Recording")
+        upload = ipywidgets.FileUpload(accept=",".join(("audio/*", *audio.EXTENSIONS)), multiple=True, description="Upload")
+        slider = ipywidgets.FloatSlider(
+            self.p_spoof, min=0.01, max=0.99, step=0.01, description="Prior spoof", continuous_update=False
+        )
+        page = ipywidgets.HTML()
+
+        def redraw(_: object = None) -> None:
+            page.value = self.html(menu.value, slider.value)
+
+        def take(change: dict) -> None:
+            names = [self.add(file["name"], bytes(file["content"])) for file in change["new"]]
+            if names:
+                before = menu.value
+                menu.options = list(self.paths)
+                menu.value = names[-1]
+                if menu.value == before:  # the same name again: no change that the menu would tell of
+                    redraw()
+
+        redraw()
+        upload.observe(take, names="value")
+        for control in (menu, slider):
+            control.observe(redraw, names="value")
+        return ipywidgets.VBox([ipywidgets.HBox([menu, upload, slider]), page])
+
+    def _ipython_display_(self) -> None:
+        if is_live():
+            display(self.widget())
+            return
+        names = list(self.paths)
+        for name in dict.fromkeys((names[0], names[len(names) // 2], names[-1])):
+            display(HTML(self.html(name, self.p_spoof)))
+
+
+def verdict(found: Recording, detector: Detector, p_spoof: float) -> str:
+    """What a detector says of a recording, in a sentence."""
+    lowest = found.timeline.loc[found.timeline["score"].idxmin()]
+    return (
+        f"score {found.score:+.2f} (threshold {detector.threshold:+.2f}: taken for {detector.decide(found.score)}), "
+        f"log-likelihood ratio {found.llr:+.2f}; with a prior of spoof of {p_spoof:g}, bona fide with a probability of "
+        f"{float(posterior(found.llr, p_spoof)):.1%}; lowest window {lowest['score']:+.2f} at {lowest['start']:.1f} s."
+    )
+
+
+def _beginning(path: Path, seconds: float) -> NDArray[np.float32]:
+    """The first seconds of a file, without reading the rest."""
+    wanted, held = round(seconds * audio.RATE), []
+    for block in audio.blocks(path):
+        held.append(block)
+        if sum(map(len, held)) >= wanted:
+            break
+    return np.concatenate(held)[:wanted]

@@ -1,0 +1,252 @@
+"""Recordings through a detector: windows, calibrated numbers, what is left out, and the files written."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+
+from aasist_lib import audio
+from aasist_lib.checkpoints import CheckpointError, load_model, read_facts, save_checkpoint, trained_weights
+from aasist_lib.config import Profile
+from aasist_lib.metrics import Calibration
+from aasist_lib.recordings import (
+    Detector,
+    LeftOut,
+    Recording,
+    posterior,
+    results,
+    score_recording,
+    score_recordings,
+    score_to_csv,
+    windows,
+)  # fmt: skip
+from aasist_lib.runs import RunFolder
+from aasist_lib.scoring import ScoringError, score_split
+from aasist_lib.training import train
+from tests.conftest import SAMPLES, profile_for
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def profile(tiny_encoder: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Profile:
+    """The toy profile on LFCC, which learns noise from chords at once."""
+    toy = profile_for(tiny_encoder, tiny_corpus, tmp_path_factory.mktemp("recordings"))
+    return toy.model_copy(update={
+        "model": toy.model.model_copy(update={"frontend": toy.model.frontend.model_copy(update={"kind": "lfcc"})}),
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def checkpoint(profile: Profile) -> Path:
+    return train(profile, RunFolder.open(profile)).checkpoint
+
+
+@pytest.fixture(scope="module")
+def detector(checkpoint: Path) -> Detector:
+    return Detector.load(checkpoint)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Two seconds of noise, of a chord, and of the one and the other, a broken file and an empty folder."""
+    rng, time = np.random.default_rng(0), np.arange(2 * RATE) / RATE
+    noise, chord = 0.1 * rng.standard_normal(2 * RATE), 0.1 * np.sin(2 * np.pi * 300 * time)
+    folder = tmp_path / "files"
+    (folder / "empty").mkdir(parents=True)
+    for name, wave in (("chord", chord), ("noise", noise), ("both", np.concatenate((noise, chord)))):
+        soundfile.write(folder / f"{name}.wav", wave, RATE)
+    (folder / "broken.wav").write_bytes((folder / "noise.wav").read_bytes()[:20_000])
+    return folder
+
+
+def starts_of(samples: int, length: int, hop: int, block: int) -> list[int]:
+    """Where windows of a ramp begin, after checking that each holds the ramp's values."""
+    ramp, found = np.arange(samples, dtype=np.float32), []
+    for start, window in windows((ramp[i : i + block] for i in range(0, samples, block)), length, hop):
+        assert np.array_equal(window, ramp[start : start + length])
+        found.append(start)
+    return found
+
+
+@pytest.mark.parametrize("block", [1, 7, 10, 33, 1000])
+def test_windows_overlap_and_the_last_one_ends_with_the_wave(block):
+    assert starts_of(10, 10, 5, block) == [0]
+    assert starts_of(15, 10, 5, block) == [0, 5]
+    assert starts_of(16, 10, 5, block) == [0, 5, 6]
+    assert starts_of(34, 10, 10, block) == [0, 10, 20, 24]
+    assert starts_of(40, 10, 10, block) == [0, 10, 20, 30]
+    assert starts_of(23, 10, 3, block) == [0, 3, 6, 9, 12, 13]
+    assert starts_of(12, 10, 1, block) == [0, 1, 2]
+
+
+def test_a_wave_shorter_than_a_window_is_repeated():
+    ((start, window),) = windows([np.arange(3, dtype=np.float32), np.array([3], np.float32)], 10, 5)
+    assert start == 0 and window.tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+
+
+def test_windows_take_only_the_blocks_they_need():
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(1)
+            yield np.zeros(100, np.float32)
+
+    stream = windows(endless(), 250, 125)
+    assert [next(stream)[0] for _ in range(3)] == [0, 125, 250] and len(taken) == 5
+
+
+def test_files_of_one_window_have_the_scores_of_the_corpus(profile, detector):
+    expected = score_split(profile, detector.model, "eval")
+    scored = list(score_recordings(detector, expected["path"]))
+    np.testing.assert_allclose([each.score for each in scored], expected["score"], atol=2e-2)
+    assert [len(each.timeline) for each in scored] == [1] * 12 and {each.seconds for each in scored} == {0.5}
+
+
+def test_a_score_is_the_mean_of_its_windows_each_scored_alone(detector, files):
+    found = score_recording(detector, files / "both.wav", hop_seconds=0.3, batch_size=4)
+    wave = audio.read(files / "both.wav")
+    assert list(found.timeline["start"]) == pytest.approx([*np.arange(0, 3.51, 0.3), 3.5])
+    np.testing.assert_allclose(found.timeline["end"] - found.timeline["start"], SAMPLES / RATE)
+    with torch.inference_mode():
+        for row in found.timeline.itertuples():
+            window = wave[round(row.start * RATE) :][:SAMPLES]
+            logits = detector.model(torch.from_numpy(window)[None])[0]
+            assert row.score == pytest.approx(float(logits[1] - logits[0]), abs=1e-4)
+    assert found.score == pytest.approx(found.timeline["score"].mean()) and found.seconds == 4
+    before = found.timeline["end"] <= 2
+    assert found.timeline["score"][before].min() > found.timeline["score"][found.timeline["start"] >= 2].max()
+    fitted = detector.calibration
+    np.testing.assert_allclose(found.timeline["llr"], fitted.scale * found.timeline["score"] + fitted.offset)
+    assert found.llr == pytest.approx(fitted.scale * found.score + fitted.offset)
+    assert len(found.peaks) == 200 and found.peaks.max() == pytest.approx(np.abs(wave).max())
+
+
+def test_the_hop_is_half_a_window_unless_said_and_never_more_than_one(detector, files):
+    assert list(score_recording(detector, files / "noise.wav").timeline["start"][:3]) == [0, 0.25, 0.5]
+    assert len(score_recording(detector, files / "noise.wav", hop_seconds=0.5).timeline) == 4
+    for hop in (0, -1, 0.51):
+        with pytest.raises(ScoringError, match=f"hop = {hop} s: windows are 0.5 s long"):
+            score_recording(detector, files / "noise.wav", hop_seconds=hop)
+
+
+def test_progress_adds_up_to_the_length(detector, files):
+    steps = []
+    score_recording(detector, files / "both.wav", batch_size=3, on_progress=steps.append)
+    assert len(steps) > 3 and sum(steps) == pytest.approx(4) and min(steps) > 0
+
+
+def test_windows_without_sound_are_told(detector, tmp_path):
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "a.wav", np.pad(0.1 * rng.standard_normal(2 * RATE), (0, 2 * RATE)), RATE)
+    found = score_recording(detector, tmp_path / "a.wav")
+    assert found.timeline["loud"].iloc[0] == 1 and found.timeline["loud"].iloc[-1] == 0
+    silent = int((found.timeline["start"] >= 2).sum())
+    assert found.warnings == (f"{silent} of 15 windows are almost silent, and count in the mean",)
+
+
+def test_scores_that_are_no_numbers_are_an_error(detector, files, monkeypatch):
+    monkeypatch.setattr(detector.model, "forward", lambda waves: torch.full((len(waves), 2), torch.nan))
+    with pytest.raises(audio.AudioError, match="not finite"):
+        score_recording(detector, files / "noise.wav")
+
+
+@pytest.mark.parametrize(
+    ("llr", "p_spoof", "expected"),
+    [(0, 0.5, 0.5), (0, 0.05, 0.95), (math.log(9), 0.5, 0.9), (math.log(9), 0.9, 0.5), (-math.log(3), 0.25, 0.5)],
+)
+def test_the_posterior_is_that_of_bayes(llr, p_spoof, expected):
+    assert float(posterior(llr, p_spoof)) == pytest.approx(expected)
+    likelihood = math.exp(llr)
+    assert expected == pytest.approx(likelihood * (1 - p_spoof) / (likelihood * (1 - p_spoof) + p_spoof))
+
+
+@pytest.mark.parametrize("prior", [0, 1, -0.1, 50])
+def test_an_impossible_prior_is_refused(prior):
+    with pytest.raises(ScoringError, match="prior of spoof"):
+        posterior(0.0, prior)
+
+
+def of_scores(*scores: float) -> Recording:
+    timeline = pd.DataFrame({"start": np.arange(len(scores)) * 1.5, "end": np.arange(len(scores)) * 1.5 + 3, "score": scores})
+    return Recording("a.wav", 9.0, float(np.mean(scores)), 2 * float(np.mean(scores)), timeline, np.zeros(1), ("one", "two"))
+
+
+def test_a_row_says_everything_of_a_recording(detector):
+    detector = Detector(detector.model, 0.5, Calibration(2, 0), detector.facts)
+    (row,) = results([of_scores(2, -3, 4)], detector, 0.2).to_dict("records")
+    assert row == pytest.approx(
+        {"utt_id": "a.wav", "score": 1.0, "llr": 2.0, "p_bonafide": math.exp(2) * 4 / (math.exp(2) * 4 + 1),
+         "decision": "bonafide", "seconds": 9.0, "windows": 3, "lowest_score": -3.0, "lowest_start": 1.5,
+         "warnings": "one; two"}
+    )  # fmt: skip
+    assert list(results([of_scores(0.5), of_scores(0.51)], detector, 0.5)["decision"]) == ["spoof", "bonafide"]
+
+
+def test_what_cannot_be_scored_is_listed_and_does_not_stop_the_rest(detector, files):
+    found = list(score_recordings(detector, [files, files / "none.wav", files / "empty", files / "noise.wav"]))
+    scored = [Path(each.path).name for each in found if isinstance(each, Recording)]
+    assert scored == ["both.wav", "chord.wav", "noise.wav"], "in order of their names, each once"
+    out = {Path(each.path).name: each.reason for each in found if isinstance(each, LeftOut)}
+    assert out.keys() == {"broken.wav", "none.wav", "empty"}
+    assert out["broken.wav"].startswith("cut off") and out["none.wav"].endswith("no such file")
+    assert out["empty"].startswith("no audio in this folder; looked for .flac")
+
+
+def test_csv_files_hold_results_timelines_and_what_was_left_out(detector, files, tmp_path):
+    out = tmp_path / "new" / "scores.csv"
+    table, left_out = score_to_csv(detector, [files], out, 0.1, timeline=True)
+    written = pd.read_csv(out, keep_default_na=False)
+    pd.testing.assert_frame_equal(written, table, check_dtype=False)
+    assert list(written["decision"][written["utt_id"].str.endswith(("chord.wav", "noise.wav"))]) == ["spoof", "bonafide"]
+    timeline = pd.read_csv(tmp_path / "new" / "scores_timeline.csv")
+    assert list(timeline.columns) == ["utt_id", "start", "end", "score", "llr", "loud"]
+    assert timeline.groupby("utt_id").size().to_dict() == dict(zip(written["utt_id"], written["windows"], strict=True))
+    np.testing.assert_allclose(timeline.groupby("utt_id")["score"].mean()[written["utt_id"]], written["score"])
+    listed = pd.read_csv(tmp_path / "new" / "scores_left_out.csv")
+    assert [tuple(row) for row in listed.itertuples(index=False)] == left_out and len(left_out) == 1
+    score_to_csv(detector, [files / "noise.wav"], out, 0.1)
+    assert not (tmp_path / "new" / "scores_left_out.csv").exists(), "nothing was left out any more"
+
+
+def test_nothing_is_written_where_nothing_can_be_scored(detector, files, tmp_path):
+    with pytest.raises(ScoringError, match=r"nothing could be scored:\n.*broken.wav: cut off"):
+        score_to_csv(detector, [files / "broken.wav"], tmp_path / "out.csv", 0.5)
+    with pytest.raises(ScoringError, match="prior of spoof = 2"):
+        score_to_csv(detector, [files / "noise.wav"], tmp_path / "out.csv", 2)
+    assert not list(tmp_path.glob("*.csv"))
+
+
+def test_the_caution_names_corpus_numbers_and_limits(detector):
+    text = detector.caution()
+    assert "“Toy”: 6 bona fide clips of 1 speaker and 6 spoofed ones, corpus demo, encoder lfcc" in text
+    assert f"its equal error rate is {detector.facts['dev_eer']:.1%}" in text and "no evidence on its own" in text
+    assert "fitted on 6 bona fide and 6 spoofed dev clips: those beyond ±1.8 are extrapolated" in text
+    wrong = Detector(detector.model, 0.0, Calibration(-1, 0), detector.facts)
+    assert "A HIGHER SCORE MEANT SPOOF" in wrong.caution() and "A HIGHER" not in text
+
+
+def test_a_checkpoint_without_calibration_gives_scores_alone(checkpoint, files, tmp_path):
+    model, facts = load_model(checkpoint)
+    older = {key: value for key, value in read_facts(checkpoint).items() if key not in ("calibration", "trained_on")}
+    save_checkpoint(tmp_path / "older", trained_weights(model), older)
+    with pytest.raises(ScoringError, match="no calibration, it was trained by an earlier version: remove .* train again"):
+        Detector.load(tmp_path / "older")
+    detector = Detector.load(tmp_path / "older", scores_only=True)
+    assert "does not name" in detector.caution() and "likelihood" not in detector.caution()
+    table, _ = score_to_csv(detector, [files / "both.wav"], tmp_path / "scores.csv", 0.5, timeline=True)
+    assert list(table.columns) == [
+        "utt_id", "score", "decision", "seconds", "windows", "lowest_score", "lowest_start", "warnings",
+    ]  # fmt: skip
+    assert "llr" not in pd.read_csv(tmp_path / "scores_timeline.csv").columns
+    whole = score_recording(Detector.load(checkpoint), files / "both.wav")
+    assert table["score"][0] == whole.score and detector.threshold == facts["dev_threshold"]
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        Detector.load(tmp_path / "nowhere")
