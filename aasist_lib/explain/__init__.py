@@ -21,6 +21,7 @@ from aasist_lib.explain.faithfulness import (
     localisation,
     localisation_table,
     localise,
+    spoofed_stretches,
     verdicts,
 )
 from aasist_lib.explain.overview import (
@@ -60,6 +61,7 @@ __all__ = [
     "readout_parts",
     "receptive_field",
     "silence_attention",
+    "spoofed_stretches",
     "stack_attention",
     "time_curves",
     "verdicts",

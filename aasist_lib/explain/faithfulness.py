@@ -22,6 +22,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import soundfile
 import torch
 from sklearn.metrics import roc_auc_score
 
@@ -61,6 +62,20 @@ def frame_truth(kind: str, start: float, end: float, length: int, samples: int) 
     size = round(FRAME_SECONDS * RATE)
     labels = audio.fit(labels, samples)[: samples // size * size].reshape(-1, size)
     return np.where((labels == labels[:, :1]).all(axis=1), labels[:, 0], -1)
+
+
+def spoofed_stretches(clip: pd.Series, samples: int) -> list[tuple[float, float]]:
+    """Beginning and end of each spoofed stretch of a partly spoofed clip, in seconds, as the detector hears it.
+
+    Args:
+        clip: a row of `build_partial`'s table.
+        samples: of the detector's input; where the clip is shorter, it is repeated, and so are its stretches.
+    """
+    length, total = soundfile.info(clip["path"]).duration, samples / RATE
+    inside = {SPOOF_INSIDE: [(clip["start"], clip["end"])], SPOOF_AROUND: [(0.0, clip["start"]), (clip["end"], length)]}
+    begins = np.arange(0, total, length)
+    stretches = [(begin + start, begin + end) for begin in begins for start, end in inside.get(clip["kind"], [])]
+    return [(float(start), float(min(end, total))) for start, end in stretches if start < total]
 
 
 def localisation(model: AASIST, partial: pd.DataFrame, names: Sequence[str] | None = None, seed: int = 0) -> pd.DataFrame:

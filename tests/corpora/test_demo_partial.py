@@ -82,7 +82,9 @@ def test_a_lost_clip_or_another_setting_makes_the_set_again(config):
     table = build_partial(data, "dev", 1, SAMPLES, workers=1, say=quiet)
     Path(table["path"][0]).unlink()
     assert build_partial(data, "dev", 1, SAMPLES, workers=1, say=quiet).equals(table)
-    assert len(build_partial(data, "dev", 2, SAMPLES, workers=1, say=quiet)) == 6
+    larger = build_partial(data, "dev", 2, SAMPLES, workers=1, say=quiet)
+    assert len(larger) == 6
+    assert build_partial(data, "dev", 1, SAMPLES, say=pytest.fail).equals(larger.head(3)) and larger.head(3).equals(table)
     other = build_partial(data.model_copy(update={"seed": 7}), "dev", 1, SAMPLES, workers=1, say=quiet)
     assert other["start"][0] != table["start"][0]
     assert len(list((data.root / "partial" / "dev").iterdir())) == 3

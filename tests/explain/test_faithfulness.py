@@ -13,6 +13,7 @@ from aasist_lib.explain.faithfulness import (
     localisation_table,
     localise,
     mean_interval,
+    spoofed_stretches,
     verdicts,
 )
 from tests.explain.planted import Planted, planted_wave
@@ -71,6 +72,18 @@ def test_truth_ignores_the_joints_and_repeats_with_the_clip():
     assert np.array_equal(frame_truth("control", 0.5, 1.0, 2 * RATE, 3 * RATE), truth)
     odd = frame_truth("spoof in bona fide", 0.512, 1.013, 2 * RATE, 2 * RATE)
     assert odd[25] == odd[50] == -1 and odd[26] == odd[49] == 1 and odd[24] == odd[51] == 0
+
+
+def test_spoofed_stretches_repeat_with_the_clip(tmp_path):
+    path = str(tmp_path / "clip.flac")
+    soundfile.write(path, np.zeros(2 * RATE), RATE)
+    clip = pd.Series({"path": path, "kind": "spoof in bona fide", "start": 0.5, "end": 1.25})
+    assert spoofed_stretches(clip, SAMPLES) == [(0.5, 1.25), (2.5, 3.0)]
+    assert spoofed_stretches(clip, 2 * RATE) == [(0.5, 1.25)]
+    clip["kind"] = "bona fide in spoof"
+    assert spoofed_stretches(clip, SAMPLES) == [(0.0, 0.5), (1.25, 2.0), (2.0, 2.5)]
+    clip["kind"] = "control"
+    assert spoofed_stretches(clip, SAMPLES) == []
 
 
 def test_what_follows_the_score_finds_the_spoof_in_either_direction(clips):

@@ -75,7 +75,7 @@ def build_partial(
     Args:
         data: the profile's section; `data.seed` draws everything.
         split: whose speakers; 'eval' has the unseen attacks beside the known ones.
-        clips: how many of each kind, three times as many in all.
+        clips: how many of each kind, three times as many in all. A smaller set is a part of a larger one.
         samples: the detector's input; clips are no longer.
         workers: processes; by default one a core.
         say: receives one line a step.
@@ -97,10 +97,11 @@ def build_partial(
         raise ValueError(f"split = {split!r}: one of {', '.join(SPLITS)} is needed")
     if clips < 1 or samples < MIN_SECONDS * RATE:
         raise ValueError(f"clips = {clips}, samples = {samples}: at least 1 and {MIN_SECONDS * RATE:.0f} are needed")
-    folder, recipe = data.source / "partial", _recipe(data, split, clips, samples)
+    folder, recipe = data.source / "partial", _recipe(data, split, samples)
     table = folder / f"partial-{split}.parquet"
-    if _is_finished(table, recipe):
-        return read_columns(table)
+    found = _finished(table, recipe, clips)
+    if found is not None:
+        return found
     table.unlink(missing_ok=True)
     shutil.rmtree(folder / split, ignore_errors=True)
     recordings = collect(data.bonafide, data.full, project_root() / "data" / "downloads", data.seed, say)
@@ -114,20 +115,28 @@ def build_partial(
         say(f"partial spoofs, {split}: left out {reason}")
     if not rows:
         raise SourceError(f"partial spoofs, {split}: none of {len(jobs)} recordings gives {MIN_SECONDS} s of speech")
-    _write(pd.DataFrame(rows), table, {"recipe": recipe, "seed": data.seed, "samples": samples, "skipped": skipped})
+    notes = {"recipe": recipe, "seed": data.seed, "samples": samples, "asked": clips}
+    _write(pd.DataFrame(rows), table, notes | {"recordings": [job.name for job in jobs], "skipped": skipped})
     return read_columns(table)
 
 
-def _recipe(data: DataConfig, split: str, clips: int, samples: int) -> str:
-    settings = [RECIPE, CORPUS_RECIPE, data.bonafide, data.full, data.clips_per_speaker, data.seed, split, clips, samples]
+def _recipe(data: DataConfig, split: str, samples: int) -> str:
+    settings = [RECIPE, CORPUS_RECIPE, data.bonafide, data.full, data.clips_per_speaker, data.seed, split, samples]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
 
-def _is_finished(table: Path, recipe: str) -> bool:
+def _finished(table: Path, recipe: str, clips: int) -> pd.DataFrame | None:
+    """A set on disk, or the part of it that a smaller one has, if all of it is there; else None."""
     notes = table.with_suffix(".json")
-    if not (table.is_file() and notes.is_file()) or json.loads(notes.read_text(encoding="utf-8"))["recipe"] != recipe:
-        return False
-    return all(Path(path).is_file() for path in read_columns(table)["path"])
+    if not (table.is_file() and notes.is_file()):
+        return None
+    written = json.loads(notes.read_text(encoding="utf-8"))
+    if written["recipe"] != recipe or written["asked"] < clips:
+        return None
+    rows = read_columns(table)
+    if not all(Path(path).is_file() for path in rows["path"]):
+        return None
+    return rows[rows["recording"].isin(written["recordings"][:clips])].reset_index(drop=True)
 
 
 def _write(rows: pd.DataFrame, table: Path, notes: dict[str, object]) -> None:
