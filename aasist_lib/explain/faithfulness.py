@@ -130,6 +130,9 @@ def localisation_table(clips: pd.DataFrame, replicates: int = 1000, confidence: 
         what the recording's control gives at the same segment: 0 for a map that sees the words or the joints only),
         `over_energy` (AUC minus the map energy's), each with `_low` and `_high`, and `chance` of the pointing game.
         `over_energy` is missing where energy was not asked for.
+
+    Raises:
+        ValueError: a recording lacks a clip of one of the kinds.
     """
     clips = _with_expected(clips)
     clips["gain"] = clips["auc"] - clips["expected"]
@@ -149,6 +152,10 @@ def localisation_table(clips: pd.DataFrame, replicates: int = 1000, confidence: 
 def _with_expected(clips: pd.DataFrame) -> pd.DataFrame:
     """Also rows of kind `BOTH`, and the AUC that the control lets expect: its own; 1 minus it where all else is spoofed."""
     whose = ["split", "attacks", "recording", "map"]
+    kinds = clips.groupby("recording")["kind"].agg(set)
+    if (lacking := kinds[[not {SPOOF_INSIDE, SPOOF_AROUND, CONTROL} <= found for found in kinds]]).size:
+        have = ", ".join(sorted(lacking.iloc[0]))
+        raise ValueError(f"recording {lacking.index[0]} has clips of kind {have} only: pass all three kinds of each recording")
     control = clips[clips["kind"] == CONTROL].set_index(whose)["auc"]
     own = control.reindex(pd.MultiIndex.from_frame(clips[whose])).to_numpy()
     expected = np.select([clips["kind"] == SPOOF_INSIDE, clips["kind"] == SPOOF_AROUND], [own, 1 - own], 0.5)
@@ -300,7 +307,7 @@ def verdicts(table: pd.DataFrame, areas: pd.DataFrame | None = None) -> pd.DataF
         it is 'weakly' below an AUC of `CLEAR`. All else is 'no'.
 
     Raises:
-        ValueError: the table has rows of several splits, or none of known attacks in both directions.
+        ValueError: the table has rows of several splits, none of known attacks in both directions, or not of the map 'energy'.
     """
     if len(splits := set(table["split"])) != 1:
         raise ValueError(f"the table has rows of {', '.join(sorted(splits)) or 'no split'}: pass those of one split")
@@ -308,6 +315,8 @@ def verdicts(table: pd.DataFrame, areas: pd.DataFrame | None = None) -> pd.DataF
     names = [name for name, kind in rows.index if kind == BOTH]
     if not names:
         raise ValueError("the table has no rows of known attacks in both directions")
+    if rows["over_energy"].isna().any():
+        raise ValueError("the table has no map 'energy' to compare with: measure it with the others (names of `localisation`)")
     found = []
     for name in names:
         believed, sentence = _on_localisation(*(rows.loc[(name, kind)] for kind in (BOTH, SPOOF_INSIDE, SPOOF_AROUND)))

@@ -133,6 +133,13 @@ def test_gain_is_what_the_control_does_not_explain():
     assert table.loc[("words", "both"), "auc"] == pytest.approx(0.5)
 
 
+def test_a_table_without_controls_or_a_verdict_without_energy_is_refused(clips):
+    with pytest.raises(ValueError, match="recording r0 has clips of kind bona fide in spoof, spoof in bona fide only"):
+        localisation_table(clips[clips["kind"] != "control"])
+    with pytest.raises(ValueError, match="no map 'energy' to compare with"):
+        verdicts(localisation_table(clips[clips["map"] != "energy"], replicates=10))
+
+
 def test_intervals_are_percentiles_of_resampled_means():
     values = np.random.default_rng(1).normal(3, 2, 400)
     found = mean_interval(values, replicates=4000)
