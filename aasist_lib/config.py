@@ -198,7 +198,7 @@ class Profile(Section):
     title: str
     seed: int = 1
     run_dir: Path | None = None
-    notebooks: tuple[str, ...] = ("01", "03", "02", "04", "05")
+    notebooks: tuple[str, ...] = ("01", "03", "02", "04", "05", "07")
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()

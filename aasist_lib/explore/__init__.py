@@ -5,6 +5,7 @@ Headless is what `AASIST_HEADLESS=1` says, which the runner sets. A control take
 
 from aasist_lib.explore.clips import ClipExplorer
 from aasist_lib.explore.distortions import AugmentationPlayground, distortion_tour
+from aasist_lib.explore.recordings import RecordingExplorer
 from aasist_lib.explore.threshold import ThresholdExplorer
 
-__all__ = ["AugmentationPlayground", "ClipExplorer", "ThresholdExplorer", "distortion_tour"]
+__all__ = ["AugmentationPlayground", "ClipExplorer", "RecordingExplorer", "ThresholdExplorer", "distortion_tour"]
