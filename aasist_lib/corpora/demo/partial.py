@@ -3,7 +3,8 @@
 Of each recording come three clips with a segment at the same place, through the same channel: a spoofed segment inside the bona
 fide clip, the bona fide segment inside the spoofed clip, and a control. The control's segment is its own, moved by some
 milliseconds: it has joints like the others, but nothing in it is spoofed. Attacks are those that keep the time of their source,
-so that words go on through the joints. The idea is that of PartialSpoof (Zhang et al., IEEE/ACM TASLP 2023, arXiv 2204.05177).
+so that words go on through the joints (envelopes agree within 8 ms). The idea is that of PartialSpoof (Zhang et al., IEEE/ACM
+TASLP 2023, arXiv 2204.05177).
 """
 
 from __future__ import annotations
