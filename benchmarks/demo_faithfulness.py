@@ -121,7 +121,8 @@ def chosen_line(rows: pd.DataFrame, chosen: list[str], attacks: str) -> str:
     for kind in (BOTH, *KINDS):
         own = [part.loc[part["map"] == name, "auc"] for (_, part), name in zip(by_run(rows, kind), chosen, strict=True)]
         parts.append(f"{kind} {spread(pd.concat(own))}")
-    return f"chosen on dev ({', '.join(chosen)}), eval, {attacks} attacks, AUC: {'; '.join(parts)}"
+    said = f"chosen on dev ({', '.join(chosen)}), eval, {attacks} attacks, {rows['clips'].max()} recordings, AUC: "
+    return said + "; ".join(parts)
 
 
 def by_run(rows: pd.DataFrame, kind: str) -> list[tuple[str, pd.DataFrame]]:

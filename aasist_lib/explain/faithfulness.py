@@ -276,13 +276,13 @@ def area_table(clips: pd.DataFrame, replicates: int = 1000, confidence: float = 
         a row a map and curve: `clips`, `area`, and `gain`, by how much the order of the map is better than the random one on
         the same clips (deletion: lower, insertion: higher), each with `_low` and `_high`.
     """
-    areas = clips.groupby(["map", "curve", "utt_id"], sort=False)["support"].agg(_area)
+    areas = clips.groupby(["curve", "utt_id", "map"], sort=False)["support"].agg(_area).unstack("map")
     rows = []
-    for (name, curve), part in areas.groupby(level=["map", "curve"], sort=False):
-        random = areas["random", curve].loc[part.index.get_level_values("utt_id")].to_numpy()
-        gain = (part.to_numpy() - random) * (-1 if curve == "deletion" else 1)
-        row = {"map": name, "curve": curve, "clips": len(part)}
-        for column, values in (("area", part.to_numpy()), ("gain", gain)):
+    for name, curve in clips[["map", "curve"]].drop_duplicates().itertuples(index=False):
+        area, random = areas.loc[curve, name].to_numpy(), areas.loc[curve, "random"].to_numpy()
+        gain = (area - random) * (-1 if curve == "deletion" else 1)
+        row = {"map": name, "curve": curve, "clips": len(area)}
+        for column, values in (("area", area), ("gain", gain)):
             row |= _spread(column, mean_interval(values, replicates, confidence, seed))
         rows.append(row)
     return pd.DataFrame(rows)
