@@ -1,7 +1,9 @@
-"""Shared fixtures: a tiny random wav2vec 2.0 on disk and a small corpus that a detector can really learn."""
+"""Shared fixtures: a tiny random wav2vec 2.0, a small corpus that a detector can really learn, and a whole headless run."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,24 @@ import soundfile
 import torch
 
 from aasist_lib.config import Profile
+from aasist_lib.runs import RunFolder
 
+ROOT = Path(__file__).parents[1]
 SAMPLES = 8_000
+
+
+def headless_command(folder: Path) -> list[str]:
+    """The command line that runs all notebooks of the tiny profile into a run folder."""
+    return [sys.executable, "-m", "aasist_lib", "run", "tiny", "--set", f"run_dir={folder}"]
+
+
+@pytest.fixture(scope="session")
+def headless_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """The run folder that one headless run of the tiny profile leaves. Tests only read it."""
+    folder = tmp_path_factory.mktemp("headless") / "run"
+    done = subprocess.run(headless_command(folder), cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return RunFolder(folder)
 
 
 @pytest.fixture(scope="session")

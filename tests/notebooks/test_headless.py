@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,22 +12,13 @@ from aasist_lib.config import load_profile
 from aasist_lib.corpora import COLUMNS
 from aasist_lib.metrics import eer
 from aasist_lib.runs import RunFolder, sha256
-
-ROOT = Path(__file__).parents[2]
-
-
-def command(folder: Path) -> list[str]:
-    """The command line that runs the tiny profile into a folder."""
-    return [sys.executable, "-m", "aasist_lib", "run", "tiny", "--set", f"run_dir={folder}"]
+from tests.conftest import ROOT, headless_command
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def run(headless_run: RunFolder) -> RunFolder:
     """The run folder after one headless run."""
-    folder = tmp_path_factory.mktemp("headless") / "run"
-    done = subprocess.run(command(folder), cwd=ROOT, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    return RunFolder(folder)
+    return headless_run
 
 
 def test_every_notebook_ran_and_kept_its_promises(run: RunFolder) -> None:
@@ -94,6 +83,6 @@ def test_the_report_needs_no_network(run: RunFolder) -> None:
 
 
 def test_a_second_run_skips_every_notebook(run: RunFolder) -> None:
-    done = subprocess.run(command(run.folder), cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(headless_command(run.folder), cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" skipped ") == len(run.manifest["notebooks"]), done.stdout

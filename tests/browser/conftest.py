@@ -1,0 +1,59 @@
+"""A real browser, a JupyterLab of its own, and a run to look at, all shared by the tests of this folder.
+
+The run is the headless one of the tiny profile. `AASIST_BROWSER_RUN=runs/demo` points the tests at another one. It is only
+read: they work on a copy, `runs/browser/<profile>`, and leave their pictures in its `screenshots`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from aasist_lib.runs import RunFolder
+from tests.browser.lab import ROOT, Lab, serve
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium. Where there is none the tests are skipped, or fail under `AASIST_BROWSER=required`."""
+    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if program is None:
+        problem = f"no browser: none of {', '.join(CHROMIUM)} is installed (Debian: apt-get install chromium)"
+        (pytest.fail if os.environ.get("AASIST_BROWSER") == "required" else pytest.skip)(problem)
+    flags = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    with sync_playwright() as playwright:
+        with playwright.chromium.launch(executable_path=program, args=flags) as launched:
+            yield launched
+
+
+@pytest.fixture(scope="package")
+def studied(browser: Browser, request: pytest.FixtureRequest) -> RunFolder:
+    """A copy of the run under study, in `runs/browser/<profile>`: live notebooks write into their run."""
+    asked = os.environ.get("AASIST_BROWSER_RUN")
+    source = ROOT / asked if asked else request.getfixturevalue("headless_run").folder
+    copy = ROOT / "runs" / "browser" / RunFolder(source).manifest["name"]
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(source, copy)
+    return RunFolder(copy)
+
+
+@pytest.fixture(scope="package")
+def lab(browser: Browser, studied: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A JupyterLab that serves the project."""
+    with serve(tmp_path_factory.mktemp("jupyter")) as (address, token):
+        yield Lab(browser, address, token, studied)
+
+
+@pytest.fixture(scope="package")
+def pictures(studied: RunFolder) -> Path:
+    """The folder of screenshots."""
+    folder = studied.folder / "screenshots"
+    folder.mkdir(exist_ok=True)
+    return folder
