@@ -11,7 +11,7 @@ from IPython.display import HTML, display
 
 from aasist_lib import audio, plots
 from aasist_lib.explain.evidence import FRAME_SECONDS, MAPS, SIGNED, frame_maps
-from aasist_lib.explore.page import as_html, is_live, player
+from aasist_lib.explore.page import as_html, is_live, player, show_widget
 from aasist_lib.models import AASIST
 
 ORDERS = ("error, worst first", "score, most spoof first", "score, most bona fide first")
@@ -129,7 +129,7 @@ class ClipExplorer:
 
     def _ipython_display_(self) -> None:
         if is_live():
-            display(self.widget())
+            show_widget(self.widget())
             return
         table = self.select(self.scores["split"].iloc[0])
         for place in (0, len(table) // 2, len(table) - 1):

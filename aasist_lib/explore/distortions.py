@@ -14,7 +14,7 @@ from aasist_lib import plots
 from aasist_lib.audio import RATE
 from aasist_lib.augment import build
 from aasist_lib.distortions import Item
-from aasist_lib.explore.page import as_html, is_live, player
+from aasist_lib.explore.page import as_html, is_live, player, show_widget
 from aasist_lib.models import AASIST
 from aasist_lib.robustness import distort, score_waves
 
@@ -111,7 +111,7 @@ class AugmentationPlayground:
 
     def _ipython_display_(self) -> None:
         if is_live():
-            display(self.widget())
+            show_widget(self.widget())
             return
         clips, kinds = list(self.clips), list(self.items)
         middle = kinds[len(kinds) // 2]

@@ -7,17 +7,34 @@ import html
 import io
 import os
 
+import ipywidgets
 import numpy as np
 import soundfile
+from IPython.display import Javascript, display
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from aasist_lib.audio import RATE
 
+_KEEP_KEYS = """setTimeout(() => {  // the script runs before its output is part of the page
+    element.closest('.jp-OutputArea')?.addEventListener('keydown', event => {
+        if (!(event.ctrlKey || event.metaKey || event.altKey || event.shiftKey)) event.stopPropagation();
+    });
+});"""
+
 
 def is_live() -> bool:
     """Whether widgets make sense: not where `AASIST_HEADLESS=1`, which the runner sets."""
     return os.environ.get("AASIST_HEADLESS") != "1"
+
+
+def show_widget(widget: ipywidgets.Widget) -> None:
+    """Display a widget that keeps its plain keys.
+
+    Otherwise JupyterLab takes those of a menu that has the focus for its commands: Arrow Down leaves the cell, x cuts it.
+    """
+    display(widget)
+    display(Javascript(_KEEP_KEYS))
 
 
 def player(wave: NDArray[np.float32]) -> str:

@@ -13,7 +13,7 @@ from IPython.display import HTML, display
 from numpy.typing import NDArray
 
 from aasist_lib import audio, plots
-from aasist_lib.explore.page import as_html, is_live, player
+from aasist_lib.explore.page import as_html, is_live, player, show_widget
 from aasist_lib.recordings import Detector, Recording, posterior, score_recording
 from aasist_lib.scoring import ScoringError
 
@@ -109,7 +109,7 @@ class RecordingExplorer:
 
     def _ipython_display_(self) -> None:
         if is_live():
-            display(self.widget())
+            show_widget(self.widget())
             return
         names = list(self.paths)
         for name in dict.fromkeys((names[0], names[len(names) // 2], names[-1])):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from aasist_lib import plots
-from aasist_lib.explore.page import as_html, is_live
+from aasist_lib.explore.page import as_html, is_live, show_widget
 from aasist_lib.metrics import det_curve, split_classes
 from aasist_lib.metrics.rates import eer_point
 
@@ -65,7 +65,7 @@ class ThresholdExplorer:
 
     def _ipython_display_(self) -> None:
         if is_live():
-            display(self.widget())
+            show_widget(self.widget())
             return
         for choice in (0, STEPS, 2 * STEPS):
             display(HTML(self._image(choice)))

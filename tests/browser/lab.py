@@ -164,6 +164,11 @@ class Notebook:
         output.scroll_into_view_if_needed()
         return output
 
+    def screenshot(self, output: Locator, file: Path) -> None:
+        """Save what the window shows of an output, from its upper edge on, with JupyterLab around it."""
+        output.evaluate("element => element.scrollIntoView({block: 'start'})")
+        self.page.screenshot(path=file)
+
 
 STATE = """
 const panel = window.jupyterapp?.shell.currentWidget;
@@ -202,6 +207,13 @@ def watch(page: Page, problems: list[str], home: str) -> None:
 def control(place: Locator, name: str) -> Locator:
     """The widget of a place that carries this description, with its label and readout."""
     return place.locator(".widget-inline-hbox").filter(has=place.page.get_by_text(name, exact=True))
+
+
+def press(place: Locator, key: str, times: int = 1) -> None:
+    """Give a control the focus, and press a key."""
+    place.focus()
+    for _ in range(times):
+        place.page.keyboard.press(key)
 
 
 def picture_of(place: Locator) -> str:

@@ -78,7 +78,7 @@ def test_headless_the_worst_the_middle_and_the_surest_are_drawn(explorer, shown,
 def test_live_it_is_a_widget(explorer, shown, monkeypatch):
     monkeypatch.delenv("AASIST_HEADLESS", raising=False)
     explorer._ipython_display_()
-    assert len(shown) == 1 and len(shown[0].children) == 3
+    assert len(shown) == 2 and len(shown[0].children) == 3
 
 
 def test_what_cannot_be_shown_is_refused(explorer):

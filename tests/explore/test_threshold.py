@@ -44,8 +44,8 @@ def test_the_slider_redraws_the_figure(explorer):
 def test_live_it_is_a_widget(explorer, shown, monkeypatch):
     monkeypatch.delenv("AASIST_HEADLESS", raising=False)
     explorer._ipython_display_()
-    (widget,) = shown
-    assert len(widget.children) == 2
+    widget, script = shown
+    assert len(widget.children) == 2 and "'keydown'" in script.data
 
 
 def test_headless_the_first_middle_and_last_choice_are_figures(explorer, shown, monkeypatch):
