@@ -155,10 +155,16 @@ class Trainer:
             self._keep(record, dev_scores, last)
             if self.accelerator.is_main_process:
                 on_epoch(record)
-        self.accelerator.end_training()
+        self._part()
         return TrainingResult(
             self._history(), self._best().epoch, self.schedule.switch_epoch, self.run.path("checkpoints", "best")
         )
+
+    def _part(self) -> None:
+        """Leave the other processes in order: when all are done, and with nothing left that would still talk to them."""
+        self.accelerator.wait_for_everyone()
+        (self.trained,) = self.accelerator.free_memory(self.trained)
+        self.accelerator.end_training()
 
     def _prepare(self) -> None:
         """Data, optimiser and schedule, handed to accelerate. With a bank only the back end takes part."""
