@@ -27,6 +27,7 @@ from aasist_lib.metrics import Calibration, calibrate_apply
 from aasist_lib.models import AASIST
 from aasist_lib.runs import atomic
 from aasist_lib.scoring import ScoringError, log_odds
+from aasist_lib.unfinished import Unfinished
 
 CALIBRATED = ("llr", "p_bonafide")
 """Columns that need a calibration."""
@@ -235,6 +236,7 @@ def score_recordings(
     paths: Iterable[str | Path],
     hop_seconds: float | None = None,
     on_progress: Callable[[float], None] | None = None,
+    unfinished: Unfinished | None = None,
 ) -> Iterator[Recording | LeftOut]:
     """Score files, and all audio below folders, one after the other; what cannot be scored does not stop the rest.
 
@@ -242,6 +244,7 @@ def score_recordings(
         detector: of `Detector.load`.
         paths: files, and folders, which are searched for names that end as `audio.EXTENSIONS`; each file is taken once.
         hop_seconds, on_progress: as `score_recording`.
+        unfinished: what an earlier call left; its recordings are not scored again, and have no peaks. New ones are added.
 
     Raises:
         ScoringError: as `score_recording`.
@@ -250,8 +253,14 @@ def score_recordings(
         if file.is_dir():
             yield LeftOut(str(file), f"no audio in this folder; looked for {', '.join(audio.EXTENSIONS)}")
             continue
+        if unfinished is not None and (fields := unfinished.find(file)):
+            yield Recording(**fields)
+            continue
         try:
-            yield score_recording(detector, file, hop_seconds, on_progress=on_progress)
+            recording = score_recording(detector, file, hop_seconds, on_progress=on_progress)
+            if unfinished is not None:
+                unfinished.add(recording)
+            yield recording
         except audio.AudioError as error:
             yield LeftOut(str(file), str(error).removeprefix(f"{file}: "))
 
@@ -305,15 +314,19 @@ def score_to_csv(
     timeline: bool = False,
     hop_seconds: float | None = None,
     on_progress: Callable[[float], None] | None = None,
+    say: Callable[[str], None] = print,
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
     """Score files and folders into `out`, a CSV as `results` gives it; beside it go `<out>_timeline.csv`, if wanted, and
     `<out>_left_out.csv`, with the columns of `LeftOut`, where anything was left out.
+
+    Until all are done, `<out>_unfinished.jsonl` holds those that are: the same call after an interruption goes on from there.
 
     Args:
         detector, paths, hop_seconds, on_progress: as `score_recordings`.
         out: the CSV to write.
         p_spoof: prior of `p_bonafide`.
         timeline: write every window's score too.
+        say: receives a line where an earlier call left something.
 
     Returns:
         the table written, and what was left out.
@@ -322,13 +335,17 @@ def score_to_csv(
         ScoringError: nothing could be scored, or the prior or the hop are impossible. Nothing is written then.
     """
     posterior(0.0, p_spoof)  # before hours of work
+    unfinished = Unfinished(out.with_name(f"{out.stem}_unfinished.jsonl"), detector.facts, hop_seconds)
+    if len(unfinished):
+        say(f"going on: {len(unfinished)} recordings are scored already, in {unfinished.path}")
     done, left_out = [], []
-    for found in score_recordings(detector, paths, hop_seconds, on_progress):
+    for found in score_recordings(detector, paths, hop_seconds, on_progress, unfinished):
         if isinstance(found, LeftOut):
             left_out.append(found)
         else:
             done.append(replace(found, peaks=found.peaks[:0]))  # of many hours, too much to hold
     if not done:
+        unfinished.remove()
         raise ScoringError("nothing could be scored:\n  " + "\n  ".join(f"{each.path}: {each.reason}" for each in left_out))
     table = results(done, detector, p_spoof)
     _write_csv(table, out)
@@ -338,6 +355,7 @@ def score_to_csv(
         _write_csv(pd.DataFrame(left_out), _beside(out, "left_out"))
     else:
         _beside(out, "left_out").unlink(missing_ok=True)  # an earlier call's
+    unfinished.remove()
     return table, left_out
 
 

@@ -250,3 +250,59 @@ def test_a_checkpoint_without_calibration_gives_scores_alone(checkpoint, files, 
     assert table["score"][0] == whole.score and detector.threshold == facts["dev_threshold"]
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         Detector.load(tmp_path / "nowhere")
+
+
+class Stop(Exception):
+    """Somebody pulls the plug."""
+
+
+def stop_after(count: int):
+    """A progress callback that stops the work when `count` recordings of one window are done."""
+    seen = []
+
+    def progress(_: float) -> None:
+        seen.append(1)
+        if len(seen) > count:
+            raise Stop
+
+    return progress
+
+
+def many(folder: Path, count: int = 5) -> list[Path]:
+    """Short recordings of noise, each with a score of its own."""
+    rng, paths = np.random.default_rng(1), []
+    for number in range(count):
+        paths.append(folder / f"noise{number}.wav")
+        soundfile.write(paths[-1], 0.1 * rng.standard_normal(SAMPLES), RATE)
+    return paths
+
+
+def test_a_call_that_was_stopped_goes_on(detector: Detector, tmp_path: Path) -> None:
+    paths, out, whole = many(tmp_path), tmp_path / "out.csv", tmp_path / "whole.csv"
+    score_to_csv(detector, paths, whole, 0.5, timeline=True)
+    with pytest.raises(Stop):
+        score_to_csv(detector, paths, out, 0.5, timeline=True, on_progress=stop_after(3))
+    kept = tmp_path / "out_unfinished.jsonl"
+    assert not out.exists() and len(kept.read_text().splitlines()) == 1 + 3
+    with kept.open("a") as file:
+        file.write('{"file": [1, 2], "recor')  # killed while it wrote
+    scored, said = [], []
+    score_to_csv(detector, paths, out, 0.5, timeline=True, on_progress=scored.append, say=said.append)
+    assert len(scored) == 2 and said == [f"going on: 3 recordings are scored already, in {kept}"]
+    assert not kept.exists()
+    for name in ("{}.csv", "{}_timeline.csv"):
+        assert (tmp_path / name.format("out")).read_text() == (tmp_path / name.format("whole")).read_text()
+
+
+def test_what_has_changed_is_scored_again(detector: Detector, checkpoint: Path, tmp_path: Path) -> None:
+    paths, out = many(tmp_path), tmp_path / "out.csv"
+    with pytest.raises(Stop):
+        score_to_csv(detector, paths, out, 0.5, on_progress=stop_after(4))
+    soundfile.write(paths[1], np.zeros(SAMPLES), RATE)
+    scored: list[float] = []
+    table, _ = score_to_csv(detector, paths, out, 0.5, on_progress=scored.append, say=lambda line: None)
+    assert len(scored) == 2 and list(table["utt_id"]) == [str(path) for path in paths]
+    assert table["score"][1] == score_recording(detector, paths[1]).score
+    for changes in ({"hop_seconds": 0.25}, {}):  # other windows, then those of before: nothing is taken over
+        with pytest.raises(Stop):
+            score_to_csv(detector, paths, out, 0.5, on_progress=stop_after(2), say=pytest.fail, **changes)
