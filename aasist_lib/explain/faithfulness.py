@@ -213,7 +213,7 @@ def deletion_insertion(
     Args:
         model: a trained detector.
         trials: `utt_id` and `path` of the clips.
-        threshold: of the decision, from dev: bona fide at or above it. Support is the score's distance from it on the side of
+        threshold: of the decision, from dev: bona fide above it. Support is the score's distance from it on the side of
             the decision on the whole clip, so it begins at 0 or above, and below 0 the decision has changed.
         names: of `MAPS`; None = all. 'random' is always among them.
         seed: of the random order, also that of frames with equal values.
@@ -230,7 +230,7 @@ def deletion_insertion(
         some = slice(first, first + _BATCH)
         heard = hear(model, torch.as_tensor(waves[some], dtype=torch.float32, device=device))[1]
         with torch.inference_mode():
-            decided = np.where(-_plain(spoofness(model, heard)) >= threshold, 1, -1)
+            decided = np.where(-_plain(spoofness(model, heard)) > threshold, 1, -1)
         for name in names:
             values = found[name][some] * (-decided[:, None] if name in SIGNED else 1)
             ranks = _ranks(_at_frames(values, heard.shape[1], model.frontend.stride), rng)

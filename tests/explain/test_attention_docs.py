@@ -1,0 +1,22 @@
+"""The page on attention: a row for every map, with the code's own words, and every field of `AttentionMaps`."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from aasist_lib.explain.evidence import MAPS, SIGNED
+from aasist_lib.models import AttentionMaps
+
+PAGE = (Path(__file__).parents[2] / "docs" / "attention.md").read_text(encoding="utf-8")
+
+
+def test_every_map_has_its_row():
+    table = PAGE.split("## Every map")[1].split("## Two tests")[0]
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (yes|no sign) \| (.*) \|$", table, re.MULTILINE)
+    assert {name: text for name, _, text in rows} == MAPS
+    assert {name for name, sign, _ in rows if sign == "yes"} == SIGNED
+
+
+def test_every_field_is_explained():
+    table = PAGE.split("## From a forward pass")[1].split("## Every map")[0]
+    assert all(re.search(rf"`{field.name}[`\[]", table) for field in fields(AttentionMaps))
