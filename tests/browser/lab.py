@@ -24,6 +24,8 @@ from aasist_lib.runs import RunFolder
 
 ROOT = Path(__file__).parents[2]
 VIEWPORT = {"width": 1280, "height": 900}
+FRAME = 140
+"""Pixels above and below the notebook: menus, toolbar, status line."""
 START, RUN = 120, 900
 """Seconds after which a server that does not answer, or a notebook that does not end, is a failure."""
 SILENT = '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}'
@@ -165,9 +167,13 @@ class Notebook:
         return output
 
     def screenshot(self, output: Locator, file: Path) -> None:
-        """Save what the window shows of an output, from its upper edge on, with JupyterLab around it."""
+        """Save the window with an output in it, whole: it is made taller for that where needed."""
+        box = output.bounding_box()
+        assert box, f"{self.name}: the output is not drawn"
+        self.page.set_viewport_size(VIEWPORT | {"height": max(VIEWPORT["height"], round(box["height"]) + FRAME)})
         output.evaluate("element => element.scrollIntoView({block: 'start'})")
         self.page.screenshot(path=file)
+        self.page.set_viewport_size(VIEWPORT)
 
 
 STATE = """
