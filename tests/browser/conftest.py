@@ -1,7 +1,7 @@
 """A real browser, a JupyterLab of its own, and a run to look at, all shared by the tests of this folder.
 
-The run is the headless one of the tiny profile. `AASIST_BROWSER_RUN=runs/demo` points the tests at another one. It is only
-read: they work on a copy, `runs/browser/<profile>`, and leave their pictures in its `screenshots`.
+The run is the headless one of the tiny profile. `AASIST_BROWSER_PROFILE=demo AASIST_BROWSER_RUN=runs/demo` points the
+tests at another one. It is only read: they work on a copy, `runs/browser/<profile>`, and leave pictures in its `screenshots`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def studied(browser: Browser, request: pytest.FixtureRequest) -> RunFolder:
     """A copy of the run under study, in `runs/browser/<profile>`: live notebooks write into their run."""
     asked = os.environ.get("AASIST_BROWSER_RUN")
     source = ROOT / asked if asked else request.getfixturevalue("headless_run").folder
-    copy = ROOT / "runs" / "browser" / RunFolder(source).manifest["name"]
+    copy = ROOT / "runs" / "browser" / os.environ.get("AASIST_BROWSER_PROFILE", "tiny")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(source, copy)
     return RunFolder(copy)

@@ -140,6 +140,7 @@ class Notebook:
 
     def __post_init__(self) -> None:
         watch(self.page, self.problems, "http://127.0.0.1:")
+        self.page.expose_function("kernelFailed", lambda error: self.problems.append(f"kernel: {error}"))
 
     def run_all(self) -> None:
         """Choose 'Run All Cells' from the menu, and wait until the last code cell has run or one has failed.
@@ -148,6 +149,7 @@ class Notebook:
             AssertionError: a cell failed; names it.
         """
         self.page.wait_for_function(f"() => {{ {STATE} return kernel === 'idle' && codes.length > 0 }}", timeout=1e3 * START)
+        self.page.evaluate(LISTEN)
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         ended = "codes.every(cell => cell.count) && kernel === 'idle' || codes.some(cell => cell.errors.length)"
@@ -186,6 +188,12 @@ const codes = (panel?.content?.widgets ?? []).map(cell => cell.model).filter(mod
 });
 """
 """JavaScript that reads `kernel` and `codes` from JupyterLab's own model: the page attaches only the cells near the view."""
+
+
+LISTEN = """() => window.jupyterapp.shell.currentWidget.sessionContext.iopubMessage.connect((sender, message) => {
+    if (message.header.msg_type === 'error') kernelFailed(`${message.content.ename}: ${message.content.evalue}`);
+})"""
+"""JavaScript that tells `kernelFailed` of every exception: one in a widget's callback is shown nowhere on the page."""
 
 
 def watch(page: Page, problems: list[str], home: str) -> None:
