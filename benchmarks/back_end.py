@@ -7,8 +7,13 @@ the same weights and take turns in every round. `now` is the library's. `plain` 
 thought of time, as it once stood here. `paper` is `plain` as the paper's code calls it: every attention with
 `need_weights=True`, and no layer mix. (That code is not here; it has 576 k parameters, this network 505 k.) `convolutions` are
 the convolutions of `now` alone, by the library that PyTorch calls for them (oneDNN): no way to write the network down can do
-without them. One JSON line: CPU milliseconds (minimum and median over rounds), ratios of the minima, and the MB of activations
-that a training step keeps for its backward pass.
+without them.
+
+One JSON line: CPU milliseconds (minimum and median over rounds), the ratios of both, page faults a pass, the peak resident
+memory of a form's process, and what a training step keeps for its backward pass, in MB. Each form has a process of its own, as
+in use: how often the C library gives memory back to the system and asks for it again (page faults) depends on all that a
+process does. With MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=4000000000 in its environment glibc keeps its
+memory, and every form does almost without page faults. With `--without` the forms are `now` and `now` without one step towards speed.
 """
 
 from __future__ import annotations
@@ -16,9 +21,11 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import multiprocessing
+import resource
 import time
-from collections.abc import Callable
-from statistics import median
+from concurrent.futures import ProcessPoolExecutor
+from statistics import mean, median
 
 import torch
 from torch import Tensor, nn
@@ -26,38 +33,68 @@ from torch.nn import functional
 
 from aasist_lib.config import ModelConfig
 from aasist_lib.models import BackEnd
-from aasist_lib.models.nodes import NODE_STRIDE, FeatureNodes, Nodes, ResidualBlock
+from aasist_lib.models.nodes import NODE_STRIDE, Convolution, FeatureNodes, Nodes, Projection, ResidualBlock, Selu
 
 BATCH, FRAMES, FEATURES = 8, 201, 1024
+WARM_UP = 2
+FORMS = ("now", "plain", "paper", "convolutions")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--without", action="store_true", help="what each step towards speed is worth")
     options = parser.parse_args()
+    names = ("now", *WITHOUT) if options.without else FORMS
+    context = multiprocessing.get_context("spawn")
+    workers = {name: ProcessPoolExecutor(1, context, start, (name,)) for name in names}
+    found = {}
+    for task in (forward, forward_backward):
+        passes: dict[str, list[tuple[float, int]]] = {name: [] for name in names}
+        for _ in range(WARM_UP + options.rounds):
+            for name, worker in workers.items():
+                passes[name].append(worker.submit(measured, task.__name__).result())
+        found[task.__name__] = summary({name: some[WARM_UP:] for name, some in passes.items()})
+    found["peak_mb"] = {name: worker.submit(peak_mb).result() for name, worker in workers.items()}
+    found["kept_mb"] = {name: worker.submit(kept_mb).result() for name, worker in workers.items()}
+    print(json.dumps(found | {"rounds": options.rounds}))
+
+
+def summary(passes: dict[str, list[tuple[float, int]]]) -> dict[str, dict]:
+    """Of (milliseconds, page faults) a pass, for each form; `now_over` the form: the ratio of minima and of medians."""
+    facts = {}
+    for name, some in passes.items():
+        ms, faults = zip(*some, strict=True)
+        facts[name] = {"ms": (round(min(ms), 1), round(median(ms), 1)), "page_faults": round(mean(faults))}
+    ours = facts["now"]["ms"]
+    over = {name: [round(a / b, 3) for a, b in zip(ours, form["ms"], strict=True)] for name, form in facts.items()}
+    return facts | {"now_over": over}
+
+
+# ---- in the process of a form ----------------------------------------------------------------------------------------
+
+
+def start(name: str) -> None:
+    """Make this process that of a form."""
+    global FORM, STATES
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    now = BackEnd(ModelConfig(), 1, FEATURES)
-    forms = {"now": now, "plain": plain(now), "paper": Paper(plain(now)), "convolutions": Convolutions(now)}
-    states = torch.randn(BATCH, 1, FRAMES, FEATURES)
-    found = {"forward": measure(forms, states, options.rounds, forward)}
-    found["forward_backward"] = measure(forms, states, options.rounds, forward_backward)
-    ratios = {name: {form: round(ms["now"][0] / ms[form][0], 3) for form in ("plain", "paper")} for name, ms in found.items()}
-    kept = {name: round(kept_bytes(forms[name], states) / 1e6, 1) for name in ("now", "plain", "paper")}
-    print(json.dumps({"cpu_ms_min_median": found, "now_over": ratios, "activations_mb": kept, "rounds": options.rounds}))
+    FORM, STATES = build(name), torch.randn(BATCH, 1, FRAMES, FEATURES)
 
 
-def measure(
-    forms: dict[str, nn.Module], states: Tensor, rounds: int, call: Callable[[nn.Module, Tensor], None]
-) -> dict[str, tuple[float, float]]:
-    """CPU milliseconds of each form, minimum and median; CPU time is less disturbed by other programs. Two rounds warm up."""
-    taken: dict[str, list[float]] = {name: [] for name in forms}
-    for _ in range(rounds + 2):
-        for name, form in forms.items():
-            start = time.process_time()
-            call(form, states)
-            taken[name].append(1e3 * (time.process_time() - start))
-    return {name: (round(min(ms[2:]), 1), round(median(ms[2:]), 1)) for name, ms in taken.items()}
+def build(name: str) -> nn.Module:
+    """The form of that name."""
+    model = BackEnd(ModelConfig(), 1, FEATURES)
+    forms = {"now": lambda: model, "plain": lambda: plain(model), "paper": lambda: Paper(plain(model))}
+    forms["convolutions"] = lambda: Convolutions(model)
+    return without(model, name) if name in WITHOUT else forms[name]()
+
+
+def measured(task: str) -> tuple[float, int]:
+    """CPU milliseconds of one pass, which other programs disturb less than wall clock, and its page faults."""
+    faults, begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.process_time()
+    {"forward": forward, "forward_backward": forward_backward}[task](FORM, STATES)
+    return 1e3 * (time.process_time() - begin), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
 
 
 @torch.inference_mode()
@@ -68,6 +105,16 @@ def forward(form: nn.Module, states: Tensor) -> None:
 def forward_backward(form: nn.Module, states: Tensor) -> None:
     form.train().zero_grad()
     form(states).square().sum().backward()
+
+
+def peak_mb() -> int:
+    """Of this process, so far."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def kept_mb() -> float:
+    """`kept_bytes` of this process' form, in MB."""
+    return round(kept_bytes(FORM, STATES) / 1e6, 1)
 
 
 def kept_bytes(form: nn.Module, states: Tensor) -> int:
@@ -92,10 +139,19 @@ def kept_bytes(form: nn.Module, states: Tensor) -> int:
 
 def plain(model: BackEnd) -> BackEnd:
     """A copy of a back end, with the same weights, that computes the same in the plain form."""
+    return as_other(model, PLAIN)
+
+
+def without(model: BackEnd, step: str) -> BackEnd:
+    """A copy of a back end, with the same weights, that does without one step (of `WITHOUT`) towards speed."""
+    return as_other(model, WITHOUT[step])
+
+
+def as_other(model: BackEnd, kinds: dict[type[nn.Module], type[nn.Module]]) -> BackEnd:
+    """A copy whose modules are of other kinds, which hold the same tensors and differ in `forward`."""
     model = copy.deepcopy(model)
     for module in model.modules():
-        if type(module) in PLAIN:
-            module.__class__ = PLAIN[type(module)]
+        module.__class__ = kinds.get(type(module), type(module))
     return model
 
 
@@ -123,7 +179,61 @@ class PlainNodes(FeatureNodes):
         return Nodes(spectral, temporal, over_time.mean(dim=1), over_frequency.mean(dim=1).transpose(1, 2))
 
 
-PLAIN = {ResidualBlock: PlainBlock, FeatureNodes: PlainNodes}
+PLAIN = {Convolution: nn.Conv2d, Projection: nn.Linear, ResidualBlock: PlainBlock, FeatureNodes: PlainNodes}
+
+
+class ChannelsFirst(FeatureNodes):
+    """`FeatureNodes` with its image in PyTorch's usual layout."""
+
+    def _nodes(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        image = self.entry(self.project(frames).unsqueeze(1)).transpose(2, 3).contiguous()
+        image = self.selu(self.norm(self.blocks(image)))
+        logits = self.attention(image)
+        over_time, over_frequency = logits.softmax(dim=-1), logits.softmax(dim=-2)
+        spectral = (image * over_time).sum(dim=-1).transpose(1, 2) + self.position
+        temporal = (image * over_frequency).sum(dim=-2).transpose(1, 2)
+        return spectral, temporal, over_time.mean(dim=1), over_frequency.mean(dim=1).transpose(1, 2)
+
+
+class WholeBatch(FeatureNodes):
+    """`FeatureNodes` that takes the batch as a whole in eval mode too."""
+
+    def forward(self, frames: Tensor, with_places: bool = False) -> Nodes:
+        return Nodes(*self._nodes(frames))
+
+
+class OwnPointwise(Convolution):
+    """`Convolution` that leaves 1 x 1 kernels to PyTorch's own kernel."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        if self.kernel_size != (1, 1):
+            return super().forward(image)
+        return functional.conv2d(image, self.weight, self.bias)
+
+
+class OverwritingSelu(Selu):
+    """SELU in place as PyTorch has it."""
+
+    def forward(self, given: Tensor) -> Tensor:
+        return functional.selu(given, inplace=True)
+
+
+class KeepingSelu(Selu):
+    """SELU as PyTorch has it."""
+
+    def forward(self, given: Tensor) -> Tensor:
+        return functional.selu(given)
+
+
+WITHOUT = {
+    "channels last": {FeatureNodes: ChannelsFirst},
+    "groups": {FeatureNodes: WholeBatch},
+    "oneDNN for 1 x 1": {Convolution: OwnPointwise},
+    "oneDNN for the projection": {Projection: nn.Linear},
+    "bias apart": {Convolution: nn.Conv2d},
+    "powers of two": {Selu: OverwritingSelu},
+    "overwriting": {Selu: KeepingSelu, ResidualBlock: PlainBlock},
+}
 
 
 class Paper(nn.Module):
@@ -138,7 +248,7 @@ class Paper(nn.Module):
 
 
 class Convolutions(nn.Module):
-    """The convolutions of a back end alone, each on random input of its own shape and layout; the sum of what they give."""
+    """The convolutions of a back end alone, each on random input of its own shape and layout; the sums of what they give."""
 
     def __init__(self, model: BackEnd, frames: int = FRAMES, features: int = FEATURES) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ clips go through in small groups, whose images stay in the processor's cache. Re
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,10 +23,13 @@ NODE_STRIDE = 3
 """Encoder frames (and projected features) a temporal (spectral) node spans before the conv blocks widen its view."""
 POOL = 3
 """Samples (or what is left of them) that one step in time spans after each of AASIST's own blocks."""
-
-
 GROUP = 2
 """Clips that go through `FeatureNodes` together on CPU outside training."""
+POINTWISE = 2
+"""Dilation of a 1 x 1 convolution. There is nothing to dilate in it, but only with a dilation does PyTorch give one to oneDNN
+on a single CPU thread; its own kernel takes twice as long."""
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+"""Klambauer et al. 2017, "Self-normalizing neural networks"."""
 
 
 @dataclass
@@ -56,9 +60,12 @@ class LayerMix(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         normalised = functional.layer_norm(states, (self.features,))
-        # A matrix product over the layers as they lie in memory; einsum would copy all states first.
-        weights = self.weights().expand(len(states), 1, -1)
-        frames = (weights @ normalised.flatten(2)).view(len(states), *states.shape[2:])
+        if len(self.logits) == 1:
+            frames = normalised.squeeze(1)
+        else:
+            # A matrix product over the layers as they lie in memory; einsum would copy all states first.
+            weights = self.weights().expand(len(states), 1, -1)
+            frames = (weights @ normalised.flatten(2)).view(len(states), *states.shape[2:])
         return _standardise(frames) if self.normalise else frames
 
 
@@ -73,23 +80,58 @@ class OneLayer(nn.Module):
         return states.squeeze(1)
 
 
+class Convolution(nn.Conv2d):
+    """`nn.Conv2d` that in training on CPU adds its bias apart: the bias' gradient is then a plain sum. Where channels lie last,
+    oneDNN, which finds it along with the weights' gradient, takes several times as long for it."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        if not (self.training and image.is_cpu):
+            return super().forward(image)
+        found = functional.conv2d(image, self.weight, None, self.stride, self.padding, self.dilation)
+        return found.add_(self.bias[:, None, None])
+
+
+class Projection(nn.Linear):
+    """`nn.Linear` on `(batch, frames, in)`, on CPU as a 1 x 1 convolution: on AMD processors oneDNN takes half as long for it
+    as MKL, which PyTorch calls for a matrix product."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        if not frames.is_cpu:
+            return super().forward(frames)
+        image = frames.unsqueeze(2).permute(0, 3, 1, 2)
+        return functional.conv2d(image, self.weight[..., None, None], self.bias, dilation=POINTWISE).squeeze(3).transpose(1, 2)
+
+
+class Selu(nn.Module):
+    """SELU that overwrites its input. On CPU, where no gradient is wanted, its exponential is taken by powers of two, which
+    PyTorch computes several times as fast as the `expm1` of its own SELU; the two differ by rounding (about 1e-7)."""
+
+    def forward(self, given: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or not given.is_cpu:
+            return functional.selu(given, inplace=True)
+        positive = given.clamp(min=0)
+        negative = given.clamp_(max=0).mul_(math.log2(math.e)).exp2_().sub_(1)
+        return negative.mul_(SELU_SCALE * SELU_ALPHA).add_(positive, alpha=SELU_SCALE)
+
+
 class ResidualBlock(nn.Module):
     """AASIST's residual block on `(batch, channels, frequency, time)`; both sides of the map keep their length."""
 
     def __init__(self, in_channels: int, out_channels: int, first: bool) -> None:
         super().__init__()
-        self.pre = nn.Identity() if first else nn.Sequential(nn.BatchNorm2d(in_channels), nn.SELU(inplace=True))
-        self.conv1 = nn.Conv2d(in_channels, out_channels, (2, 3), padding=(1, 1))
+        self.selu = Selu()
+        self.pre = nn.Identity() if first else nn.Sequential(nn.BatchNorm2d(in_channels), self.selu)
+        self.conv1 = Convolution(in_channels, out_channels, (2, 3), padding=(1, 1))
         self.norm = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, (2, 3), padding=(0, 1))
+        self.conv2 = Convolution(out_channels, out_channels, (2, 3), padding=(0, 1))
         same = in_channels == out_channels
-        self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, (1, 3), padding=(0, 1))
+        self.shortcut = nn.Identity() if same else Convolution(in_channels, out_channels, (1, 3), padding=(0, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         return self._residual(self.pre(image), image)
 
     def _residual(self, inside: Tensor, image: Tensor) -> Tensor:
-        inside = self.conv2(functional.selu(self.norm(self.conv1(inside)), inplace=True))
+        inside = self.conv2(self.selu(self.norm(self.conv1(inside))))
         return inside.add_(self.shortcut(image))
 
 
@@ -118,15 +160,15 @@ class FeatureNodes(nn.Module):
 
     def __init__(self, config: ModelConfig, features: int) -> None:
         super().__init__()
-        self.project = nn.Linear(features, config.projection)
-        self.entry = nn.Sequential(nn.MaxPool2d(NODE_STRIDE), nn.BatchNorm2d(1), nn.SELU(inplace=True))
+        self.project = Projection(features, config.projection)
+        self.entry = nn.Sequential(nn.MaxPool2d(NODE_STRIDE), nn.BatchNorm2d(1), Selu())
         self.blocks, channels = _blocks(ResidualBlock, config)
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm, self.selu = nn.BatchNorm2d(channels), Selu()
         self.attention = nn.Sequential(
-            _pointwise(channels, 2 * channels),
-            nn.SELU(inplace=True),
+            Convolution(channels, 2 * channels, 1, dilation=POINTWISE),
+            Selu(),
             nn.BatchNorm2d(2 * channels),
-            _pointwise(2 * channels, channels),
+            Convolution(2 * channels, channels, 1, dilation=POINTWISE),
         )
         self.position = nn.Parameter(0.02 * torch.randn(1, config.projection // NODE_STRIDE, channels))
         self.channels = channels
@@ -143,7 +185,7 @@ class FeatureNodes(nn.Module):
         image = self.entry(self.project(frames).unsqueeze(1))
         # (batch, 1, time, frequency) -> (batch, 1, frequency, time); with one channel only the strides can say channels last.
         image = image.transpose(1, 3).contiguous().permute(0, 3, 1, 2)
-        image = functional.selu(self.norm(self.blocks(image)), inplace=True)
+        image = self.selu(self.norm(self.blocks(image)))
         logits, image = (tensor.permute(0, 2, 3, 1) for tensor in (self.attention(image), image))
         over_time, over_frequency = logits.softmax(dim=2), logits.softmax(dim=1)
         spectral = (image * over_time).sum(dim=2) + self.position
@@ -173,7 +215,7 @@ class BandNodes(nn.Module):
         """
         if frames.shape[1] < self.shortest:
             raise ValueError(f"{frames.shape[1]} frames of 3 samples are too few: this model needs {self.shortest}")
-        magnitude = self.blocks(functional.selu(self.norm(frames.transpose(1, 2).unsqueeze(1)), inplace=True)).abs()
+        magnitude = self.blocks(functional.selu(self.norm(frames.transpose(1, 2).unsqueeze(1)))).abs()
         spectral, temporal = (magnitude.amax(dim=axis).transpose(1, 2) for axis in (3, 2))
         places = (_where(magnitude, 3), _where(magnitude, 2)) if with_places else (magnitude.new_empty(0),) * 2
         return Nodes(spectral + self.position, temporal, *places)
@@ -195,12 +237,6 @@ def _blocks(kind: type[ResidualBlock], config: ModelConfig) -> tuple[nn.Sequenti
     channels = [1] + [narrow if number < 2 else wide for number in range(config.blocks)]
     pairs = enumerate(zip(channels, channels[1:], strict=False))
     return nn.Sequential(*(kind(a, b, first=number == 0) for number, (a, b) in pairs)), channels[-1]
-
-
-def _pointwise(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """A 1 x 1 convolution. There is nothing to dilate in it, but only with a dilation does PyTorch give one to oneDNN on a
-    single CPU thread; its own kernel takes twice as long."""
-    return nn.Conv2d(in_channels, out_channels, 1, dilation=2)
 
 
 def _standardise(frames: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from aasist_lib.config import ModelConfig
 from aasist_lib.models import BackEnd
-from aasist_lib.models.nodes import GROUP, FeatureNodes, ResidualBlock
-from benchmarks.back_end import Convolutions, Paper, PlainBlock, PlainNodes, kept_bytes, plain
+from aasist_lib.models.nodes import GROUP, Convolution, FeatureNodes, ResidualBlock, Selu
+from benchmarks.back_end import WITHOUT, Convolutions, Paper, PlainBlock, PlainNodes, kept_bytes, plain, without
 
 SMALL = {"projection": 24, "channels": (4, 8), "blocks": 4, "graph_dims": (8, 4), "heads": 2}
 SWITCHES = [
@@ -52,6 +52,8 @@ def test_the_plain_form_is_another_form():
     """Else every comparison here would be of a thing with itself."""
     model, reference = back_end(), plain(back_end())
     assert type(reference.members[0].nodes) is PlainNodes and type(reference.members[0].nodes.blocks[1]) is PlainBlock
+    kinds = {type(module) for module in reference.modules()}
+    assert torch.nn.Conv2d in kinds and Convolution not in kinds
     assert type(model.members[0].nodes) is FeatureNodes and type(model.members[0].nodes.blocks[1]) is ResidualBlock
 
 
@@ -155,12 +157,31 @@ def test_less_is_kept_for_the_backward_pass():
     assert kept_bytes(model, given) < 0.8 * kept_bytes(plain(model), given)
 
 
+def test_selu_is_selu_with_and_without_a_gradient():
+    given = torch.cat([torch.linspace(-30, 30, 6001), torch.tensor([-1e4, -1e-7, 0.0, 1e-7, 1e4, float("inf"), -float("inf")])])
+    expected = functional.selu(given)
+    torch.testing.assert_close(Selu()(given.clone()), expected, atol=0, rtol=0)
+    with torch.no_grad():
+        overwritten = given.clone()
+        torch.testing.assert_close(Selu()(overwritten), expected, atol=1e-6, rtol=1e-6)
+        assert not torch.equal(overwritten, given)
+        assert Selu()(torch.tensor([float("nan")])).isnan().all(), "what is not a number must show"
+
+
+@pytest.mark.parametrize("frames", [3, 60, 201])
+def test_scoring_without_gradients_gives_the_logits_of_the_plain_form(frames):
+    model, given = back_end(members=2), states(frames, batch=9)
+    with torch.inference_mode():
+        torch.testing.assert_close(model.eval()(given), plain(model).eval()(given), atol=1e-5, rtol=0)
+
+
 def test_one_layer_has_nothing_to_learn_and_its_weight_is_one():
     one, three = back_end(layers=1), back_end(layers=3)
     assert not one.mix.logits.requires_grad and three.mix.logits.requires_grad
     assert torch.equal(one.layer_weights(), torch.ones(1))
-    normalised = functional.layer_norm(states(60, layers=1), (16,))[:, 0]
-    torch.testing.assert_close(one.mix(states(60, layers=1)), normalised)
+    given = states(60, layers=1)
+    torch.testing.assert_close(one.mix(given), functional.layer_norm(given, (16,))[:, 0])
+    assert "mix.logits" in one.state_dict()
 
 
 def test_weights_travel_between_the_forms_by_the_same_names():
@@ -175,6 +196,17 @@ def test_weights_travel_between_the_forms_by_the_same_names():
     given = states(60)
     torch.testing.assert_close(model.eval()(given), reference.eval()(given), atol=1e-5, rtol=0)
     assert {"members.0.nodes.attention.0.weight", "members.0.nodes.blocks.1.pre.0.weight", "mix.logits"} <= weights.keys()
+
+
+@pytest.mark.parametrize("step_taken", WITHOUT)
+def test_every_step_towards_speed_can_be_left_out(step_taken):
+    """The benchmark's forms without one of them are other forms with the same results."""
+    model, given = back_end(layers=1), states(60, layers=1, batch=9)
+    form = without(model, step_taken)
+    assert [type(module) for module in form.modules()] != [type(module) for module in model.modules()]
+    for training in (False, True):
+        model.train(training), form.train(training)
+        torch.testing.assert_close(form(given), model(given), atol=1e-4, rtol=1e-4)
 
 
 def test_the_benchmark_compares_equals():
