@@ -9,11 +9,12 @@ thought of time, as it once stood here. `paper` is `plain` as the paper's code c
 the convolutions of `now` alone, by the library that PyTorch calls for them (oneDNN): no way to write the network down can do
 without them.
 
-One JSON line: CPU milliseconds (minimum and median over rounds), the ratios of both, page faults a pass, the peak resident
-memory of a form's process, and what a training step keeps for its backward pass, in MB. Each form has a process of its own, as
-in use: how often the C library gives memory back to the system and asks for it again (page faults) depends on all that a
-process does. With MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=4000000000 in its environment glibc keeps its
-memory, and every form does almost without page faults. With `--without` the forms are `now` and `now` without one step towards speed.
+One JSON line: CPU milliseconds (minimum and median over rounds), `now` over each form (of both), page faults a pass, the peak
+resident memory of a form's process, and what a training step keeps for its backward pass, in MB. Each form has a process of its
+own, as in use: how often the C library gives memory back to the system and asks for it again (page faults) depends on all that
+a process does. With MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=4000000000 in its environment glibc keeps its
+memory, and every form does almost without page faults. With `--without` the forms are `now` and `now` without one step towards
+speed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from torch.nn import functional
 
 from aasist_lib.config import ModelConfig
 from aasist_lib.models import BackEnd
-from aasist_lib.models.nodes import NODE_STRIDE, Convolution, FeatureNodes, Nodes, Projection, ResidualBlock, Selu
+from aasist_lib.models.nodes import NODE_STRIDE, FeatureNodes, Nodes, Projection, ResidualBlock, Selu
 
 BATCH, FRAMES, FEATURES = 8, 201, 1024
 WARM_UP = 2
@@ -179,7 +180,7 @@ class PlainNodes(FeatureNodes):
         return Nodes(spectral, temporal, over_time.mean(dim=1), over_frequency.mean(dim=1).transpose(1, 2))
 
 
-PLAIN = {Convolution: nn.Conv2d, Projection: nn.Linear, ResidualBlock: PlainBlock, FeatureNodes: PlainNodes}
+PLAIN = {Projection: nn.Linear, ResidualBlock: PlainBlock, FeatureNodes: PlainNodes}
 
 
 class ChannelsFirst(FeatureNodes):
@@ -202,8 +203,8 @@ class WholeBatch(FeatureNodes):
         return Nodes(*self._nodes(frames))
 
 
-class OwnPointwise(Convolution):
-    """`Convolution` that leaves 1 x 1 kernels to PyTorch's own kernel."""
+class OwnPointwise(nn.Conv2d):
+    """Convolution that leaves 1 x 1 kernels to PyTorch's own kernel."""
 
     def forward(self, image: Tensor) -> Tensor:
         if self.kernel_size != (1, 1):
@@ -228,9 +229,8 @@ class KeepingSelu(Selu):
 WITHOUT = {
     "channels last": {FeatureNodes: ChannelsFirst},
     "groups": {FeatureNodes: WholeBatch},
-    "oneDNN for 1 x 1": {Convolution: OwnPointwise},
+    "oneDNN for 1 x 1": {nn.Conv2d: OwnPointwise},
     "oneDNN for the projection": {Projection: nn.Linear},
-    "bias apart": {Convolution: nn.Conv2d},
     "powers of two": {Selu: OverwritingSelu},
     "overwriting": {Selu: KeepingSelu, ResidualBlock: PlainBlock},
 }

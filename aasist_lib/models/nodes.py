@@ -80,17 +80,6 @@ class OneLayer(nn.Module):
         return states.squeeze(1)
 
 
-class Convolution(nn.Conv2d):
-    """`nn.Conv2d` that in training on CPU adds its bias apart: the bias' gradient is then a plain sum. Where channels lie last,
-    oneDNN, which finds it along with the weights' gradient, takes several times as long for it."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        if not (self.training and image.is_cpu):
-            return super().forward(image)
-        found = functional.conv2d(image, self.weight, None, self.stride, self.padding, self.dilation)
-        return found.add_(self.bias[:, None, None])
-
-
 class Projection(nn.Linear):
     """`nn.Linear` on `(batch, frames, in)`, on CPU as a 1 x 1 convolution: on AMD processors oneDNN takes half as long for it
     as MKL, which PyTorch calls for a matrix product."""
@@ -121,11 +110,11 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.selu = Selu()
         self.pre = nn.Identity() if first else nn.Sequential(nn.BatchNorm2d(in_channels), self.selu)
-        self.conv1 = Convolution(in_channels, out_channels, (2, 3), padding=(1, 1))
+        self.conv1 = nn.Conv2d(in_channels, out_channels, (2, 3), padding=(1, 1))
         self.norm = nn.BatchNorm2d(out_channels)
-        self.conv2 = Convolution(out_channels, out_channels, (2, 3), padding=(0, 1))
+        self.conv2 = nn.Conv2d(out_channels, out_channels, (2, 3), padding=(0, 1))
         same = in_channels == out_channels
-        self.shortcut = nn.Identity() if same else Convolution(in_channels, out_channels, (1, 3), padding=(0, 1))
+        self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, (1, 3), padding=(0, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         return self._residual(self.pre(image), image)
@@ -165,10 +154,10 @@ class FeatureNodes(nn.Module):
         self.blocks, channels = _blocks(ResidualBlock, config)
         self.norm, self.selu = nn.BatchNorm2d(channels), Selu()
         self.attention = nn.Sequential(
-            Convolution(channels, 2 * channels, 1, dilation=POINTWISE),
+            nn.Conv2d(channels, 2 * channels, 1, dilation=POINTWISE),
             Selu(),
             nn.BatchNorm2d(2 * channels),
-            Convolution(2 * channels, channels, 1, dilation=POINTWISE),
+            nn.Conv2d(2 * channels, channels, 1, dilation=POINTWISE),
         )
         self.position = nn.Parameter(0.02 * torch.randn(1, config.projection // NODE_STRIDE, channels))
         self.channels = channels

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from aasist_lib.config import ModelConfig
 from aasist_lib.models import BackEnd
-from aasist_lib.models.nodes import GROUP, Convolution, FeatureNodes, ResidualBlock, Selu
+from aasist_lib.models.nodes import GROUP, FeatureNodes, Projection, ResidualBlock, Selu
 from benchmarks.back_end import WITHOUT, Convolutions, Paper, PlainBlock, PlainNodes, kept_bytes, plain, without
 
 SMALL = {"projection": 24, "channels": (4, 8), "blocks": 4, "graph_dims": (8, 4), "heads": 2}
@@ -53,7 +53,7 @@ def test_the_plain_form_is_another_form():
     model, reference = back_end(), plain(back_end())
     assert type(reference.members[0].nodes) is PlainNodes and type(reference.members[0].nodes.blocks[1]) is PlainBlock
     kinds = {type(module) for module in reference.modules()}
-    assert torch.nn.Conv2d in kinds and Convolution not in kinds
+    assert torch.nn.Linear in kinds and Projection not in kinds
     assert type(model.members[0].nodes) is FeatureNodes and type(model.members[0].nodes.blocks[1]) is ResidualBlock
 
 
