@@ -92,7 +92,8 @@ class AugmentationPlayground:
         """Menus and sliders above the figure. Tab moves between them, arrow keys move the one in focus."""
         clip = ipywidgets.Dropdown(options=list(self.clips), description="Clip")
         draw = ipywidgets.IntSlider(0, 0, 20, description="Draw", continuous_update=False)
-        kinds = [("–", None), *((kind.replace("_", " "), kind) for kind in self.items)]
+        # "" and not None: a menu that returns to an option whose value is None goes blank, and then swallows a key
+        kinds = [("–", ""), *((kind.replace("_", " "), kind) for kind in self.items)]
         names = [ipywidgets.Dropdown(options=kinds, description=f"Step {number + 1}") for number in range(CHAIN)]
         sliders = [ipywidgets.FloatSlider(1.0, min=0.0, max=1.8, step=0.1, description="Strength", continuous_update=False)
                    for _ in range(CHAIN)]  # fmt: skip

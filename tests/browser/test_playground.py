@@ -61,6 +61,9 @@ def test_arrow_keys_choose_from_a_menu(notebook: Notebook, playground: Locator, 
     expect(menu).not_to_have_value(before)
     expect(playground.locator("img")).not_to_have_attribute("src", picture)
     assert seconds_of(playground.locator("audio")) > 1
+    press(menu, "ArrowUp")
+    expect(playground.locator("img")).to_have_attribute("src", picture)
+    expect(menu).to_have_value(before)
     assert notebook.problems == []
 
 
