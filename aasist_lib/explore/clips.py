@@ -87,7 +87,7 @@ class ClipExplorer:
         figure = plots.map_over_clip(wave, audio.RATE, seconds, values, name.replace("_", " "), name in SIGNED, title)
         alt = f"{clip['utt_id']}, {says}. Waveform and spectrogram under the map {name}: {MAPS[name]}."
         lines = (f"<b>{html.escape(says)}</b>", f"{html.escape(name.replace('_', ' '))}: {html.escape(MAPS[name])}")
-        return f"<p>{'<br>'.join(lines)}</p>{player(wave)}<br>{as_html(figure, alt, dpi=72)}"
+        return f"<p>{'<br>'.join(lines)}</p>{player(wave)}<br>{as_html(figure, alt, dpi=96)}"
 
     def widget(self) -> ipywidgets.VBox:
         """Menus and a slider above the page."""

@@ -86,7 +86,7 @@ class AugmentationPlayground:
         move = f"score {self.clean[clip]:+.2f} before, {score:+.2f} after {steps}"
         figure = plots.distortion_steps(self.clips[clip], [wave], [steps], RATE, clip)
         alt = f"{clip}: waveform before and after {steps}, and the change of its spectrogram; {move}."
-        return f"<p>{html.escape(move)}</p>{player(wave)}{as_html(figure, alt, dpi=72)}"
+        return f"<p>{html.escape(move)}</p>{player(wave)}{as_html(figure, alt, dpi=96)}"
 
     def widget(self) -> ipywidgets.VBox:
         """Menus and sliders above the figure. Tab moves between them, arrow keys move the one in focus."""

@@ -77,7 +77,7 @@ class RecordingExplorer:
         note = "" if found.seconds <= HEARD_SECONDS else f"<p>The first {HEARD_SECONDS:g} s of {found.seconds:.0f}:</p>"
         figure = plots.score_timeline(found.timeline, self.detector.threshold, found.peaks, name)
         alt = f"{name}: score of each window over time with the threshold; {says}"
-        picture = as_html(figure, alt, dpi=72)
+        picture = as_html(figure, alt, dpi=96)
         return f"<p>{html.escape(says)}</p><ul>{warnings}</ul>{note}{player(heard)}{picture}"
 
     def widget(self) -> ipywidgets.VBox:
@@ -119,8 +119,9 @@ class RecordingExplorer:
 def verdict(found: Recording, detector: Detector, p_spoof: float) -> str:
     """What a detector says of a recording, in a sentence."""
     lowest = found.timeline.loc[found.timeline["score"].idxmin()]
+    taken = {"bonafide": "bona fide", "spoof": "spoof"}[detector.decide(found.score)]
     return (
-        f"score {found.score:+.2f} (threshold {detector.threshold:+.2f}: taken for {detector.decide(found.score)}), "
+        f"score {found.score:+.2f} (threshold {detector.threshold:+.2f}: taken for {taken}), "
         f"log-likelihood ratio {found.llr:+.2f}; with a prior of spoof of {p_spoof:g}, bona fide with a probability of "
         f"{float(posterior(found.llr, p_spoof)):.1%}; lowest window {lowest['score']:+.2f} at {lowest['start']:.1f} s."
     )
