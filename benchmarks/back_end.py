@@ -34,7 +34,7 @@ from torch.nn import functional
 
 from aasist_lib.config import ModelConfig
 from aasist_lib.models import BackEnd
-from aasist_lib.models.nodes import NODE_STRIDE, FeatureNodes, Nodes, Projection, ResidualBlock, Selu
+from aasist_lib.models.nodes import NODE_STRIDE, FeatureNodes, Nodes, ResidualBlock
 
 BATCH, FRAMES, FEATURES = 8, 201, 1024
 WARM_UP = 2
@@ -180,7 +180,7 @@ class PlainNodes(FeatureNodes):
         return Nodes(spectral, temporal, over_time.mean(dim=1), over_frequency.mean(dim=1).transpose(1, 2))
 
 
-PLAIN = {Projection: nn.Linear, ResidualBlock: PlainBlock, FeatureNodes: PlainNodes}
+PLAIN = {ResidualBlock: PlainBlock, FeatureNodes: PlainNodes}
 
 
 class ChannelsFirst(FeatureNodes):
@@ -212,15 +212,8 @@ class OwnPointwise(nn.Conv2d):
         return functional.conv2d(image, self.weight, self.bias)
 
 
-class OverwritingSelu(Selu):
-    """SELU in place as PyTorch has it."""
-
-    def forward(self, given: Tensor) -> Tensor:
-        return functional.selu(given, inplace=True)
-
-
-class KeepingSelu(Selu):
-    """SELU as PyTorch has it."""
+class KeepingSelu(nn.SELU):
+    """SELU that leaves its input as it is."""
 
     def forward(self, given: Tensor) -> Tensor:
         return functional.selu(given)
@@ -230,9 +223,7 @@ WITHOUT = {
     "channels last": {FeatureNodes: ChannelsFirst},
     "groups": {FeatureNodes: WholeBatch},
     "oneDNN for 1 x 1": {nn.Conv2d: OwnPointwise},
-    "oneDNN for the projection": {Projection: nn.Linear},
-    "powers of two": {Selu: OverwritingSelu},
-    "overwriting": {Selu: KeepingSelu, ResidualBlock: PlainBlock},
+    "overwriting": {nn.SELU: KeepingSelu, ResidualBlock: PlainBlock},
 }
 
 

@@ -10,7 +10,6 @@ clips go through in small groups, whose images stay in the processor's cache. Re
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -28,8 +27,6 @@ GROUP = 2
 POINTWISE = 2
 """Dilation of a 1 x 1 convolution. There is nothing to dilate in it, but only with a dilation does PyTorch give one to oneDNN
 on a single CPU thread; its own kernel takes twice as long."""
-SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
-"""Klambauer et al. 2017, "Self-normalizing neural networks"."""
 
 
 @dataclass
@@ -80,35 +77,12 @@ class OneLayer(nn.Module):
         return states.squeeze(1)
 
 
-class Projection(nn.Linear):
-    """`nn.Linear` on `(batch, frames, in)`, on CPU as a 1 x 1 convolution: on AMD processors oneDNN takes half as long for it
-    as MKL, which PyTorch calls for a matrix product."""
-
-    def forward(self, frames: Tensor) -> Tensor:
-        if not frames.is_cpu:
-            return super().forward(frames)
-        image = frames.unsqueeze(2).permute(0, 3, 1, 2)
-        return functional.conv2d(image, self.weight[..., None, None], self.bias, dilation=POINTWISE).squeeze(3).transpose(1, 2)
-
-
-class Selu(nn.Module):
-    """SELU that overwrites its input. On CPU, where no gradient is wanted, its exponential is taken by powers of two, which
-    PyTorch computes several times as fast as the `expm1` of its own SELU; the two differ by rounding (about 1e-7)."""
-
-    def forward(self, given: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or not given.is_cpu:
-            return functional.selu(given, inplace=True)
-        positive = given.clamp(min=0)
-        negative = given.clamp_(max=0).mul_(math.log2(math.e)).exp2_().sub_(1)
-        return negative.mul_(SELU_SCALE * SELU_ALPHA).add_(positive, alpha=SELU_SCALE)
-
-
 class ResidualBlock(nn.Module):
     """AASIST's residual block on `(batch, channels, frequency, time)`; both sides of the map keep their length."""
 
     def __init__(self, in_channels: int, out_channels: int, first: bool) -> None:
         super().__init__()
-        self.selu = Selu()
+        self.selu = nn.SELU(inplace=True)
         self.pre = nn.Identity() if first else nn.Sequential(nn.BatchNorm2d(in_channels), self.selu)
         self.conv1 = nn.Conv2d(in_channels, out_channels, (2, 3), padding=(1, 1))
         self.norm = nn.BatchNorm2d(out_channels)
@@ -149,13 +123,13 @@ class FeatureNodes(nn.Module):
 
     def __init__(self, config: ModelConfig, features: int) -> None:
         super().__init__()
-        self.project = Projection(features, config.projection)
-        self.entry = nn.Sequential(nn.MaxPool2d(NODE_STRIDE), nn.BatchNorm2d(1), Selu())
+        self.project = nn.Linear(features, config.projection)
+        self.entry = nn.Sequential(nn.MaxPool2d(NODE_STRIDE), nn.BatchNorm2d(1), nn.SELU(inplace=True))
         self.blocks, channels = _blocks(ResidualBlock, config)
-        self.norm, self.selu = nn.BatchNorm2d(channels), Selu()
+        self.norm, self.selu = nn.BatchNorm2d(channels), nn.SELU(inplace=True)
         self.attention = nn.Sequential(
             nn.Conv2d(channels, 2 * channels, 1, dilation=POINTWISE),
-            Selu(),
+            nn.SELU(inplace=True),
             nn.BatchNorm2d(2 * channels),
             nn.Conv2d(2 * channels, channels, 1, dilation=POINTWISE),
         )
