@@ -33,8 +33,10 @@ def test_arrow_keys_move_the_threshold(notebook: Notebook, explorer: Locator, pi
     at_eer = float(readout.inner_text())
     press(slider.get_by_role("slider"), "ArrowRight", 12)
     expect(readout).not_to_have_text(f"{at_eer:.2f}")
-    expect(explorer.locator("img")).not_to_have_attribute("src", picture)
-    assert float(readout.inner_text()) > at_eer
+    moved = readout.inner_text()
+    assert float(moved) > at_eer
+    expect(explorer.locator("img")).to_have_attribute("alt", re.compile(f"at the threshold {re.escape(moved)},"))
+    assert picture_of(explorer) != picture
     notebook.screenshot(explorer, pictures / "05_threshold.png")
     press(slider.get_by_role("slider"), "Home")
     expect(explorer.locator("img")).to_have_attribute(
