@@ -35,6 +35,13 @@ MAPS: dict[str, str] = {
     "random": "numbers drawn at random",
 }
 """Every map by name, and what it is."""
+UNITS: dict[str, str] = {
+    **dict.fromkeys(CURVES, "attention, fraction"),
+    "saliency": "log-odds a unit",
+    **dict.fromkeys(("integrated_gradients", "occlusion", "windows"), "log-odds of spoof"),
+    "energy": "dB",
+    "random": "uniform in [0, 1)",
+}
 STEPS = 16
 """Points of the integral of integrated gradients."""
 OCCLUDED_SECONDS, WINDOW_SECONDS, HOP_SECONDS = 0.3, 0.6, 0.1

@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import HTML, display
 
 from aasist_lib import audio, plots
-from aasist_lib.explain.evidence import FRAME_SECONDS, MAPS, SIGNED, frame_maps
+from aasist_lib.explain.evidence import FRAME_SECONDS, MAPS, SIGNED, UNITS, frame_maps
 from aasist_lib.explore.page import as_html, is_live, player, show_widget
 from aasist_lib.models import AASIST
 
@@ -84,7 +84,7 @@ class ClipExplorer:
         values = frame_maps(self.model, wave[None], [name])[name][0]
         seconds = np.minimum(np.arange(len(values) + 1) * FRAME_SECONDS, len(wave) / audio.RATE)
         says, title = self.verdict(clip), f"{clip['utt_id']}: {name.replace('_', ' ')}"
-        figure = plots.map_over_clip(wave, audio.RATE, seconds, values, name.replace("_", " "), name in SIGNED, title)
+        figure = plots.map_over_clip(wave, audio.RATE, seconds, values, UNITS[name], name in SIGNED, title)
         alt = f"{clip['utt_id']}, {says}. Waveform and spectrogram under the map {name}: {MAPS[name]}."
         lines = (f"<b>{html.escape(says)}</b>", f"{html.escape(name.replace('_', ' '))}: {html.escape(MAPS[name])}")
         return f"<p>{'<br>'.join(lines)}</p>{player(wave)}<br>{as_html(figure, alt, dpi=96)}"

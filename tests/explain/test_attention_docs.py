@@ -4,7 +4,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from aasist_lib.explain.evidence import MAPS, SIGNED
+from aasist_lib.explain.evidence import MAPS, SIGNED, UNITS
 from aasist_lib.models import AttentionMaps
 
 PAGE = (Path(__file__).parents[2] / "docs" / "attention.md").read_text(encoding="utf-8")
@@ -15,6 +15,7 @@ def test_every_map_has_its_row():
     rows = re.findall(r"^\| `(\w+)` \| .* \| (yes|no sign) \| (.*) \|$", table, re.MULTILINE)
     assert {name: text for name, _, text in rows} == MAPS
     assert {name for name, sign, _ in rows if sign == "yes"} == SIGNED
+    assert list(UNITS) == list(MAPS)
 
 
 def test_every_field_is_explained():
