@@ -95,11 +95,11 @@ class RecordingExplorer:
         def take(change: dict) -> None:
             names = [self.add(file["name"], bytes(file["content"])) for file in change["new"]]
             if names:
-                before = menu.value
-                menu.options = list(self.paths)
-                menu.value = names[-1]
-                if menu.value == before:  # the same name again: no change that the menu would tell of
-                    redraw()
+                # Once, and also where the same name comes again, of which the menu would not tell.
+                menu.unobserve(redraw, names="value")
+                menu.options, menu.value = list(self.paths), names[-1]
+                menu.observe(redraw, names="value")
+                redraw()
 
         redraw()
         upload.observe(take, names="value")
