@@ -6,13 +6,14 @@ LAB ?=
 run := .venv/bin/python
 as_root := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help setup demo test lab check report
+.PHONY: help setup demo test lab check coverage report
 
 help:
 	@echo "make demo    the whole story on real speech; ends with runs/demo/report/index.html"
 	@echo "make test    every test"
 	@echo "make lab     the notebooks in JupyterLab"
-	@echo "make check   style"
+	@echo "make check   style, types, directions of imports, security, dead links, licences, rules of the notebooks"
+	@echo "make coverage   every test, and which lines of the library they reach: at least 90 %"
 	@echo "make setup   only the environment and the encoder"
 	@echo "make demo PROFILE=tiny SET='training.epochs=3 seed=2'   another profile, other values"
 
@@ -30,6 +31,17 @@ lab: setup
 
 check: setup
 	@$(run) -m ruff check .
+	@$(run) -m ruff format --check --quiet --diff .
+	@$(run) -m mypy
+	@.venv/bin/lint-imports --no-logo
+	@$(run) -m bandit --quiet --configfile pyproject.toml --recursive aasist_lib tools benchmarks
+	@$(run) tools/check_links.py
+	@$(run) tools/list_licences.py
+	@$(run) tools/audit_dependencies.py
+	@$(run) -m pytest --quiet tests/notebooks/test_lint.py
+
+coverage: setup
+	@$(run) -m pytest --cov --cov-report=term
 
 report: setup
 	@$(run) -m aasist_lib report $(PROFILE) $(if $(SET),--set $(SET))

@@ -1,7 +1,8 @@
 """The command line: `python -m aasist_lib {prepare, features, train, score, evaluate, run, report}`.
 
-Everything heavy is imported by the command that needs it. An error of the library is one message on stderr and exit
-code 2; anything else is a defect and keeps its traceback.
+Everything heavy is imported by the command that needs it. An error of the library, or of the operating system about a file,
+is one message on stderr and exit code 2; anything else is a defect and keeps its traceback. SIGINT and SIGTERM are one line and
+exit code 130 or 143.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from aasist_lib.config import Profile, load_profile, project_root
+from aasist_lib.config import ConfigError, Profile, load_profile, project_root
+from aasist_lib.files import WriteError, explain
+from aasist_lib.interruption import ADVICE, interruptible, stopped_in_time
+from aasist_lib.processes import of_library
 
 WHISPER, MOONSHINE = "whisper-tiny.en", "moonshine-tiny"
 
@@ -21,25 +26,39 @@ WHISPER, MOONSHINE = "whisper-tiny.en", "moonshine-tiny"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run the command and return its exit code."""
     options = _parser().parse_args(arguments)
+    if not (first := os.environ.get("RANK", "0") == "0"):
+        os.environ["TQDM_DISABLE"] = "1"  # of processes launched together one shows how far it is; read as tqdm is imported
     try:
-        return options.command(options)
+        with stopped_in_time(), interruptible():
+            return options.command(options)
     except KeyboardInterrupt as stop:
-        print("interrupted; the same command goes on from what is finished", file=sys.stderr)
+        if first:
+            print(ADVICE, file=sys.stderr)
         return 128 + getattr(stop, "number", signal.SIGINT)
     except Exception as error:
-        if not type(error).__module__.startswith("aasist_lib."):
+        if not of_library(error):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        text = explain(error) if isinstance(error, OSError) and not isinstance(error, WriteError) else str(error)
+        print(f"error: {text}", file=sys.stderr)
         return 2
 
 
 def prepare(options: argparse.Namespace) -> int:
-    """Build the demo corpus and fetch the demo's encoder, where they are missing."""
+    """Build the demo corpus and fetch the demo's encoder, where they are missing; check any other corpus."""
     extra = [f"data.bonafide={options.bonafide}"] if options.bonafide else []
     extra += ["data.full=true"] if options.full else []
     profile = load_profile(options.profile, [*options.set, *extra])
     _encoder(profile)
-    if options.encoder_only or profile.data.corpus != "demo":
+    if options.encoder_only:
+        return 0
+    if profile.data.corpus != "demo":
+        from aasist_lib.corpora import load_trials
+        from aasist_lib.preflight import usable
+
+        trials = load_trials(profile.data)
+        counts = trials.groupby(["split", "label"], sort=False).size().unstack(fill_value=0)
+        _say(f"corpus: {profile.data.corpus} in {profile.data.root}, all files there\n{counts.to_string()}")
+        _say(f"audio: {len(usable(profile, trials))} of {len(trials)} clips can be read to their end")
         return 0
     from aasist_lib.corpora.demo import build
 
@@ -52,20 +71,21 @@ def prepare(options: argparse.Namespace) -> int:
 
 def features(options: argparse.Namespace) -> int:
     """Compute the frozen features of every split, where they are missing."""
-    import torch
-
     from aasist_lib.corpora import load_trials
     from aasist_lib.features import build_bank
     from aasist_lib.models import build_model
+    from aasist_lib.preflight import usable
+    from aasist_lib.processes import team
 
     profile = load_profile(options.profile, options.set)
     _encoder(profile)
-    trials, encoder = load_trials(profile.data), build_model(profile.model).frontend
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    encoder = build_model(profile.model).frontend
+    trials = usable(profile, load_trials(profile.data))
     for split, rows in trials.groupby("split", sort=False):
         part = rows.reset_index(drop=True)
-        bank = build_bank(profile, encoder, part, train=split == "train", device=device)
-        _say(f"features: {split}, {len(bank)} clips in {bank.views} views: {bank.folder}")
+        bank = build_bank(profile, encoder, part, train=split == "train", device=team().device)
+        if team().is_main_process:
+            _say(f"features: {split}, {len(bank)} clips in {bank.views} views: {bank.folder}")
     return 0
 
 
@@ -91,20 +111,57 @@ def train(options: argparse.Namespace) -> int:
 
 
 def score(options: argparse.Namespace) -> int:
-    """Score recordings: files, and all audio in folders. Exit code 1 when some were left out, 2 when nothing was scored."""
-    import torch
+    """Score recordings: files, and all audio in folders; or, with --profile, a split of a corpus. Exit code 1 when some were
+    left out, 2 when nothing was scored. Processes that were launched together share the work; only the main one's exit code,
+    and thereby the launcher's, is not 0."""
+    if bool(options.paths) == bool(options.profile):
+        raise ConfigError("score takes either recordings (PATH ...) or a corpus (--profile CONFIG)")
+    return _score_corpus(options) if options.profile else _score_recordings(options)
+
+
+def _score_corpus(options: argparse.Namespace) -> int:
+    from aasist_lib.checkpoints import load_model
+    from aasist_lib.processes import agreed, team
+    from aasist_lib.scoring import score_split
+    from aasist_lib.tables import FORMS, write_scores
+
+    profile = load_profile(options.profile, options.set)
+    _encoder(profile)
+    corpus = (options.split == "eval" and profile.data.evaluate_on or profile.data).corpus
+    suffix = options.out.suffix.removeprefix(".")
+    form = suffix if suffix in ("csv", "parquet") else next((form for form in FORMS if corpus.startswith(form)), "asvspoof5")
+    with agreed():
+        model, _ = load_model(options.checkpoint or project_root() / profile.folder / "checkpoints" / "best")
+    table = score_split(profile, model, options.split, team().device)
+    if team().is_main_process:
+        write_scores(table, options.out, form)
+        _say(f"{len(table)} trials of {corpus}, {options.split}, scored: {options.out}, as {form}")
+    return 0
+
+
+def _score_recordings(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from aasist_lib.recordings import Detector, score_to_csv
+    from aasist_lib.processes import agreed, team, team_alone
+    from aasist_lib.recordings import Detector, ScoringError, score_to_csv
 
     checkpoint = options.checkpoint or project_root() / "runs" / "demo" / "checkpoints" / "best"
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    detector = Detector.load(checkpoint, device, options.scores_only)
-    print(f"warning: {detector.caution()}", file=sys.stderr)
-    with tqdm(desc="scoring", unit=" s of audio", unit_scale=True, mininterval=1) as bar:
+    members = team()
+    with agreed():
+        detector = Detector.load(checkpoint, members.device, options.scores_only)
+    if members.is_main_process:
+        print(f"warning: {detector.caution()}", file=sys.stderr)
+    part = f", process 1 of {members.num_processes}" if members.num_processes > 1 else ""
+    lock, busy = (
+        options.out.with_name(f".{options.out.name}.lock"),
+        ScoringError(f"another process is scoring into {options.out}"),
+    )
+    with team_alone(lock, busy), tqdm(desc=f"scoring{part}", unit=" s of audio", unit_scale=True, mininterval=1) as bar:
         table, left_out = score_to_csv(
             detector, options.paths, options.out, options.prior_spoof, options.timeline, options.hop, bar.update
         )
+    if table is None:
+        return 0
     for row in table[table["warnings"] != ""].itertuples():
         print(f"warning: {row.utt_id}: {row.warnings}", file=sys.stderr)
     for path, reason in left_out:
@@ -193,9 +250,9 @@ def _parser() -> argparse.ArgumentParser:
         added = commands.add_parser(command.__name__, help=text, description=text)
         added.set_defaults(command=command)
         if profile:
-            many = {"nargs": "?", "default": default} if default else {}
+            many: dict[str, Any] = {"nargs": "?", "default": default} if default else {}
             added.add_argument("profile", metavar="CONFIG", help="a profile: a name in configs/, or a path", **many)
-            override = {"nargs": "+", "action": "extend", "default": [], "metavar": "KEY=VALUE"}
+            override: dict[str, Any] = {"nargs": "+", "action": "extend", "default": [], "metavar": "KEY=VALUE"}
             added.add_argument("--set", help="e.g. training.epochs=3 seed=2", **override)
         return added
 
@@ -206,9 +263,16 @@ def _parser() -> argparse.ArgumentParser:
     add(features, "demo")
     add(train)
     scoring = add(score, profile=False)
-    scoring.add_argument("--checkpoint", type=Path, metavar="DIR", help="by default runs/demo/checkpoints/best")
-    scoring.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="audio files or folders of them")
-    scoring.add_argument("--out", type=Path, required=True, metavar="FILE", help="a CSV file")
+    scoring.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="by default runs/demo/checkpoints/best, or that of the profile"
+    )
+    scoring.add_argument("--profile", metavar="CONFIG", help="score its corpus, with the detector of its run")
+    scoring.add_argument("--split", choices=("train", "dev", "eval"), default="eval", help="of the corpus (default eval)")
+    scoring.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="of the profile")
+    scoring.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="audio files or folders of them")
+    scoring.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="a CSV; of a corpus also .parquet, or else the organisers' form"
+    )
     scoring.add_argument("--timeline", action="store_true", help="every window's score too, in FILE_timeline.csv")
     scoring.add_argument("--prior-spoof", type=float, default=0.5, metavar="P", help="prior of p_bonafide (default 0.5)")
     scoring.add_argument("--hop", type=float, metavar="SECONDS", help="between windows; by default half a window")

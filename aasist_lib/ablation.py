@@ -27,6 +27,7 @@ from aasist_lib.corpora import load_trials
 from aasist_lib.cost import Cost, count
 from aasist_lib.metrics import split_classes, summarise
 from aasist_lib.metrics.seeds import SeedBootstrap, SeedComparison
+from aasist_lib.models.base import Frontend
 from aasist_lib.models.frontend import build_frontend
 from aasist_lib.probe import run_probe
 from aasist_lib.processes import side_by_side
@@ -255,7 +256,7 @@ def summarise_ablation(profile: Profile, run: RunFolder, rows: Sequence[str] = (
     if missing := [training.name for training in trainings if training.outcome() is None]:
         raise AblationError(f"not trained yet: {'; '.join(missing)}: call run_ablation first")
     known, settings = _known_attacks(profile), profile.evaluation
-    options = {"replicates": settings.replicates, "confidence": settings.confidence, "seed": profile.seed}
+    options: dict[str, Any] = {"replicates": settings.replicates, "confidence": settings.confidence, "seed": profile.seed}
     table = pd.DataFrame([_line(training, known) for training in trainings])
     drawn = {split: SeedBootstrap(*_by_row(trainings, split, known), **options) for split in SPLITS}
     lines = [_mean_line(row, of_row, drawn) for row, of_row in table.groupby("row", sort=False)]
@@ -334,6 +335,8 @@ def _measure(training: Training, known: set[str]) -> dict[str, float]:
 
 def _line(training: Training, known: set[str]) -> dict[str, Any]:
     noted = training.outcome()
+    if noted is None:
+        raise AblationError(f"not trained yet: {training.name}: call run_ablation first")
     facts = {key: value if value is not None else float("nan") for key, value in noted.items() if key != "key"}
     return {"row": training.row, "seed": training.seed, **_measure(training, known), **facts}
 
@@ -368,10 +371,10 @@ def _train(training: Training) -> None:
     run.write_json(OUTCOME, {"key": training.key, **facts})
 
 
-def _probe_cost(frontend: torch.nn.Module, samples: int) -> Cost:
+def _probe_cost(frontend: Frontend, samples: int) -> Cost:
     """A weight for mean and deviation of every feature of every layer, and one more."""
     weights = 2 * len(frontend.layers) * frontend.features + 1
-    alone = torch.nn.Module()
+    alone: Any = torch.nn.Module()
     alone.frontend, alone.backend = frontend, torch.nn.Identity()
     found = count(alone, samples)
     return Cost(weights, found.parameters_trained + found.parameters_frozen, 2 * weights / 1e9, found.gflop_frontend)

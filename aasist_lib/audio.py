@@ -5,8 +5,11 @@ torchaudio's own `load` is not used: it needs torchcodec, and gives whole files 
 
 from __future__ import annotations
 
+import io
+import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,11 +28,17 @@ EXTENSIONS = (
 )  # fmt: skip
 """How the names of files taken for audio end when a folder is searched; a file that is named is read whatever its ending."""
 BLOCK = 1 << 18
-"""Samples a channel that are held at once while a file is read."""
+"""Samples of all channels that are held at once while a file is read."""
+SOURCE_RATES = (2_000, 1_000_000)
+"""Lowest and highest sampling rate of a file that is read, in Hz: one of 1 Hz would grow to 16 000 times its size."""
+LOUDEST = 2.0**31
+"""Largest absolute sample of a file that is read: above the full scale of 32-bit numbers, and squares leave float32's range."""
 _DEMUXERS = "aac,ac3,aiff,amr,ape,asf,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
 """What FFmpeg may take a file for. Without playlists: these would make it open other files."""
 _TOLERANCE_SECONDS = 0.3
-"""By how much less than its header says a file may hold: encoders count their own delay."""
+"""By how much less than its header says a compressed file may hold: encoders count their own delay. FLAC's is exact."""
+_TOLERANCE_FRAMES = 64
+"""The same where samples are stored one by one: some writers count the header's bytes too."""
 _MALFORMED = 3
 """libsndfile's code of a file that it knows and that is broken: FFmpeg would read a part of it."""
 _SHORT_CHUNK = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -38,15 +47,34 @@ _BROKEN_OGG = re.compile(r"^Ogg ?: .*(?:lacks an end-of-stream|Skipped \d+ bytes
 """What it notes where pages of an Ogg file are missing; it reads over them."""
 _UNKNOWN_SIZE = 0x7FFF0000
 """From here on a stated number of bytes means that whoever wrote the header did not know it."""
+_EXACT_FORMATS = {"FLAC", "WAV", "WAVEX", "AIFF", "AU", "CAF", "W64", "RF64", "NIST"}
+_EXACT_SUBTYPES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
+"""What states its length and can be read from any sample on, to the same bits as from the beginning (MP3 and Vorbis cannot)."""
 
 
 class AudioError(ValueError):
     """A file that cannot be used as audio; the message names it and says why."""
 
 
+def printable(path: str | Path) -> str:
+    r"""A path as text that can be written anywhere: bytes of the name that are no UTF-8 become `\xNN`."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def files_below(folder: Path) -> list[Path]:
-    """All audio files of a folder and its sub-folders, in order of their paths."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in EXTENSIONS)
+    """All audio files of a folder and its sub-folders, in order of their paths: none where there is no such folder. Links to
+    folders are not followed.
+
+    Raises:
+        AudioError: a folder cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise AudioError(f"{error.filename}: cannot be searched: {error.strerror}") from error
+
+    found = (Path(place, name) for place, _, names in os.walk(folder, onerror=refuse) for name in names)
+    return sorted(file for file in found if file.suffix.lower() in EXTENSIONS)
 
 
 def read(path: str | Path, rate: int = RATE) -> np.ndarray:
@@ -61,6 +89,57 @@ def read(path: str | Path, rate: int = RATE) -> np.ndarray:
     return np.concatenate(list(blocks(path, rate)))
 
 
+def read_crop(path: str | Path, samples: int, start: Callable[[int], int] = lambda length: 0) -> np.ndarray:
+    """Exactly `fit(wave, samples, start(len(wave)))` of `wave = read(path)`, read and decoded no further than it needs.
+
+    That is the crop alone where the file has 16 kHz and a format that gives its length and any sample at once: FLAC, or
+    PCM in WAV, AIFF and the like. Any other file is read whole.
+
+    Args:
+        samples: wanted length.
+        start: first sample of the crop, given the length of the whole; called once.
+
+    Returns:
+        float32 array of shape `(samples,)` at 16 kHz, full scale = 1.
+
+    Raises:
+        AudioError: as `blocks`; where the crop alone is read, damage outside of it is not seen.
+    """
+    path = Path(path)
+    file = _by_sndfile(path)
+    if isinstance(file, soundfile.SoundFile):
+        with file:
+            if _is_exact(file):
+                return _crop(file, path, samples, start)
+    wave = read(path)
+    return fit(wave, samples, start(len(wave)))
+
+
+def _is_exact(file: soundfile.SoundFile) -> bool:
+    stated = file.frames < np.iinfo(np.int64).max
+    return stated and file.samplerate == RATE and file.format in _EXACT_FORMATS and file.subtype in _EXACT_SUBTYPES
+
+
+def _crop(file: soundfile.SoundFile, path: Path, samples: int, start: Callable[[int], int]) -> np.ndarray:
+    length = file.frames
+    if not length:
+        raise AudioError(f"{path}: holds no samples")
+    _require_whole(file, path, length)
+    wanted = min(samples, length)
+    first = min(start(length), length - wanted)
+    try:
+        if first:
+            file.seek(first)
+        wave = _mono(file.read(wanted, dtype="float32", always_2d=True))
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{path}: damaged after {first / RATE:.1f} s: {error}") from error
+    if len(wave) < wanted:
+        end, stated = (first + len(wave)) / RATE, length / RATE
+        raise AudioError(f"{path}: cut off or damaged: it ends after {end:.1f} s, its header says {stated:.1f} s")
+    _require_sane(wave, path)
+    return fit(wave, samples)
+
+
 def blocks(path: str | Path, rate: int = RATE) -> Iterator[np.ndarray]:
     """Read a file as mono at `rate` Hz piece by piece, so that its length costs no memory. Channels are averaged.
 
@@ -70,14 +149,16 @@ def blocks(path: str | Path, rate: int = RATE) -> Iterator[np.ndarray]:
         float32 arrays of shape `(samples,)`, none of them empty, full scale = 1.
 
     Raises:
-        AudioError: the file is absent, not audio, empty, cut off or damaged, or holds NaN or infinite samples.
+        AudioError: the file is absent, not a plain file, not audio, empty, cut off or damaged, holds NaN, infinite or absurdly
+            large samples, or has an absurd sampling rate.
     """
     samples = 0
     with _opened(Path(path)) as (source_rate, waves):
+        if not SOURCE_RATES[0] <= source_rate <= SOURCE_RATES[1]:
+            raise AudioError(f"{path}: a sampling rate of {source_rate} Hz; of {SOURCE_RATES[0]} to {SOURCE_RATES[1]} is read")
         resampler = None if source_rate == rate else soxr.ResampleStream(source_rate, rate, 1)
         for wave in waves:
-            if not np.isfinite(wave).all():
-                raise AudioError(f"{path}: holds NaN or infinite samples; export it again as PCM")
+            _require_sane(wave, path)
             piece = wave if resampler is None else resampler.resample_chunk(wave)
             samples += len(piece)
             if len(piece):
@@ -89,43 +170,90 @@ def blocks(path: str | Path, rate: int = RATE) -> Iterator[np.ndarray]:
         yield rest
 
 
+def _require_sane(wave: np.ndarray, path: str | Path) -> None:
+    if -LOUDEST <= wave.min(initial=0) and wave.max(initial=0) <= LOUDEST:  # neither holds of NaN
+        return
+    what = "samples beyond 32-bit full scale" if np.isfinite(wave).all() else "NaN or infinite samples"
+    raise AudioError(f"{path}: holds {what}; export it again as PCM")
+
+
+def _mono(wave: np.ndarray) -> np.ndarray:
+    """`(samples, channels)` -> `(samples,)`; numpy's mean of one channel costs as much as a tenth of decoding it."""
+    return wave[:, 0] if wave.shape[1] == 1 else wave.mean(axis=1)
+
+
 class _Straight(soundfile.SoundFile):
-    """A file that is read from its beginning to its end: soundfile seeks after every read, and MP3 and Opus decoders lose the
+    """A file that is read on from where it stands: soundfile seeks after every read, and MP3 and Opus decoders lose the
     thread there."""
 
     def seekable(self) -> bool:
         return False
 
+    def rewind(self) -> None:
+        """Go to the beginning, where the format allows it; GSM does not."""
+        if super().seekable():
+            self.seek(0)
+
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
     """A file's own rate in Hz, and its samples as mono blocks. libsndfile reads what it knows, FFmpeg the rest."""
-    if not path.is_file():
-        raise AudioError(f"{path}: cannot be read as audio: {'a folder' if path.is_dir() else 'no such file'}")
-    try:
-        file = _Straight(str(path))
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: the name ends with .raw, so there is no header
-        reason = getattr(error, "error_string", str(error))
-        if getattr(error, "code", None) == _MALFORMED:
-            raise AudioError(f"{path}: cannot be read as audio: {reason}") from error
-        with _opened_by_ffmpeg(path, reason) as opened:
+    file = _by_sndfile(path)
+    if isinstance(file, str):
+        with _opened_by_ffmpeg(path, file) as opened:
             yield opened
         return
     with file:
         yield file.samplerate, _sndfile_blocks(file, path)
 
 
-def _sndfile_blocks(file: soundfile.SoundFile, path: Path) -> Iterator[np.ndarray]:
-    count = file.seek(0)  # once: the MP3 decoder's first samples depend on it by a rounding error
+def _by_sndfile(path: Path) -> _Straight | str:
+    """The file opened by libsndfile, or what that said of a format it does not know."""
+    _require_file(path)
     try:
-        while len(wave := file.read(BLOCK, dtype="float32", always_2d=True)):
+        return _Straight(str(path))
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: the name ends with .raw, so there is no header
+        reason = getattr(error, "error_string", str(error))
+        if getattr(error, "code", None) == _MALFORMED:
+            raise AudioError(f"{path}: cannot be read as audio: {reason}") from error
+        return reason
+
+
+def _require_file(path: Path) -> None:
+    """Raise an error unless there is a plain file, or a link to one: from a pipe or a device one could read for ever."""
+    if printable(path) != str(path):
+        raise AudioError(f"{printable(path)}: its name is not in UTF-8, so that it fits in no table: rename it")
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        what = "a link to no such file" if path.is_symlink() else "no such file"
+        raise AudioError(f"{path}: cannot be read as audio: {what}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise AudioError(f"{path}: cannot be read as audio: {getattr(error, 'strerror', error)}") from error
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "not a file but a pipe, a socket or a device"
+        raise AudioError(f"{path}: cannot be read as audio: {what}")
+
+
+def _sndfile_blocks(file: _Straight, path: Path) -> Iterator[np.ndarray]:
+    count = 0
+    try:
+        file.rewind()  # once: the MP3 decoder's first samples depend on it by a rounding error
+        while len(wave := file.read(-(-BLOCK // file.channels), dtype="float32", always_2d=True)):
             count += len(wave)
-            yield wave.mean(axis=1)
+            yield _mono(wave)
     except soundfile.SoundFileError as error:
         raise AudioError(f"{path}: damaged after {count / file.samplerate:.1f} s: {error}") from error
+    _require_whole(file, path, count)
+
+
+def _require_whole(file: soundfile.SoundFile, path: Path, count: int) -> None:
+    """Raise an error if the file, of which `count` samples a channel can be read, should hold more."""
     missing = _missing_frames(file, path, count)
-    if missing > _TOLERANCE_SECONDS * file.samplerate:
-        raise AudioError(f"{path}: cut off or damaged: {missing / file.samplerate:.1f} s of what its header says are not there")
+    stored = file.format in _EXACT_FORMATS and file.subtype in _EXACT_SUBTYPES
+    allowed = 0 if file.format == "FLAC" else _TOLERANCE_FRAMES if stored else _TOLERANCE_SECONDS * file.samplerate
+    if missing > allowed:
+        raise AudioError(f"{path}: cut off or damaged: {missing / file.samplerate:.3g} s of what its header says are not there")
     broken = _BROKEN_OGG.search(file.extra_info)
     if broken:
         raise AudioError(f"{path}: cut off or damaged, {count / file.samplerate:.1f} s can be read: {broken[0]}")
@@ -189,7 +317,7 @@ def _stated_seconds(container: av.container.InputContainer, stream: av.AudioStre
     """How long the header says the sound is; None where it says nothing, or where FFmpeg guesses it from the bit rate."""
     if not {"mov", "matroska", "asf"} & set(container.format.name.split(",")):
         return None
-    if stream.duration is not None:
+    if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration and len(container.streams) == 1 else None
 
@@ -205,15 +333,15 @@ def fit(wave: np.ndarray, samples: int, start: int = 0) -> np.ndarray:
     Returns:
         shape `(samples,)`.
     """
-    if len(wave) > samples:
+    if len(wave) >= samples:
         start = min(start, len(wave) - samples)
         return wave[start : start + samples]
     return np.tile(wave, -(-samples // len(wave)))[:samples]
 
 
-def random_start(wave: np.ndarray, samples: int, rng: np.random.Generator) -> int:
-    """A uniformly drawn first sample for `fit`; 0 when the wave is not longer than the crop."""
-    return int(rng.integers(0, len(wave) - samples + 1)) if len(wave) > samples else 0
+def random_start(length: int, samples: int, rng: np.random.Generator) -> int:
+    """A uniformly drawn first sample of a crop from `length` samples; 0, and nothing drawn, when the crop is not shorter."""
+    return int(rng.integers(0, length - samples + 1)) if length > samples else 0
 
 
 def speech(wave: np.ndarray, below_db: float = 30.0, floor_dbfs: float = -60.0) -> np.ndarray:
@@ -250,5 +378,7 @@ def write_flac(path: Path, wave: np.ndarray, rate: int = RATE) -> None:
     """
     if not len(wave) or not np.abs(wave).max() <= 1:
         raise AudioError(f"{path}: a wave to be written is non-empty, finite and within [-1, 1]")
+    coded = io.BytesIO()  # libsndfile does not say why it cannot write a file
+    soundfile.write(coded, wave, rate, format="FLAC", subtype="PCM_16")
     with atomic(path) as file:
-        soundfile.write(str(file), wave, rate, format="FLAC", subtype="PCM_16")
+        file.write_bytes(coded.getbuffer())

@@ -7,12 +7,13 @@ weights stand under their own names, those of a fine-tuned encoder under `fronte
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from aasist_lib.config import ModelConfig
@@ -70,7 +71,7 @@ def save_checkpoint(folder: Path, weights: dict[str, Tensor], facts: dict[str, A
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with atomic(folder / FILE) as file:
-        save_file(tensors, file, metadata={"facts": json.dumps(facts)})
+        file.write_bytes(save(tensors, metadata={"facts": json.dumps(facts)}))
     return folder / FILE
 
 
@@ -85,9 +86,43 @@ def read_facts(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file}: no such checkpoint; train first (notebook 03, or python -m aasist_lib train)")
     try:
         with safe_open(file, "pt") as archive:
-            return json.loads(archive.metadata()["facts"])
-    except (SafetensorError, KeyError, TypeError) as error:
+            facts = json.loads(archive.metadata()["facts"])
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: not a checkpoint of this workbook: {error}") from error
+    if not isinstance(facts, dict) or not all(isinstance(facts.get(key), dict) for key in ("model", "encoder")):
+        raise CheckpointError(f"{file}: not a checkpoint of this workbook: it does not say what model and encoder it is of")
+    return facts
+
+
+def save_state(file: Path, state: dict[str, Any]) -> None:
+    """Write the state of a training atomically: tensors and plain values, for `read_state`; `key` is needed there.
+
+    It is put together in memory. PyTorch's writer, interrupted, still ends its archive as it goes, and would abort the whole
+    process over a file that is closed by then.
+    """
+    stream = BytesIO()
+    torch.save(state, stream)
+    with atomic(file) as temporary:
+        temporary.write_bytes(stream.getbuffer())
+
+
+def read_state(file: Path) -> dict[str, Any]:
+    """What `save_state` wrote of a training: tensors and plain values. No object in it is unpickled, so no code of it runs.
+
+    Raises:
+        CheckpointError: it is damaged, or holds anything else.
+    """
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # the unpickler raises whatever the bytes lead it to; its advice to load unsafely stays behind
+        raise CheckpointError(
+            f"{file}: damaged, or not of tensors and plain values alone ({type(error).__name__}); delete it to start anew"
+        ) from error
+    if not isinstance(state, dict) or "key" not in state:
+        raise CheckpointError(f"{file}: not the state of a training of this workbook; delete it to start anew")
+    return state
 
 
 def load_model(folder: Path, model: AASIST | None = None) -> tuple[AASIST, dict[str, Any]]:

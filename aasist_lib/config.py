@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,11 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from aasist_lib.distortions import AugmentationConfig, Fraction
 
+_SHOWN = 300
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+LayerNumber = Annotated[int, Field(ge=0)]
 CorpusName = Literal[
     "demo", "asvspoof5", "asvspoof2019_la", "asvspoof2021_la", "asvspoof2021_df", "in_the_wild", "folder", "table"
 ]
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+_SHORT.maxlevel = 2  # a few lines of YAML can stand for gigabytes of values
 
 
 class ConfigError(ValueError):
@@ -77,16 +83,30 @@ class FrontendConfig(Section):
 
     `kind` is 'encoder' (a pretrained speech encoder), 'sinc' (the band-pass filters of original AASIST) or 'lfcc' (linear
     frequency cepstral coefficients, the field's classic); the keys below are the encoder's. `name` is a hub name or a local
-    folder; `layer` is 'last', 'weighted' (learned sum of all the layers kept) or one layer's number, where 0 is the input of
-    the first transformer layer. `max_layer` stops the encoder early (None = run all); with 'weighted' the sum runs over
-    layers 0..max_layer. `finetune` is 0 (frozen), 'all', or how many of the top transformer layers that run are trained."""
+    folder; `layer` is 'last', 'weighted' (learned sum of all the layers kept), one layer's number, where 0 is the input of
+    the first transformer layer, or a list of numbers (learned sum of these). `max_layer` stops the encoder early (None = run
+    all); with 'weighted' the sum runs over layers 0..max_layer. `finetune` is 0 (frozen), 'all', or how many of the top
+    transformer layers that run are trained.
+
+    `precision` is the encoder's arithmetic wherever it runs: for a bank, in training, on dev, in scoring. `compile` has
+    `torch.compile` make kernels for it, which takes a minute or so at the first batch and does not go with `finetune`."""
 
     kind: Literal["encoder", "sinc", "lfcc"] = "encoder"
     name: str = "facebook/wav2vec2-xls-r-300m"
     revision: str = "main"
-    layer: Literal["last", "weighted"] | Annotated[int, Field(ge=0)] = "last"
-    max_layer: Annotated[int, Field(ge=0)] | None = None
-    finetune: Literal["all"] | Annotated[int, Field(ge=0)] = 0
+    layer: Literal["last", "weighted"] | LayerNumber | Annotated[tuple[LayerNumber, ...], Field(min_length=1)] = "last"
+    max_layer: LayerNumber | None = None
+    finetune: Literal["all"] | LayerNumber = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> FrontendConfig:
+        if isinstance(self.layer, tuple) and list(self.layer) != sorted(set(self.layer)):
+            raise ValueError(f"layer = {list(self.layer)}: give each layer once, in rising order")
+        if self.compile and self.finetune:
+            raise ValueError(f"compile is for a frozen encoder: set compile: false, or finetune: 0 (it is {self.finetune})")
+        return self
 
 
 class ModelConfig(Section):
@@ -146,6 +166,10 @@ class TrainingConfig(Section):
     Beta distribution that two clips are mixed with (0 = not at all);
     `average` is the decay a step of a moving average of the weights, which then is what dev judges and the checkpoint
     keeps (0 = none): with a learning rate that stays up it averages over many solutions and not over one;
+    `feature_cache` computes the frozen features once and keeps them on disk, as `feature_dtype`: float32 takes twice the room
+    and equals features computed on the fly to the last bit;
+    `bad_audio` is what is done about clips of train, dev or a split to be scored that cannot be read to their end: 'error'
+    lists them before the first step, 'skip' leaves them out;
     `crop_frames` cuts that many encoder frames out of a cached clip, from a random one on, cyclically (None = all);
     `tracker` is an accelerate tracker or none."""
 
@@ -163,6 +187,8 @@ class TrainingConfig(Section):
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     workers: Annotated[int, Field(ge=0)] = 0
     feature_cache: bool = True
+    feature_dtype: Literal["float16", "float32"] = "float16"
+    bad_audio: Literal["error", "skip"] = "error"
     crop_frames: Count | None = None
     tracker: Literal["none", "tensorboard", "wandb"] = "none"
 
@@ -249,17 +275,53 @@ def load_profile(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) 
     """
     file = _find(path)
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: not valid YAML: {error}") from error
+        raw = _yaml(file.read_text(encoding="utf-8-sig"), str(file)) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not a text file in UTF-8 that can be read: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{file}: a profile is a mapping of keys, not a {type(raw).__name__}")
+    if names := [key for key in raw if not isinstance(key, str)]:
+        raise ConfigError(f"{file}: keys are words, not {_SHORT.repr(names[0])}")
     for override in overrides:
         _apply(raw, override)
     try:
         return Profile.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{file}: " + "; ".join(map(_explain, error.errors()))) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's plain types, and no key twice in a mapping: of two values the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As the base class, after a look at the keys."""
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise _Twice(key.start_mark.line + 1, key.value)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _Twice(yaml.YAMLError):
+    """`(line, key)` of a key that its mapping has already."""
+
+
+def _yaml(text: str, name: str) -> Any:
+    """The value of a YAML text; `name` says in errors what the text is.
+
+    Raises:
+        ConfigError: not YAML, a key twice in a mapping, or nested so deeply that no profile can be meant.
+    """
+    try:
+        return yaml.load(text, _Loader)  # nosec B506  # a SafeLoader
+    except _Twice as error:
+        line, key = error.args
+        raise ConfigError(f"{name}:{line}: the key '{key[:_SHOWN]}' is given a second time: remove one") from error
+    except (yaml.YAMLError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # Values that are not of their tag, such as the dates 2026-13-45 and `!!timestamp x`, fail in any of these ways.
+        raise ConfigError(f"{name}: not valid YAML: {str(error)[:_SHOWN]}") from error
 
 
 def _find(path: str | Path) -> Path:
@@ -275,20 +337,17 @@ def _find(path: str | Path) -> Path:
 def _apply(raw: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"override '{override}' is not of the form section.key=value")
+        raise ConfigError(f"override '{override[:_SHOWN]}' is not of the form section.key=value")
     *sections, last = key.strip().split(".")
     for section in sections:
         raw = raw.setdefault(section, {})
         if not isinstance(raw, dict):
-            raise ConfigError(f"override '{override}': '{section}' is a value, not a section")
-    try:
-        raw[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override '{override}': the value is not valid YAML: {error}") from error
+            raise ConfigError(f"override '{override[:_SHOWN]}': '{section[:_SHOWN]}' is a value, not a section")
+    raw[last] = _yaml(value, f"override '{override[:_SHOWN]}'")
 
 
 def _explain(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function"))
     if problem["type"] == "extra_forbidden":
         return f"unknown key '{key}'"
-    return f"'{key}' = {problem['input']!r}: {problem['msg']}" if key else str(problem["msg"])
+    return f"'{key}' = {_SHORT.repr(problem['input'])}: {problem['msg']}" if key else str(problem["msg"])

@@ -33,7 +33,7 @@ from aasist_lib.models.graph import GraphAttention
 from aasist_lib.models.original import AASIST_CONFIG, AASIST_L_CONFIG
 from aasist_lib.models.pairwise import PairwiseAttention
 
-XLSR_300M = {
+XLSR_300M: dict[str, Any] = {
     "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096, "conv_bias": True,
     "do_stable_layer_norm": True, "feat_extract_norm": "layer",
 }  # fmt: skip
@@ -89,8 +89,8 @@ def table(samples: int = PAPER_SAMPLES) -> pd.DataFrame:
     with torch.device("meta"):
         encoder = Wav2Vec2Model(Wav2Vec2Config(**XLSR_300M)).eval()
     states = encoder(torch.empty(1, samples, device="meta")).last_hidden_state[:, None]
-    original = {"graph_attention": "pairwise", "heterogeneous": "type_pairs", "fusion": "max"}
-    rows = [("XLS-R 300M, the encoder", encoder, torch.empty(1, samples, device="meta"), 300e6, 145)]
+    original: dict[str, Any] = {"graph_attention": "pairwise", "heterogeneous": "type_pairs", "fusion": "max"}
+    rows: list[tuple] = [("XLS-R 300M, the encoder", encoder, torch.empty(1, samples, device="meta"), 300e6, 145)]
     rows += [("back end of the paper, behind the encoder", _back_end(ModelConfig()), states, 576e3, 1.4)]
     rows += [("original back end, behind the encoder", _back_end(ModelConfig(**original)), states, 447e3, None)]
     for name, config, quoted in (("original AASIST", AASIST_CONFIG, 298e3), ("original AASIST-L", AASIST_L_CONFIG, None)):

@@ -7,7 +7,7 @@ far from the mild one, up to what the distortion can do (`limits`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,6 +20,8 @@ class Item(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     limits: ClassVar[dict[str, Range]] = {}
+    if TYPE_CHECKING:  # every distortion states its own
+        kind: str
     p: Fraction = 1.0
 
     @model_validator(mode="after")
@@ -30,7 +32,7 @@ class Item(BaseModel):
                 raise ValueError(f"{name} = {list(values)} leaves [{low:g}, {high:g}]")
         return self
 
-    def at(self, intensity: float) -> dict[str, object]:
+    def at(self, intensity: float) -> dict[str, Any]:
         """The transform's arguments at this intensity, `p` left out."""
         arguments = self.model_dump(exclude={"kind", "p"})
         for name, (low, high) in self.limits.items():
@@ -39,7 +41,7 @@ class Item(BaseModel):
                 arguments[name] = (mild, min(max(mild + intensity * (hard - mild), low), high))
         return arguments
 
-    def exactly(self, intensity: float) -> dict[str, object]:
+    def exactly(self, intensity: float) -> dict[str, Any]:
         """As `at`, with every range shrunk to its hard end: 0 gives the mild end of the profile's range, 1 the hard one."""
         arguments = self.at(intensity)
         return arguments | {name: (arguments[name][1],) * 2 for name in self.limits if arguments[name] is not None}
@@ -57,7 +59,7 @@ class Codec(Item):
 class CodecChain(Codec):
     """Two codecs one after the other, each drawn as by `codec`."""
 
-    kind: Literal["codec_chain"]
+    kind: Literal["codec_chain"]  # type: ignore[assignment]
 
 
 class Telephone(Item):

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -29,7 +29,7 @@ from aasist_lib.runs import RunFolder, sha256
 from aasist_lib.tables import AsvScores, check_sign
 
 UNKNOWN = "-"
-TDCF_FORMS = ("2019", "2021")
+TDCF_FORMS: tuple[Literal["2019"], Literal["2021"]] = ("2019", "2021")
 
 
 class EvaluationError(ValueError):
@@ -76,7 +76,7 @@ def evaluate(
         replicates, confidence, seed: of the bootstrap.
 
     Raises:
-        EvaluationError: `groups` is missing, or a column is unknown ('-') where it would be needed.
+        EvaluationError: `groups` is missing, a column is unknown ('-') where it would be needed, or all scores are equal.
         MetricError: another column is missing, a class is empty, or scores are unusable.
     """
     _check(table, by, groups)
@@ -200,6 +200,11 @@ def _facts(evaluation: Evaluation, sources: Mapping[str, Path]) -> dict[str, Any
 
 
 def _check(table: pd.DataFrame, by: Sequence[str], groups: str | None) -> None:
+    if len(table) > 1 and "score" in table.columns and table["score"].nunique(dropna=False) == 1:
+        raise EvaluationError(
+            f"all {len(table)} scores are {table['score'].iloc[0]:g}: whatever made them tells nothing apart, and there is "
+            "nothing to measure; look at the detector, or at the column that was read as its score"
+        )
     for column in by:
         if column in table.columns and (table[column] == UNKNOWN).all():
             raise EvaluationError(f"the key does not tell the {column} of any trial: no breakdown by {column} is possible")

@@ -1,105 +1,96 @@
-"""Feature bank: frozen features computed once, kept on disk in fp16, memory-mapped by every epoch and every run.
+"""Feature bank: frozen features computed once, kept on disk, memory-mapped by every epoch and every run.
 
 A bank holds one or more *views* of each clip. View 0 of dev and eval is the clip's first `samples` samples, undistorted.
 Views of train are random crops with random distortions, both drawn from (data.seed, view, utt_id): trainings with other seeds
 share one bank. Where the profile has distortions rise, the later views are those of the end of the rise. The folder's name is
 a hash of all that determines the content: front end and its weights, layers, crop, distortions, seed, clips.
+
+On disk: `index.parquet` (the shard and the row of every utterance), `bank.json` (what the name is a hash of), and NumPy files
+`shard-00000.npy` of shape `(clips, views, layers, frames, features)`. A shard is written by one process, so that processes on
+several machines can share the work.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
+import os
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from aasist_lib import audio
-from aasist_lib.augment import Applied, Augmenter, Strength, clip_generator, strength
 from aasist_lib.config import Profile
-from aasist_lib.runs import atomic, to_json
+from aasist_lib.files import WriteError, atomic, explain, in_turn, sweep
+from aasist_lib.models.base import Frontend
+from aasist_lib.processes import agreed, team
+from aasist_lib.runs import to_json
+from aasist_lib.waves import Waves, waves_for
 
 CHUNK = 32
-"""Clips between two points from which an interrupted bank goes on."""
+"""Views of clips that are encoded at once, and between two points from which an interrupted bank goes on."""
+LARGEST_SHARD = 4096
+"""Views of clips in a shard, at most: 1.7 GB of one layer of XLS-R. An open shard costs a file descriptor."""
+SHARDS = 16
+"""A bank has at least so many, where it has as many clips: no more processes than shards can work on it."""
 
 
 class FeatureError(ValueError):
     """A bank that cannot be made or read; the message says what to do."""
 
 
-class Waves(Dataset):
-    """`(row, view)` -> waveform `(samples,)` of a clip: cropped, and distorted when an augmenter is given."""
-
-    def __init__(self, trials: pd.DataFrame, samples: int, seed: int, augmenter: Augmenter | None = None) -> None:
-        self.paths, self.ids = trials["path"].tolist(), trials["utt_id"].tolist()
-        self.samples, self.seed, self.augmenter = samples, seed, augmenter
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def wave(self, row: int, view: int, at: Strength | None = None) -> np.ndarray:
-        """View `view` of clip `row`; without an augmenter always the clip's beginning."""
-        return self.wave_and_record(row, view, at)[0]
-
-    def wave_and_record(self, row: int, view: int, at: Strength | None = None) -> tuple[np.ndarray, list[Applied]]:
-        """As `wave`, with what was applied; `at` is the strength of the distortions, None that of the beginning."""
-        wave = audio.read(self.paths[row])
-        if self.augmenter is None:
-            return audio.fit(wave, self.samples), []
-        rng = clip_generator(self.seed, view, self.ids[row])
-        factor = self.augmenter.draw_speed(rng, at)
-        wave = audio.change_speed(wave, factor)
-        wave = audio.fit(wave, self.samples, audio.random_start(wave, self.samples, rng))
-        wave, applied = self.augmenter(wave, rng, self.ids[row], self.paths[row], at)
-        return wave, applied if factor == 1 else [Applied("Speed", {"factor": factor}, float("nan")), *applied]
-
-    def __getitem__(self, item: tuple[int, int]) -> np.ndarray:
-        row, view = item
-        if self.augmenter is None:
-            return self.wave(row, view)
-        config = self.augmenter.config
-        return self.wave(row, view, strength(config, float(view >= config.first_risen_view)))
-
-
-def waves_for(profile: Profile, trials: pd.DataFrame, train: bool, seed: int) -> Waves:
-    """The waveforms of these trials: distorted by the profile's list where they are for training."""
-    augmenter = Augmenter(profile.augmentation, trials["path"].tolist()) if train else None
-    return Waves(trials, profile.model.samples, seed, augmenter)
-
-
 @dataclass(frozen=True)
 class FeatureBank:
-    """Finished features of a set of trials: `bank[row, view]` is `(layers, frames, features)` float16, memory-mapped."""
+    """Finished features of a set of trials, memory-mapped: `bank[row, view]` is `(layers, frames, features)` float16, or
+    float32 where the profile says so."""
 
     folder: Path
-    array: np.ndarray
+    shards: tuple[np.ndarray, ...]
     utt_ids: tuple[str, ...]
 
     @property
     def views(self) -> int:
         """Views of each clip."""
-        return self.array.shape[1]
+        return self.shards[0].shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(layers, frames, features)` of a clip."""
+        return self.shards[0].shape[2:]
 
     def __len__(self) -> int:
         return len(self.utt_ids)
 
     def __getitem__(self, item: tuple[int, int]) -> np.ndarray:
-        return self.array[item]
+        row, view = item
+        shard, inside = divmod(row, len(self.shards[0]))
+        return self.shards[shard][inside, view]
+
+    def batches(self, batch_size: int, view: int = 0, start: int = 0, stop: int | None = None) -> Iterator[Tensor]:
+        """Batches `(batch, layers, frames, features)` float32 of one view of rows `start` to `stop`, in their order."""
+        stop = len(self) if stop is None else stop
+        for first in range(start, stop, batch_size):
+            rows = [self[row, view] for row in range(first, min(first + batch_size, stop))]
+            # Torch widens fp16 several times as fast as NumPy.
+            yield torch.from_numpy(np.stack(rows)).float()
 
 
 def build_bank(
-    profile: Profile, encoder: nn.Module, trials: pd.DataFrame, *, train: bool, device: str | torch.device = "cpu"
+    profile: Profile, encoder: Frontend, trials: pd.DataFrame, *, train: bool, device: str | torch.device = "cpu"
 ) -> FeatureBank:
     """The bank of these trials, computed unless it is on disk already; resumes where a killed call stopped.
+
+    Processes that were launched together share the work, a shard at a time. What a shard holds does not depend on their number.
+    Before it begins, size and time are printed.
 
     Args:
         profile: crop, distortions and `data.seed`.
@@ -109,7 +100,7 @@ def build_bank(
         device: where the encoder runs.
 
     Raises:
-        FeatureError: the disk is too small, or the encoder is fine-tuned.
+        FeatureError: the disk is too small, the encoder is fine-tuned, or features are beyond the range of the numbers kept.
         AudioError: a clip cannot be read.
     """
     if any(parameter.requires_grad for parameter in encoder.parameters()):
@@ -121,78 +112,249 @@ def build_bank(
     facts = _facts(profile, encoder, trials, views, train)
     key = hashlib.sha256(to_json(facts).encode()).hexdigest()[:16]
     folder = profile.data.folder / "features" / key
-    with _locked(folder):
-        if not (folder / "bank.json").is_file():
+    plan = _Plan(folder, len(trials), views, np.dtype(profile.training.feature_dtype))
+    notice = f"features: another process is computing {folder}; waiting for it"
+    with in_turn(folder / ".lock", notice) if team().is_main_process and not plan.is_finished() else nullcontext():
+        team().wait_for_everyone()
+        if not plan.is_finished():
             waves = waves_for(profile, trials, train, profile.data.seed)
-            _compute(folder, encoder.to(device), waves, views, facts, profile.training.workers, device)
-    array = np.load(folder / "features.npy", mmap_mode="r")
-    return FeatureBank(folder, array, tuple(trials["utt_id"]))
+            _compute(plan, _Job(encoder.to(device), waves, profile.training.workers, device))
+            with agreed():
+                if team().is_main_process:
+                    _finish(plan, trials, facts)
+    shards = tuple(_mapped(plan.file(shard)) for shard in range(plan.count))
+    return FeatureBank(folder, shards, tuple(trials["utt_id"]))
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process computes a bank; others that want it wait. The lock goes with its process, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _mapped(file: Path) -> np.memmap:
+    """A finished shard; a file that holds anything but numbers, as a pickle does, is refused unread."""
+    try:
+        return np.lib.format.open_memmap(file, mode="r")
+    except ValueError as error:
+        raise FeatureError(f"{file}: no array of numbers, or damaged: {error}; delete {file.parent}") from error
 
 
-def _facts(profile: Profile, encoder: nn.Module, trials: pd.DataFrame, views: int, train: bool) -> dict:
+def _facts(profile: Profile, encoder: Frontend, trials: pd.DataFrame, views: int, train: bool) -> dict:
     clips = hashlib.sha256()
     for utt_id, path in zip(trials["utt_id"], trials["path"], strict=True):
         status = Path(path).stat()
         clips.update(f"{utt_id}\0{Path(path).name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     facts = {"encoder": encoder.identity(), "samples": profile.model.samples, "views": views, "clips": clips.hexdigest()}
+    facts["dtype"] = profile.training.feature_dtype
     if train:
         facts |= {"augmentation": profile.augmentation.model_dump(mode="json"), "seed": profile.data.seed}
     return facts
 
 
-def _compute(
-    folder: Path, encoder: nn.Module, waves: Waves, views: int, facts: dict, workers: int, device: str | torch.device
-) -> None:
-    array, done = _open_partial(folder, encoder, waves, views, device)
-    todo = [(row, view) for view in range(views) for row in range(len(waves)) if not done[row, view]]
-    batches = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
-    loader = DataLoader(waves, batch_sampler=batches, num_workers=workers, collate_fn=lambda items: np.stack(items))
-    bar = tqdm(total=len(waves) * views, initial=int(done.sum()), desc="features", unit="clip", mininterval=5)
-    for batch, waveform in zip(batches, loader, strict=True):
-        states = encoder(torch.from_numpy(waveform).to(device))
-        rows, columns = zip(*batch, strict=True)
-        array[rows, columns] = states.half().cpu().numpy()
-        array.flush()
-        done[rows, columns] = True
-        with atomic(folder / "done.npy") as file:
-            np.save(file, done)
-        bar.update(len(batch))
+# ---- shards ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How the features of `clips` clips in `views` views are laid out in files of `folder`."""
+
+    folder: Path
+    clips: int
+    views: int
+    dtype: np.dtype
+
+    @property
+    def rows(self) -> int:
+        """Clips of a shard; the last may have fewer."""
+        return max(1, min(LARGEST_SHARD // self.views, -(-self.clips // SHARDS)))
+
+    @property
+    def count(self) -> int:
+        """Shards in all."""
+        return -(-self.clips // self.rows)
+
+    def file(self, shard: int) -> Path:
+        """Of a finished shard."""
+        return self.folder / f"shard-{shard:05d}.npy"
+
+    def part(self, shard: int) -> Path:
+        """Of a shard that is being written; beside it lies how many items are in it."""
+        return self.folder / f"shard-{shard:05d}.part.npy"
+
+    def counter(self, shard: int) -> Path:
+        """The number of items that are in an unfinished shard."""
+        return self.folder / f"shard-{shard:05d}.part.json"
+
+    def is_finished(self) -> bool:
+        """Whether all of the bank is there."""
+        return (self.folder / "bank.json").is_file() and not self.unfinished()
+
+    def unfinished(self) -> list[int]:
+        """Shards that are not there yet."""
+        return [shard for shard in range(self.count) if not self.file(shard).is_file()]
+
+    def items(self, shard: int) -> list[tuple[int, int]]:
+        """The `(row, view)`s of a shard in the order in which they are computed."""
+        rows = range(shard * self.rows, min((shard + 1) * self.rows, self.clips))
+        return [(row, view) for view in range(self.views) for row in rows]
+
+    def done(self, shard: int) -> int:
+        """How many of the items of an unfinished shard an earlier call computed."""
+        kept = self.counter(shard).is_file() and self.part(shard).is_file()
+        return int(self.counter(shard).read_text()) if kept else 0
+
+    def open_part(self, shard: int, shape: tuple[int, ...]) -> np.memmap:
+        """The array `(clips, views, layers, frames, features)` of an unfinished shard, for writing."""
+        if self.done(shard):
+            return np.load(self.part(shard), mmap_mode="r+")
+        part, clips = self.part(shard), len(self.items(shard)) // self.views
+        whole = (clips, self.views, *shape)
+        try:
+            array = np.lib.format.open_memmap(part, mode="w+", dtype=self.dtype, shape=whole)
+            with open(part, "r+b") as file:  # now: a disk that is full later would kill the process (SIGBUS)
+                os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise WriteError(explain(error, part)) from error
+        return array
+
+
+class _Writer:
+    """Puts features into shards, in the order of `_Plan.items`, so that a kill costs no more than the chunk at hand."""
+
+    def __init__(self, plan: _Plan) -> None:
+        self.plan, self.shard, self.done = plan, -1, 0
+        self.array: Any = np.zeros(0)  # later the open shard, a memory map
+
+    def add(self, shard: int, items: list[tuple[int, int]], states: np.ndarray) -> None:
+        """`states (items, layers, frames, features)` of these items of a shard."""
+        plan = self.plan
+        if shard != self.shard:
+            self.shard, self.array, self.done = shard, plan.open_part(shard, states.shape[1:]), plan.done(shard)
+        rows, views = np.array(items).T
+        self.array[rows - shard * plan.rows, views] = states
+        self.array.flush()
+        self.done += len(items)
+        if self.done < len(self.array) * plan.views:
+            with atomic(plan.counter(shard)) as file:
+                file.write_text(str(self.done))
+            return
+        plan.part(shard).rename(plan.file(shard))
+        plan.counter(shard).unlink(missing_ok=True)
+
+
+# ---- work ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What turns items into features: an encoder on its device, waveforms, and worker processes that read them."""
+
+    encoder: Frontend
+    waves: Waves
+    workers: int
+    device: str | torch.device
+
+    def cost(self, items: list[tuple[int, int]]) -> tuple[int, float]:
+        """Numbers and, by trial, seconds an item takes: with worker processes one is read while another is encoded."""
+        started = time.perf_counter()
+        batch = _stacked([self.waves[item] for item in items]).to(self.device)
+        reading = (time.perf_counter() - started) / len(items)
+        for _ in range(2):  # the first warms up
+            started = time.perf_counter()
+            states = self.encoder(batch).cpu()
+        encoding = (time.perf_counter() - started) / len(items)
+        return states[0].numel(), max(reading / self.workers, encoding) if self.workers else reading + encoding
+
+    def features(self, batches: list[list[tuple[int, int]]], dtype: np.dtype) -> Iterator[np.ndarray]:
+        """States `(batch, layers, frames, features)` of each batch of items. On a GPU a batch comes back, and is written, while
+        the next is computed."""
+        on_gpu, kept = torch.device(self.device).type == "cuda", torch.from_numpy(np.zeros(0, dtype)).dtype
+        options: dict[str, Any] = {"num_workers": self.workers, "collate_fn": _stacked, "pin_memory": on_gpu}
+        loader = DataLoader(self.waves, batch_sampler=batches, **options)
+        if not on_gpu:
+            yield from (self.encoder(waveform.to(self.device)).to(kept).cpu().numpy() for waveform in loader)
+            return
+        waiting: tuple[Tensor, torch.cuda.Event] | None = None
+        for waveform in loader:
+            states = self.encoder(waveform.to(self.device, non_blocking=True)).to(kept).to("cpu", non_blocking=True)
+            arrived = torch.cuda.current_stream().record_event()
+            if waiting:
+                waiting[1].synchronize()
+                yield waiting[0].numpy()
+            waiting = states, arrived
+        if waiting:
+            waiting[1].synchronize()
+            yield waiting[0].numpy()
+
+
+def _stacked(waves: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(waves))
+
+
+def _compute(plan: _Plan, job: _Job) -> None:
+    """The shards that are not there yet, shared among the processes of the team."""
+    unfinished, members = plan.unfinished(), team()
+    if not unfinished:  # a kill came between the last shard and the index
+        return
+    with agreed():
+        if members.is_main_process:
+            _announce(plan, unfinished, job)
+    with agreed():
+        _write(plan, unfinished[members.process_index :: members.num_processes], job)
+
+
+def _write(plan: _Plan, shards: list[int], job: _Job) -> None:
+    """These shards, from where an earlier call stopped."""
+    work = []
+    for shard in shards:
+        todo = plan.items(shard)[plan.done(shard) :]
+        work += [(shard, todo[start : start + CHUNK]) for start in range(0, len(todo), CHUNK)]
+    batches = [items for _, items in work]
+    title = "features" if team().num_processes == 1 else f"features, 1 of {team().num_processes}"
+    hidden = None if team().is_main_process else True  # None: where there is no terminal
+    writer, bar = _Writer(plan), tqdm(total=sum(map(len, batches)), desc=title, unit="clip", mininterval=5, disable=hidden)
+    for (shard, items), states in zip(work, job.features(batches, plan.dtype), strict=True):
+        _refuse_infinite(states, [job.waves.ids[row] for row, _ in items], plan.dtype)
+        writer.add(shard, items, states)
+        bar.update(len(items))
     bar.close()
-    with atomic(folder / "bank.json") as file:
-        file.write_text(to_json(facts))
-    (folder / "done.npy").unlink(missing_ok=True)
 
 
-def _open_partial(
-    folder: Path, encoder: nn.Module, waves: Waves, views: int, device: str | torch.device
-) -> tuple[np.ndarray, np.ndarray]:
-    file = folder / "features.npy"
-    if (folder / "done.npy").is_file() and file.is_file():
-        return np.load(file, mmap_mode="r+"), np.load(folder / "done.npy")
-    example = encoder(torch.zeros(1, waves.samples, device=device))[0]
-    shape = (len(waves), views, *example.shape)
-    size, free = 2 * int(np.prod(shape)), shutil.disk_usage(folder).free
-    print(f"features: {len(waves)} clips x {views} views, {size / 1e9:.2f} GB in {folder}", flush=True)
-    if size > free:
+def _refuse_infinite(states: np.ndarray, ids: list[str], dtype: np.dtype) -> None:
+    if np.isfinite(states).all():
+        return
+    bad = {utt_id for utt_id, each in zip(ids, states, strict=True) if not np.isfinite(each).all()}
+    raise FeatureError(
+        f"features of {', '.join(sorted(bad))} are not finite in {dtype}; if these clips are sound, the range of the numbers "
+        "is too small: set training.feature_dtype=float32"
+    )
+
+
+def _announce(plan: _Plan, unfinished: list[int], job: _Job) -> None:
+    """Say what is about to be computed, how large it is and how long it takes; refuse where the disk is too small."""
+    todo = sum(len(plan.items(shard)) - plan.done(shard) for shard in unfinished)
+    numbers, seconds = job.cost([(row, 0) for row in range(min(8, plan.clips))])
+    size = plan.dtype.itemsize * numbers
+    needed, free = todo * size, shutil.disk_usage(plan.folder).free
+    hours = seconds * todo / min(team().num_processes, len(unfinished)) / 3600
+    whole = plan.clips * plan.views
+    there = f", {whole - todo} of {whole} there already" if todo < whole else ""
+    time_left = f"{60 * hours:.0f} min" if hours < 2 else f"{hours:.1f} h"
+    print(
+        f"features: {plan.clips} clips x {plan.views} view(s), {whole * size / 1e9:.2f} GB in {plan.folder}{there}; "
+        f"{needed / 1e9:.2f} GB to be computed, {free / 1e9:.0f} GB free; about {time_left}",
+        flush=True,
+    )
+    if needed > free:
         raise FeatureError(
-            f"{folder}: {size / 1e9:.1f} GB of features, {free / 1e9:.1f} GB free; "
+            f"{plan.folder}: {needed / 1e9:.1f} GB of features, {free / 1e9:.1f} GB free; "
             "keep fewer layers (model.frontend), fewer augmentation.views, or set training.feature_cache=false"
         )
-    array = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
-    return array, np.zeros((len(waves), views), dtype=bool)
 
 
-def iterate_batches(bank: FeatureBank, batch_size: int, view: int = 0) -> Iterator[torch.Tensor]:
-    """Batches `(batch, layers, frames, features)` float32 of one view, in the bank's order."""
-    for start in range(0, len(bank), batch_size):
-        # Torch widens fp16 several times as fast as NumPy.
-        yield torch.from_numpy(np.array(bank.array[start : start + batch_size, view])).float()
+def _finish(plan: _Plan, trials: pd.DataFrame, facts: dict) -> None:
+    sweep(plan.folder)
+    for shard in range(plan.count):
+        plan.counter(shard).unlink(missing_ok=True)  # left where a process was killed between its last two steps
+    shards, rows = np.divmod(np.arange(plan.clips), plan.rows)
+    index = pd.DataFrame({"utt_id": trials["utt_id"].to_numpy(), "shard": shards, "row": rows})
+    with atomic(plan.folder / "index.parquet") as file:
+        index.to_parquet(file, index=False)
+    with atomic(plan.folder / "bank.json") as file:
+        file.write_text(to_json(facts))

@@ -1,7 +1,7 @@
 """Runs one notebook in a kernel of its own, with nobody watching.
 
 papermill's own verdict is not enough: after a signal or a dead kernel it saves a notebook marked as completed. Here
-only an execution that raised nothing and shows no error output is a success, and a signal leaves no process behind.
+only an execution that raised nothing and shows no error output is a success.
 papermill and nbformat take two seconds to import, so they are imported where they are used: every notebook opens with
 `aasist_lib.workbook`, which needs neither.
 """
@@ -9,18 +9,12 @@ papermill and nbformat take two seconds to import, so they are imported where th
 from __future__ import annotations
 
 import json
-import logging
 import re
-import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
-
-import psutil
 
 from aasist_lib.processes import environment
 from aasist_lib.runs import atomic
@@ -28,14 +22,6 @@ from aasist_lib.runs import atomic
 
 class NotebookError(ValueError):
     """A notebook that cannot be run, failed, or did not keep its promise; the message says where and why."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM arrived; `number` is the signal's. asyncio lets only a KeyboardInterrupt through."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def parameters_of(notebook: Path) -> set[str]:
@@ -81,7 +67,7 @@ def execute(notebook: Path, executed: Path, values: Mapping[str, str], number: s
 
 def _settings(scratch: Path, number: str) -> dict[str, str]:
     """Environment of the kernel: this very interpreter, no start-up chatter, plain output."""
-    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]}
+    spec: dict[str, Any] = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]}
     spec |= {"display_name": "Python 3", "language": "python"}
     kernel, ipython = scratch / "kernels" / "python3", scratch / "ipython" / "profile_default"
     for folder in (kernel, ipython):
@@ -99,34 +85,6 @@ def _settings(scratch: Path, number: str) -> dict[str, str]:
         "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
         "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     }
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """While the block runs, SIGINT and SIGTERM kill the kernel with all its workers and raise `Interrupted`.
-
-    The kernel lives in a session of its own, so a terminal's Ctrl-C does not reach it; its processes are killed at
-    once, while they can still be found as children of this one.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        for caught in handlers:
-            signal.signal(caught, signal.SIG_IGN)
-        for library in ("asyncio", "papermill"):  # they would report the kernel's end as an error
-            logging.getLogger(library).disabled = True
-        for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-        raise Interrupted(number)
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in handlers:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 class _Marked:

@@ -6,6 +6,7 @@ Labels: bona fide = 1, spoof = 0; logits are `[spoof, bona fide]`, as said in `a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -84,7 +85,14 @@ def _focal_weights(labels: Tensor, class_weights: Tensor, alpha: float | None) -
         return class_weights[labels]
     if not 0 < alpha < 1:
         raise ValueError(f"loss.alpha = {alpha} leaves a class without weight: choose one above 0 and below 1")
-    return class_weights.new_tensor([1 - alpha, alpha])[labels]
+    return _on((1 - alpha, alpha), class_weights.device, class_weights.dtype)[labels]
+
+
+@lru_cache
+def _on(weights: tuple[float, float], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Made once: a GPU would have to wait for a new copy in every step. A tensor made in inference mode could not train."""
+    with torch.inference_mode(False):
+        return torch.tensor(weights, device=device, dtype=dtype)
 
 
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
@@ -123,7 +131,7 @@ class LossSchedule:
         config = self.config
         if config.kind == "oc_softmax":
             return oc_softmax(logits, labels)
-        weights = torch.tensor(config.class_weights, device=logits.device, dtype=logits.dtype)
+        weights = _on(config.class_weights, logits.device, logits.dtype)
         share = self.focal_weight(epoch)
         total = logits.new_zeros(())
         if share < 1:

@@ -8,14 +8,16 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
-from aasist_lib.features import FeatureBank, Waves, build_bank, waves_for
+from aasist_lib.features import FeatureBank, build_bank
+from aasist_lib.models.base import Frontend
+from aasist_lib.preflight import usable
 from aasist_lib.scoring import score_table
+from aasist_lib.waves import Waves, waves_for
 
 C = 1e-3
 """Inverse regularisation: strong, there are more features than clips."""
@@ -31,7 +33,7 @@ def pooled(bank: FeatureBank, view: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def pooled_on_the_fly(profile: Profile, encoder: nn.Module, waves: Waves, view: int, device: str) -> np.ndarray:
+def pooled_on_the_fly(profile: Profile, encoder: Frontend, waves: Waves, view: int, device: str) -> np.ndarray:
     """As `pooled`, from the audio itself: for corpora whose features nobody wants to keep."""
     settings = profile.training
     items = [(row, view) for row in range(len(waves))]
@@ -45,12 +47,12 @@ def pooled_on_the_fly(profile: Profile, encoder: nn.Module, waves: Waves, view: 
     return np.concatenate(rows)
 
 
-def run_probe(profile: Profile, encoder: nn.Module, device: str = "cpu") -> dict[str, pd.DataFrame]:
+def run_probe(profile: Profile, encoder: Frontend, device: str = "cpu") -> dict[str, pd.DataFrame]:
     """Fit on all views of the profile's train split and score dev and eval: `{"dev": score table, "eval": score table}`.
 
     Features come from the bank where the profile has one. Scores are log-odds of bona fide, up to a constant.
     """
-    trials = {split: rows.reset_index(drop=True) for split, rows in load_trials(profile.data).groupby("split")}
+    trials = {split: rows.reset_index(drop=True) for split, rows in usable(profile, load_trials(profile.data)).groupby("split")}
     views = _pooled_views(profile, encoder, trials["train"], True, device)
     labels = (trials["train"]["label"] == "bonafide").to_numpy().astype(int)
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=2000))
@@ -62,7 +64,7 @@ def run_probe(profile: Profile, encoder: nn.Module, device: str = "cpu") -> dict
     return tables
 
 
-def _pooled_views(profile: Profile, encoder: nn.Module, trials: pd.DataFrame, train: bool, device: str) -> list[np.ndarray]:
+def _pooled_views(profile: Profile, encoder: Frontend, trials: pd.DataFrame, train: bool, device: str) -> list[np.ndarray]:
     if profile.training.feature_cache:
         bank = build_bank(profile, encoder, trials, train=train, device=device)
         return [pooled(bank, view) for view in range(bank.views)]

@@ -1,17 +1,30 @@
-"""Long pieces of work side by side, each in a process of its own, of which none outlives the one that asked for them."""
+"""Work in many processes: long pieces side by side, of which none outlives the one that asked for them, and processes that
+were launched together to share one piece."""
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aasist_lib.files import alone
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 Job = TypeVar("Job")
+
+
+GROUP_HOURS = 6
+"""How long processes that were launched together wait for the slowest of them: shares of work are not equally long."""
 
 
 class WorkError(ValueError):
@@ -58,6 +71,98 @@ def _raise(error: BaseException | None, name: str) -> None:
         raise WorkError(f"{name}: {type(error).__name__}: {error}") from error
 
 
+def team() -> PartialState:
+    """The processes that `accelerate launch` or `torchrun` started together: `process_index`, `num_processes`,
+    `is_main_process`, `device`, `wait_for_everyone()`. A process alone is a team of one.
+
+    Raises:
+        WorkError: processes were started together that cannot talk to one another on this device.
+    """
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    # Without being told, accelerate takes processes on a machine without a GPU for so many teams of one.
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    members = PartialState(cpu=cpu, timeout=timedelta(hours=GROUP_HOURS))
+    atexit.unregister(_part)
+    atexit.register(_part)
+    if members.num_processes != (started := int(os.environ.get("WORLD_SIZE", "1"))):
+        raise WorkError(
+            f"{started} processes were started, but on {members.device.type} they do not find one another: "
+            "set ACCELERATE_USE_CPU=true for the CPU, or start one"
+        )
+    return members
+
+
+def _part() -> None:
+    """Leave the team as the process ends: gloo's threads, where they still run then, abort it now and then."""
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def agreed() -> Iterator[None]:
+    """A step that every process of the team takes: behind it, all have come through it.
+
+    Where it fails with an error of the library on any process, the main process has the error and the others end with exit
+    code 0, so that it is told once, and the launcher does not stop the main process before it told.
+
+    Raises:
+        WorkError: the step failed on another process, the message says on which, and why; or one has ended.
+        SystemExit: either of these, where this is not the main process.
+    """
+
+    members = team()
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        if not of_library(raised):  # a defect: at once and with its traceback; the launcher stops the others
+            raise
+        error = raised
+    texts = _gathered(None if error is None else str(error), members)
+    failed = [process for process, text in enumerate(texts) if text is not None]
+    if failed and not members.is_main_process:
+        raise SystemExit(0)
+    if error:
+        raise error
+    if failed:
+        raise WorkError(f"process {failed[0]}: {texts[failed[0]]}")
+
+
+def _gathered(text: str | None, members: PartialState) -> list[str | None]:
+    """Every process' text."""
+    from accelerate.utils import gather_object
+
+    try:
+        return gather_object([text])
+    except RuntimeError as lost:  # of gloo; with NCCL it is the launcher that ends those who wait
+        if not members.is_main_process:
+            raise SystemExit(1) from lost
+        message = "another process has ended, perhaps killed for want of memory; the same command goes on from what is finished"
+        raise WorkError(message) from lost
+
+
+@contextmanager
+def team_alone(lock: Path, busy: Exception) -> Iterator[None]:
+    """`files.alone` for a team: its main process has the lock, and every process has the error where it is not to be had."""
+    with ExitStack() as held:
+        with agreed():
+            if team().is_main_process:
+                held.enter_context(alone(lock, busy))
+        yield
+
+
+def of_library(error: Exception) -> bool:
+    """Whether an error's message is all that its reader needs: one of the library's own, or of the operating system about a
+    file."""
+    about_a_file = isinstance(error, OSError) and error.filename is not None
+    return about_a_file or type(error).__module__.startswith("aasist_lib.")
+
+
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
     """Inside the `with`, processes inherit these environment variables; behind it all is as before."""
@@ -70,12 +175,24 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+def end_with_parent() -> None:
+    """In a process that `multiprocessing` started: end with the one that started it, also when that is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is None:  # it is the first of all
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _begin(counter: Any) -> None:
-    """In a new process: end with the one that started it, also when that is killed, and take a GPU."""
+    """In a new process: end with the one that started it, and take a GPU."""
     import torch
 
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    end_with_parent()
     with counter.get_lock():
         number, counter.value = counter.value, counter.value + 1
     if torch.cuda.is_available():

@@ -8,8 +8,9 @@ of scores, and the EER threshold of the decision.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from accelerate.utils import broadcast_object_list, gather_object
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
@@ -25,9 +27,11 @@ from aasist_lib.checkpoints import load_model
 from aasist_lib.levels import FRAME, Levels
 from aasist_lib.metrics import Calibration, calibrate_apply
 from aasist_lib.models import AASIST
+from aasist_lib.processes import agreed, team
 from aasist_lib.runs import atomic
 from aasist_lib.scoring import ScoringError, log_odds
 from aasist_lib.unfinished import Unfinished
+from aasist_lib.windows import windows
 
 CALIBRATED = ("llr", "p_bonafide")
 """Columns that need a calibration."""
@@ -46,7 +50,7 @@ class Detector:
     facts: dict[str, Any]
 
     @classmethod
-    def load(cls, checkpoint: Path, device: str = "cpu", scores_only: bool = False) -> Detector:
+    def load(cls, checkpoint: Path, device: str | torch.device = "cpu", scores_only: bool = False) -> Detector:
         """The detector of a checkpoint.
 
         Args:
@@ -131,35 +135,13 @@ class LeftOut(NamedTuple):
     reason: str
 
 
-def windows(blocks: Iterable[NDArray[np.float32]], length: int, hop: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Windows of a wave that comes in blocks `(samples,)`: the first sample of each, and the window `(length,)`.
-
-    They begin `hop` samples after one another; one more ends with the wave where the last of these does not. A wave that is
-    shorter than a window is repeated, as `audio.fit` does. No more than a window and a block are held.
-    """
-    held, first, start = np.zeros(0, np.float32), 0, 0
-    for block in blocks:
-        held = np.concatenate((held, block))
-        end = first + len(held)
-        while start + length <= end:
-            yield start, held[start - first : start - first + length]
-            start += hop
-        surplus = max(0, min(start, end - length) - first)
-        held, first = held[surplus:], first + surplus
-    end = first + len(held)
-    if end < length:
-        yield 0, audio.fit(held, length)
-    elif start - hop + length < end:
-        yield end - length, held[-length:]
-
-
 @torch.inference_mode()
 def score_recording(
     detector: Detector,
     path: str | Path,
     hop_seconds: float | None = None,
     batch_size: int = 16,
-    on_progress: Callable[[float], None] | None = None,
+    on_progress: Callable[[float], object] | None = None,
 ) -> Recording:
     """Score one audio file of any length, format, rate and number of channels.
 
@@ -235,7 +217,7 @@ def score_recordings(
     detector: Detector,
     paths: Iterable[str | Path],
     hop_seconds: float | None = None,
-    on_progress: Callable[[float], None] | None = None,
+    on_progress: Callable[[float], object] | None = None,
     unfinished: Unfinished | None = None,
 ) -> Iterator[Recording | LeftOut]:
     """Score files, and all audio below folders, one after the other; what cannot be scored does not stop the rest.
@@ -249,9 +231,9 @@ def score_recordings(
     Raises:
         ScoringError: as `score_recording`.
     """
-    for file in dict.fromkeys(file for path in paths for file in _files(Path(path))):
-        if file.is_dir():
-            yield LeftOut(str(file), f"no audio in this folder; looked for {', '.join(audio.EXTENSIONS)}")
+    for file in _files(paths):
+        if os.path.isdir(file):  # Path.is_dir has an error for a name that is too long
+            yield LeftOut(audio.printable(file), f"no audio in this folder; looked for {', '.join(audio.EXTENSIONS)}")
             continue
         if unfinished is not None and (fields := unfinished.find(file)):
             yield Recording(**fields)
@@ -262,15 +244,17 @@ def score_recordings(
                 unfinished.add(recording)
             yield recording
         except audio.AudioError as error:
-            yield LeftOut(str(file), str(error).removeprefix(f"{file}: "))
+            name = audio.printable(file)
+            yield LeftOut(name, str(error).removeprefix(f"{name}: "))
 
 
-def _files(path: Path) -> list[Path]:
-    """The audio of a folder, the folder itself where there is none, or the file."""
-    return (audio.files_below(path) or [path]) if path.is_dir() else [path]
+def _files(paths: Iterable[str | Path]) -> list[Path]:
+    """Files, the audio of folders, and the folders where there is none; each once."""
+    below = (audio.files_below(path) or [path] if os.path.isdir(path) else [path] for path in map(Path, paths))
+    return list(dict.fromkeys(file for files in below for file in files))
 
 
-def results(recordings: Sequence[Recording], detector: Detector, p_spoof: float) -> pd.DataFrame:
+def results(recordings: Iterable[Recording], detector: Detector, p_spoof: float) -> pd.DataFrame:
     """A row a recording: `utt_id` (its path), `score`, `llr`, `p_bonafide` at the prior `p_spoof`, `decision`, `seconds`,
     `windows`, `lowest_score` of a window and where it begins (`lowest_start`, s), `warnings` in one text.
 
@@ -313,50 +297,87 @@ def score_to_csv(
     p_spoof: float,
     timeline: bool = False,
     hop_seconds: float | None = None,
-    on_progress: Callable[[float], None] | None = None,
+    on_progress: Callable[[float], object] | None = None,
     say: Callable[[str], None] = print,
-) -> tuple[pd.DataFrame, list[LeftOut]]:
+) -> tuple[pd.DataFrame | None, list[LeftOut]]:
     """Score files and folders into `out`, a CSV as `results` gives it; beside it go `<out>_timeline.csv`, if wanted, and
     `<out>_left_out.csv`, with the columns of `LeftOut`, where anything was left out.
 
-    Until all are done, `<out>_unfinished.jsonl` holds those that are: the same call after an interruption goes on from there.
+    Processes that were launched together share the files; what they write is what one would. They need the folder of `out` in
+    common. Until all are done, `<out>_unfinished.jsonl`, and a list of every further process, hold what is: the same call
+    after an interruption goes on from there, with any number of processes.
 
     Args:
-        detector, paths, hop_seconds, on_progress: as `score_recordings`.
+        detector, paths, hop_seconds, on_progress: as `score_recordings`; progress is that of this process.
         out: the CSV to write.
         p_spoof: prior of `p_bonafide`.
         timeline: write every window's score too.
         say: receives a line where an earlier call left something.
 
     Returns:
-        the table written, and what was left out.
+        the table written, None where this is not the main process; and what was left out.
 
     Raises:
         ScoringError: nothing could be scored, or the prior or the hop are impossible. Nothing is written then.
+        WorkError, SystemExit: see `processes.agreed`.
     """
-    posterior(0.0, p_spoof)  # before hours of work
-    unfinished = Unfinished(out.with_name(f"{out.stem}_unfinished.jsonl"), detector.facts, hop_seconds)
-    if len(unfinished):
-        say(f"going on: {len(unfinished)} recordings are scored already, in {unfinished.path}")
-    done, left_out = [], []
-    for found in score_recordings(detector, paths, hop_seconds, on_progress, unfinished):
-        if isinstance(found, LeftOut):
-            left_out.append(found)
-        else:
-            done.append(replace(found, peaks=found.peaks[:0]))  # of many hours, too much to hold
-    if not done:
+    members, table = team(), None
+    found: list[list] = [[]]
+    unfinished = Unfinished(out, detector.facts, hop_seconds, members.process_index)
+    with agreed():
+        posterior(0.0, p_spoof)  # before hours of work
+        _hop(hop_seconds, detector.model.config.samples)
+        if members.is_main_process:
+            found = [_files(paths)]
+            unfinished.collect()
+            if len(unfinished):
+                say(f"going on: {len(unfinished)} recordings are scored already, in {unfinished.path}")
+    (files,) = broadcast_object_list(found)  # a folder that fills meanwhile would look different to each
+    with agreed():
+        unfinished.read()
+        share = files[members.process_index :: members.num_processes]
+        scored = score_recordings(detector, share, hop_seconds, on_progress, unfinished)
+        missed = {each.path: each for each in scored if isinstance(each, LeftOut)}
+    missed = {path: each for part in gather_object([missed]) for path, each in part.items()}
+    printable = map(audio.printable, files)
+    left_out = [missed[name] for name in printable if name in missed]
+    with agreed():
+        if members.is_main_process:
+            names = [str(file) for file in files if audio.printable(file) not in missed]
+            table = _write(detector, unfinished, names, left_out, out, p_spoof, timeline)
+    return table, left_out
+
+
+def _write(
+    detector: Detector,
+    unfinished: Unfinished,
+    names: list[str],
+    left_out: list[LeftOut],
+    out: Path,
+    p_spoof: float,
+    timeline: bool,
+) -> pd.DataFrame:
+    """Write what `score_to_csv` writes, in the order of `names`, from all processes' lists, and remove these."""
+    unfinished.read()
+    if not names:
         unfinished.remove()
         raise ScoringError("nothing could be scored:\n  " + "\n  ".join(f"{each.path}: {each.reason}" for each in left_out))
-    table = results(done, detector, p_spoof)
+    table = results((_scored(unfinished, name) for name in names), detector, p_spoof)
     _write_csv(table, out)
     if timeline:
-        _write_csv(timelines(done), _beside(out, "timeline"))
+        _write_csv(timelines(_scored(unfinished, name) for name in names), _beside(out, "timeline"))
     if left_out:
         _write_csv(pd.DataFrame(left_out), _beside(out, "left_out"))
     else:
         _beside(out, "left_out").unlink(missing_ok=True)  # an earlier call's
     unfinished.remove()
-    return table, left_out
+    return table
+
+
+def _scored(unfinished: Unfinished, name: str) -> Recording:
+    if fields := unfinished.scored(name):
+        return Recording(**fields)
+    raise ScoringError(f"{name}: scored, but not in a list beside {unfinished.path}: put --out where all processes see it")
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -1,6 +1,7 @@
 """The report: `report/index.html` in a run folder, and a page for each executed notebook, made to open with no network.
 
-The pages hold their own styles and images and need no script. What the report shows comes from the manifest: figures
+The pages hold their own styles and images and need no script; their content security policy lets none run, whatever the
+names of clips and attacks in them hold. What the report shows comes from the manifest: figures
 (`RunFolder.save_figure`) and tables (`save_table`) in the order they were saved, key numbers (`save_summary`).
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from aasist_lib.runs import RunError, RunFolder, atomic
 
@@ -23,6 +24,11 @@ LARGEST_SVG = 600_000  # bytes; above it a page embeds the PNG
 _MATH = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\\$])\$(?P<inline>[^\s$](?:[^$\n]*[^\s$\\])?)\$(?![\d$])", re.DOTALL)
 _CODE = re.compile(r"(```.*?```|~~~.*?~~~|``.*?``|`[^`\n]*`)", re.DOTALL)
 _TOKEN = re.compile(r"FORMULA\d{5}END")
+_TAG = re.compile(r"</?\s*([^\s/>]*)")
+_MATHML = set(
+    "math menclose mfrac mi mn mo mover mpadded mphantom mroot mrow mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr "
+    "munder munderover".split()
+)
 _DROPPED = ("application/vnd.jupyter.widget-view+json", "application/javascript")
 
 
@@ -131,11 +137,12 @@ def _page(run: RunFolder, manifest: Mapping[str, Any], record: Mapping[str, Any]
         elif cell.cell_type == "code":
             cell.outputs = list(_offline(cell.outputs))
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
-    body = re.sub(r"<script\b[^>]*>.*?</script\s*>|<link\b[^>]*>", "", body, flags=re.DOTALL | re.IGNORECASE)
+    body = re.sub(r"<script\b[^>]*>.*?</script\s*>|<(?:link|meta|base)\b[^>]*>", "", body, flags=re.DOTALL | re.IGNORECASE)
     body = re.sub(r'="[^"]*"', lambda found: _TOKEN.sub("", found.group()), body)  # a heading's id may hold one
     body = _TOKEN.sub(lambda found: formulae[found.group()], body)
     name = f"notebooks/{executed.stem}.html"
-    values = {"title": record.get("title", executed.stem), "run": manifest["title"], "content": Markup(body)}
+    content = Markup(body)  # nosec B704  # nbconvert has escaped the texts, and scripts are taken out above
+    values = {"title": record.get("title", executed.stem), "run": manifest["title"], "content": content}
     _write(run.path("report", name), "notebook.html", values)
     return name
 
@@ -168,14 +175,18 @@ def _mathml(found: re.Match[str], origin: str) -> Markup:
     from latex2mathml import exceptions
     from latex2mathml.converter import convert
 
-    unreadable = tuple(kind for kind in vars(exceptions).values() if isinstance(kind, type))
+    its_own = [kind for kind in vars(exceptions).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    unreadable: tuple[type[Exception], ...] = (*its_own, ValueError, LookupError, TypeError)
     block = found["block"] is not None
     latex = (found["block"] if block else found["inline"]).strip()
     try:
-        return Markup(convert(latex, display="block" if block else "inline"))
-    except (*unreadable, ValueError, LookupError, TypeError) as error:
+        written = convert(latex, display="block" if block else "inline")
+        if foreign := set(_TAG.findall(written)) - _MATHML:  # it does not escape the content of \text{…}
+            raise ValueError(f"<{'>, <'.join(sorted(foreign))}> in a text")
+        return Markup(written)  # nosec B704  # MathML alone, as just seen
+    except unreadable as error:
         print(f"{origin}: the formula {latex!r} cannot be shown: {type(error).__name__} {error}", file=sys.stderr)
-        return Markup(f'<code class="formula-error">{escape(latex)}</code>')
+        return Markup('<code class="formula-error">{}</code>').format(latex)
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -184,6 +195,7 @@ def _mathml(found: re.Match[str], origin: str) -> Markup:
 def _write(path: Path, template: str, values: Mapping[str, Any]) -> None:
     environment = Environment(loader=PackageLoader("aasist_lib"), autoescape=True, undefined=StrictUndefined)
     style = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
-    text = environment.get_template(template).render(style=Markup(style), **values)
+    sheet = Markup(style)  # nosec B704  # a file of this package
+    text = environment.get_template(template).render(style=sheet, **values)
     with atomic(path) as file:
         file.write_text(text, encoding="utf-8")

@@ -14,7 +14,6 @@ import io
 import json
 import os
 import re
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aasist_lib.config import Profile, project_root
+from aasist_lib.files import atomic as atomic
+from aasist_lib.files import sweep
 from aasist_lib.provenance import provenance
 
 if TYPE_CHECKING:
@@ -31,31 +32,11 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FOLDERS = ("trials", "checkpoints", "scores", "metrics", "attention", "figures", "notebooks")
-_TEMPORARY = ".tmp-"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 class RunError(ValueError):
     """A run folder that cannot be used, or an artefact that does not keep the contract; the message says what to do."""
-
-
-@contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, with the same suffix, renamed onto it when the block ends without an error.
-
-    >>> with atomic("scores/dev.npz") as file:
-    ...     np.savez(file, scores=scores)
-
-    A reader sees the old file or the new one, never a part. The parent folder is made when it is missing.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex[:12]}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def sha256(path: str | Path) -> str:
@@ -87,7 +68,7 @@ class RunFolder:
     """One run's folder. `open` starts or continues a run; the constructor only looks at an existing one."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).resolve()
+        self.folder, self._begun = Path(folder).resolve(), False
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.folder)!r})"
@@ -107,6 +88,7 @@ class RunFolder:
         facts = {"name": profile.name, "title": profile.title, "seed": profile.seed, **provenance(root)}
         with run.manifest_update() as manifest:
             manifest |= facts | {"config": profile.model_dump(mode="json")}
+        run._begun = True
         return run
 
     # ---- paths and plain writers -------------------------------------------------------------------------------------
@@ -211,11 +193,17 @@ class RunFolder:
 
     @contextmanager
     def manifest_update(self) -> Iterator[dict[str, Any]]:
-        """Change the manifest under a lock: a notebook and the runner may both write it; readers need no lock."""
+        """Change the manifest under a lock: a notebook and the runner may both write it; readers need no lock.
+
+        Raises:
+            RunError: the folder has vanished since it was opened, or its manifest is of another version.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / ".manifest.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             path = self.folder / "manifest.json"
+            if self._begun and not path.exists():
+                raise RunError(f"{path}: was there when this run began; bring it back, then the same command goes on")
             manifest = self._read_manifest(path) if path.exists() else _new_manifest()
             yield manifest
             manifest["updated"] = _now()
@@ -256,11 +244,8 @@ class RunFolder:
             manifest.setdefault("notes", {}).update(facts)
 
     def sweep(self) -> list[Path]:
-        """Remove the temporary files that a killed process left, and return their paths."""
-        left = [path for path in self.folder.rglob(f"{_TEMPORARY}*") if path.is_file()]
-        for path in left:
-            path.unlink(missing_ok=True)
-        return left
+        """Remove the temporary files that killed processes left, and return their paths."""
+        return sweep(self.folder)
 
     def forget_exhibits(self, notebook: str) -> None:
         """Take a notebook's figures and tables off the report's list; it lists them anew as it runs again."""

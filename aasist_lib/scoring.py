@@ -2,37 +2,111 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from aasist_lib.config import Profile
+from aasist_lib.checkpoints import trained_weights
+from aasist_lib.config import Profile, project_root
 from aasist_lib.corpora import load_trials
-from aasist_lib.features import FeatureBank, Waves, build_bank, iterate_batches
+from aasist_lib.features import FeatureBank, build_bank
 from aasist_lib.models import AASIST
+from aasist_lib.preflight import usable
+from aasist_lib.processes import agreed, team, team_alone
+from aasist_lib.runs import atomic, to_json
+from aasist_lib.waves import Waves
+
+BLOCK = 2048
+"""Trials from one point to the next from which an interrupted scoring goes on; a block is scored by one process."""
+BATCH = 32
+"""Clips that are scored at once."""
 
 
 class ScoringError(ValueError):
     """Nothing could be scored; the message says why."""
 
 
-def score_split(profile: Profile, model: AASIST, split: str, device: str = "cpu") -> pd.DataFrame:
+def score_split(profile: Profile, model: AASIST, split: str, device: str | torch.device = "cpu") -> pd.DataFrame:
     """Score table of one split: `score` beside the trial columns. Features come from the bank where the profile has one.
 
+    Processes that were launched together share the trials in blocks, and each gets the whole table. Finished blocks lie in the
+    run folder's `scores/` until all are done: the same call after an interruption goes on from there.
+
+    Clips that cannot be read are an error before the first is scored. With `training.bad_audio: skip` the table lacks them:
+    results of fewer trials are not those of the corpus, and `evaluate` refuses the table for a key that has them.
+
     Args:
-        profile: corpus, crop and batch size.
-        model: a trained detector, in eval mode.
+        profile: corpus, crop and number of worker processes.
+        model: a trained detector.
         split: 'train', 'dev' or 'eval'.
+
+    Raises:
+        ScoringError: the detector is of another `model` section than the profile's, the corpus has no such split, or another
+            process is scoring it.
+        TrialTableError, FeatureError, BadAudio: the data is at fault.
     """
+    own, asked = model.config.model_dump(), profile.model.model_dump()
+    if other := [f"model.{key}" for key in own if own[key] != asked[key]]:
+        raise ScoringError(f"the detector was trained with another {', '.join(other)} than profile '{profile.name}' has")
     trials = load_trials(profile.data)
-    trials = trials[trials["split"] == split].reset_index(drop=True)
+    if split not in set(trials["split"]):
+        raise ScoringError(f"data.root = {profile.data.root}: the corpus has no split '{split}'")
+    trials = usable(profile, trials, (split,))
     model = model.eval().to(device)
+    source: FeatureBank | Waves
     if profile.training.feature_cache:
-        scores = bank_scores(model, build_bank(profile, model.frontend, trials, train=False, device=device), device)
+        source = build_bank(profile, model.frontend, trials, train=False, device=device)
     else:
-        scores = _wave_scores(model, Waves(trials, profile.model.samples, profile.seed), profile, device)
+        source = Waves(trials, profile.model.samples, profile.seed)
+    folder = _blocks_folder(profile, model, trials, split)
+    busy = ScoringError(f"another process is scoring split '{split}' with this detector, in {folder}; wait for it")
+    with team_alone(folder.with_name(f".{folder.name}.lock"), busy):
+        members, starts = team(), range(0, len(trials), BLOCK)
+        blocks = [folder / f"{start:09d}.npy" for start in starts]
+        todo = [start for start, file in zip(starts, blocks, strict=True) if not file.is_file()]
+        members.wait_for_everyone()  # nobody finishes a block before all know which there are
+        mine, hidden = todo[members.process_index :: members.num_processes], not members.is_main_process or len(todo) == 1
+        with agreed():
+            for start in tqdm(mine, desc=f"scoring {split}", unit="block", mininterval=5, disable=hidden or None):
+                stop = min(start + BLOCK, len(trials))
+                with atomic(folder / f"{start:09d}.npy") as file:
+                    np.save(file, _scores(model, source, start, stop, profile.training.workers, device))
+        scores = np.concatenate([np.load(file, allow_pickle=False) for file in blocks])
+        members.wait_for_everyone()
+        if members.is_main_process:
+            shutil.rmtree(folder)
     return score_table(trials, scores)
+
+
+def _blocks_folder(profile: Profile, model: AASIST, trials: pd.DataFrame, split: str) -> Path:
+    """Where finished blocks lie; its name goes by all that the scores depend on."""
+    digest = hashlib.sha256(to_json([model.frontend.identity(), profile.model.model_dump(mode="json")]).encode())
+    for name, tensor in sorted(trained_weights(model).items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(trials[["utt_id", "path"]].to_csv().encode())
+    digest.update(profile.training.feature_dtype.encode() if profile.training.feature_cache else b"waves")
+    return project_root() / profile.folder / "scores" / f"unfinished-{split}-{digest.hexdigest()[:16]}"
+
+
+@torch.inference_mode()
+def _scores(
+    model: AASIST, source: FeatureBank | Waves, start: int, stop: int, workers: int, device: str | torch.device
+) -> np.ndarray:
+    """Scores `(stop - start,)` float64 of these rows."""
+    if isinstance(source, FeatureBank):
+        batches: Iterator[Tensor] = source.batches(BATCH, 0, start, stop)
+        return np.concatenate([log_odds(model.backend(states.to(device))) for states in batches])
+    rows = [[(row, 0) for row in range(first, min(first + BATCH, stop))] for first in range(start, stop, BATCH)]
+    loader = DataLoader(source, batch_sampler=rows, num_workers=workers)
+    return np.concatenate([log_odds(model(waveform.to(device))) for waveform in loader])
 
 
 def score_table(trials: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
@@ -40,25 +114,6 @@ def score_table(trials: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
     return pd.concat([trials[["utt_id"]], pd.Series(scores, name="score"), trials.drop(columns="utt_id")], axis=1)
 
 
-@torch.inference_mode()
-def bank_scores(model: AASIST, bank: FeatureBank, device: str = "cpu", batch_size: int = 32) -> np.ndarray:
-    """Scores of view 0 of a bank's clips, `(clips,)` float64."""
-    parts = [log_odds(model.backend(states.to(device))) for states in iterate_batches(bank, batch_size)]
-    return np.concatenate(parts)
-
-
-@torch.inference_mode()
-def _wave_scores(model: AASIST, waves: Waves, profile: Profile, device: str) -> np.ndarray:
-    rows = torch.utils.data.DataLoader(
-        [(row, 0) for row in range(len(waves))], batch_size=profile.training.batch_size, collate_fn=list
-    )
-    parts = []
-    for batch in tqdm(rows, desc="scoring", unit="batch", mininterval=5):
-        waveform = torch.from_numpy(np.stack([waves[item] for item in batch]))
-        parts.append(log_odds(model(waveform.to(device))))
-    return np.concatenate(parts)
-
-
-def log_odds(logits: torch.Tensor) -> np.ndarray:
+def log_odds(logits: Tensor) -> np.ndarray:
     """Scores `(batch,)` float64 from logits `(batch, 2)`."""
-    return (logits[:, 1] - logits[:, 0]).double().cpu().numpy()
+    return (logits[:, 1] - logits[:, 0]).cpu().double().numpy()

@@ -6,21 +6,21 @@ the heading are found out. Nothing is repaired on the way: an id, number or labe
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow
 from numpy.typing import NDArray
 
 from aasist_lib.metrics import split_classes
 from aasist_lib.metrics.rates import eer_point, rank
 from aasist_lib.runs import atomic
+from aasist_lib.tabular import TabularError, fields, head, read_parquet, read_rows, read_text, refuse_line_breaks
 
 LABELS = ("bonafide", "spoof")
+SUBSETS = ("progress", "eval", "hidden")
 ALIASES = {  # names in headings, in lower case and with '-' for '_'
     "utt_id": ("utt-id", "utt", "utterance", "utterance-id", "filename", "file-name", "file", "trial", "trial-id", "id"),
     "score": ("score", "scores", "cm-score", "cm-scores", "cmscore", "llr"),
@@ -33,7 +33,7 @@ _SUFFIX = r"\.(?:flac|wav|ogg|mp3|opus|aiff|m4a)$"
 _SHOWN = 5
 
 
-class TableError(ValueError):
+class TableError(TabularError):
     """A score file or key that cannot be used; the message names the file, and the line where there is one."""
 
 
@@ -58,13 +58,12 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     table = _named(path)
-    if missing := [name for name in ("utt_id", "score") if name not in table.columns]:
-        columns = ", ".join(map(str, table.columns))
-        raise TableError(f"{path}: no column {' and no '.join(missing)}; it has {columns}")
     numbers = pd.to_numeric(table["score"], errors="coerce")
     _refuse(path, ~np.isfinite(numbers), table["score"], "scores are not finite numbers")
-    _refuse(path, table["utt_id"].isna() | (table["utt_id"] == ""), table["score"], "scores have no id")
-    _refuse(path, table["utt_id"].duplicated(), table["utt_id"], "ids occurred before")
+    _refuse(path, table["utt_id"].isna() | (table["utt_id"].str.strip() == ""), table["score"], "scores have no id")
+    if (twice := table["utt_id"].duplicated()).any():
+        first = table.index[table["utt_id"] == table.loc[twice, "utt_id"].iloc[0]][0]
+        _refuse(path, twice, table["utt_id"], f"ids occurred before, the first at {path}:{first}")
     if "label" in table.columns:
         _refuse(path, ~table["label"].isin(LABELS), table["label"], f"labels are neither {' nor '.join(LABELS)}")
     others = [name for name in ("label", "attack") if name in table.columns]
@@ -90,6 +89,8 @@ def write_scores(table: pd.DataFrame, path: str | Path, form: str) -> None:
     columns = ["utt_id", "attack", "label", "score"] if form == "asvspoof2019" else ["utt_id", "score"]
     if missing := [name for name in columns if name not in table.columns]:
         raise TableError(f"the form '{form}' needs {', '.join(columns)}; the table has no {', '.join(missing)}")
+    if form == "csv":
+        refuse_line_breaks(table, path, TableError)
     if form in ("csv", "parquet"):
         with atomic(path) as file:
             table.to_parquet(file, index=False) if form == "parquet" else table.to_csv(file, index=False)
@@ -196,8 +197,21 @@ def _asv_key_2021(path: Path, utterances: pd.Series) -> pd.Series:
             f"whose key must lie at {file}: keep the organisers' folder keys/LA/ASV as it unpacks"
         )
     key = _read_text(file)
-    if key.shape[1] < 8 or len(key) != len(utterances) or (key[1].to_numpy() != utterances.to_numpy()).any():
-        raise TableError(f"{file}: not the key of {path}: it must list the same utterances line by line, in 8 columns")
+    if key.shape[1] < 8:
+        raise TableError(f"{file}:{key.index[0]}: {key.shape[1]} columns; a key of ASVspoof 2021 has at least 8")
+    shared = min(len(key), len(utterances))
+    other = np.flatnonzero(key[1].to_numpy()[:shared] != utterances.to_numpy()[:shared])
+    if len(key) != len(utterances) or other.size:
+        row = int(other[0]) if other.size else shared
+        places = (
+            f"{of}:{lines.index[row]}" if row < len(lines) else str(of) for of, lines in ((file, key), (path, utterances))
+        )
+        raise TableError(
+            f"{': not the key of '.join(places)}: they must list the same utterances, line by line; they have {len(key)} "
+            f"and {len(utterances)} of them"
+        )
+    for column, known in ((5, AsvScores._fields), (7, SUBSETS)):
+        _refuse(file, ~key[column].isin(known), key[column], f"values are none of {', '.join(known)}")
     return key[5].where(key[7] == "eval", "-")
 
 
@@ -224,15 +238,12 @@ def _named(path: Path) -> pd.DataFrame:
     """The table with canonical column names; the index holds line numbers."""
     if path.suffix == ".parquet":
         _need_file(path)
-        try:
-            table = pd.read_parquet(path)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise TableError(f"{path}: not a table: {error}") from error
-        return _rename(path, table.set_axis(range(1, len(table) + 1)), list(map(str, table.columns)))
+        table = read_parquet(path, TableError)
+        return _rename(str(path), table.set_axis(range(1, len(table) + 1)), list(map(str, table.columns)))
     table = _read_text(path)
     first = list(table.iloc[0])
     if {"utt_id", "score"} & {_canonical(cell) for cell in first}:
-        return _rename(path, table.iloc[1:], first)
+        return _rename(f"{path}:{table.index[0]}", table.iloc[1:], first)
     if len(first) == 2:
         return table.set_axis(["utt_id", "score"], axis=1)
     if len(first) == 4 and first[2] in LABELS:
@@ -245,17 +256,22 @@ def _named(path: Path) -> pd.DataFrame:
     )
 
 
-def _rename(path: Path, table: pd.DataFrame, heading: list[str]) -> pd.DataFrame:
+def _rename(where: str, table: pd.DataFrame, heading: list[str]) -> pd.DataFrame:
+    """The table with canonical names, both needed columns in it; `where` is the heading's file and line."""
     names = [name if name in ALIASES else _canonical(name) for name in heading]
     for column in ALIASES:
+        if heading.count(column) > 1:
+            raise TableError(f"{where}: several columns are called {column}: rename or remove one")
         if column in heading:  # our own name wins over an alias of it, which keeps its name
             names = [given if name == column != given else name for name, given in zip(names, heading, strict=True)]
         elif names.count(column) > 1:
             found = [given for name, given in zip(names, heading, strict=True) if name == column]
-            raise TableError(f"{path}: columns {', '.join(found)} could all be {column}: name one of them '{column}'")
+            raise TableError(f"{where}: columns {', '.join(found)} could all be {column}: name one of them '{column}'")
+    if missing := [name for name in ("utt_id", "score") if name not in names]:
+        raise TableError(f"{where}: no column {' and no '.join(missing)}; it has {', '.join(names)}")
     table = table.set_axis(names, axis=1)
     if table.empty:
-        raise TableError(f"{path}: a heading and no scores")
+        raise TableError(f"{where}: a heading and no scores")
     return table.assign(**{name: table[name].astype(str) for name in ("utt_id", "label", "attack") if name in names})
 
 
@@ -267,16 +283,13 @@ def _canonical(cell: str) -> str:
 def _read_text(path: Path) -> pd.DataFrame:
     """The fields of a text file as text, without blank lines; the index holds line numbers."""
     _need_file(path)
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig") as stream:
-            first = next((line for line in stream if line.strip()), "")
-        separator = next((mark for mark in "\t;," if mark in first), r"\s+")
-        settings = {"header": None, "dtype": str, "keep_default_na": False, "skip_blank_lines": False}
-        table = pd.read_csv(path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, **settings)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
-        raise TableError(f"{path}: not a table: {str(error).strip()}") from error
-    table.index += 1
-    table = table.fillna("").apply(lambda column: column.str.strip())
+    first = head(read_text(path, TableError), skip_blank=True)
+    columns = len(fields(path, first, TableError))
+    if not columns:
+        raise TableError(f"{path}: not a table: there is nothing in it")
+    table = read_rows(path, first.whole, first.mark, TableError, first=first.number, columns=columns)
+    table.index += first.number
+    table = table.apply(lambda column: column.str.strip(" \t"))
     return table[(table != "").any(axis=1)]
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,28 +19,30 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.state import AcceleratorState
+from accelerate.utils import DataLoaderConfiguration, broadcast, set_seed
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from aasist_lib.augment import Strength, progress, strength
-from aasist_lib.checkpoints import put_weights, save_checkpoint, trained_weights
+from aasist_lib.averaging import WeightAverage
+from aasist_lib.checkpoints import put_weights, read_facts, read_state, save_checkpoint, save_state, trained_weights
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
-from aasist_lib.features import FeatureBank, Waves, build_bank, waves_for
+from aasist_lib.features import FeatureBank, build_bank
 from aasist_lib.losses import LossSchedule
 from aasist_lib.metrics import calibrate_fit, eer
-from aasist_lib.models import AASIST, build_model
-from aasist_lib.runs import RunFolder, atomic, to_json
+from aasist_lib.models import build_model
+from aasist_lib.preflight import usable
+from aasist_lib.processes import team, team_alone
+from aasist_lib.runs import RunFolder, to_json
 from aasist_lib.trial_data import EpochSampler, TrialData
+from aasist_lib.watch import TrainingError, Watch
+from aasist_lib.waves import Waves, waves_for
 
 DevScores = tuple[np.ndarray, np.ndarray]
 """Scores of the bona fide and of the spoofed dev trials."""
-
-
-class TrainingError(ValueError):
-    """Training cannot start or go on; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -70,42 +72,6 @@ class TrainingResult:
     checkpoint: Path
 
 
-class WeightAverage:
-    """Exponential moving average of a model's trained weights: `average = decay * average + (1 - decay) * weights` a step, from
-    the weights after the first step on. What is frozen is neither copied nor averaged.
-
-    Args:
-        model: the detector that is being trained.
-        decay: of a step, in [0, 1).
-    """
-
-    def __init__(self, model: AASIST, decay: float) -> None:
-        self.model, self.weights = model, {}
-        self._average = get_ema_multi_avg_fn(decay)
-
-    def update(self) -> None:
-        """Take the weights as they are now into the average."""
-        now = trained_weights(self.model)
-        if not self.weights:
-            self.weights = {name: tensor.clone() for name, tensor in now.items()}
-            return
-        by_type: dict[torch.dtype, list[str]] = {}
-        for name, tensor in now.items():
-            by_type.setdefault(tensor.dtype, []).append(name)
-        for names in by_type.values():
-            self._average([self.weights[name] for name in names], [now[name] for name in names], 0)
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """The model has the average's weights inside the `with`, and its own again behind it."""
-        own = {name: tensor.clone() for name, tensor in trained_weights(self.model).items()}
-        put_weights(self.model, self.weights)
-        try:
-            yield
-        finally:
-            put_weights(self.model, own)
-
-
 def train(profile: Profile, run: RunFolder, on_epoch: Callable[[EpochRecord], None] | None = None) -> TrainingResult:
     """Train the profile's detector on its train split, selecting on dev, or go on where an earlier call stopped.
 
@@ -115,28 +81,39 @@ def train(profile: Profile, run: RunFolder, on_epoch: Callable[[EpochRecord], No
         on_epoch: called with each epoch's record (main process), e.g. to draw.
 
     Raises:
-        TrainingError: train or dev lacks a class, or the loss is NaN or infinite.
-        TrialTableError, AudioError, EncoderUnavailable: the data or the encoder is at fault.
+        TrainingError: another process trains in the same folder, train or dev lacks a class, loss or gradients are NaN or
+            infinite, or the detector gives all dev clips the same score.
+        TrialTableError, BadAudio, EncoderUnavailable: the data or the encoder is at fault.
     """
-    trainer = Trainer(profile, run)
-    return trainer.fit(on_epoch or (lambda record: None))
+    busy = TrainingError(f"another training is working in {run.folder}; wait for it, or set run_dir")
+    with team_alone(run.path("checkpoints", ".train.lock"), busy):
+        if team().is_main_process:
+            run.sweep()
+        return Trainer(profile, run).fit(on_epoch or (lambda record: None))
 
 
 class Trainer:
     """The state of one training; `train` is the way in."""
 
+    trained: nn.Module
+
     def __init__(self, profile: Profile, run: RunFolder) -> None:
         self.profile, self.run, self.settings = profile, run, profile.training
         tracker = None if self.settings.tracker == "none" else self.settings.tracker
+        team()  # first, for its patience
+        AcceleratorState._reset_state()  # else the precision of a kernel's first training would hold for all
         self.accelerator = Accelerator(
-            mixed_precision=self.settings.mixed_precision, log_with=tracker, project_dir=str(run.folder)
-        )
+            mixed_precision=self.settings.mixed_precision, log_with=tracker, project_dir=str(run.folder),
+            dataloader_config=DataLoaderConfiguration(non_blocking=True),
+        )  # fmt: skip
         if tracker:
             self.accelerator.init_trackers(profile.name, config={"profile": profile.model_dump_json()})
         set_seed(profile.seed)
         self.model = build_model(profile.model)
         self.encoder_facts = self.model.frontend.identity()
-        trials = load_trials(profile.data)
+        listed = load_trials(profile.data)
+        trials = usable(profile, listed, ("train", "dev"))
+        self.left_out = int(listed["split"].isin(("train", "dev")).sum()) - len(trials)
         self.train_trials, self.dev_trials = (_both_classes(trials, split) for split in ("train", "dev"))
         self.schedule = LossSchedule(profile.loss)
         self.records: list[EpochRecord] = []
@@ -155,10 +132,21 @@ class Trainer:
             self._keep(record, dev_scores, last)
             if self.accelerator.is_main_process:
                 on_epoch(record)
+        if self.accelerator.is_main_process:  # once more: a kill may have come between the last checkpoint and its history
+            self.run.write_parquet("metrics/history.parquet", self._history())
         self._part()
+        self._refuse_constant(self._best())
         return TrainingResult(
             self._history(), self._best().epoch, self.schedule.switch_epoch, self.run.path("checkpoints", "best")
         )
+
+    def _refuse_constant(self, best: EpochRecord) -> None:
+        facts = read_facts(self.run.path("checkpoints", "best"))
+        if facts.get("calibration", True) is None:  # it was fitted unless all scores were equal
+            raise TrainingError(
+                f"every dev clip has the same score, also in epoch {best.epoch}, the best: the detector tells nothing apart. "
+                "Lower training.learning_rate, or look at the features (a bank or encoder that gives the same for all clips)"
+            )
 
     def _part(self) -> None:
         """Leave the other processes in order: when all are done, and with nothing left that would still talk to them."""
@@ -169,15 +157,19 @@ class Trainer:
     def _prepare(self) -> None:
         """Data, optimiser and schedule, handed to accelerate. With a bank only the back end takes part."""
         profile, settings = self.profile, self.settings
-        trained: nn.Module = self.model.backend if settings.feature_cache else self.model
+        # accelerate puts autocast into the forward of the very module it is given. The back end stays without: dev is scored
+        # as everything else is, in fp32 behind an encoder of `model.frontend.precision`.
+        trained: nn.Module = nn.Sequential(self.model.backend) if settings.feature_cache else self.model
         train_source, dev_source = self._source(self.train_trials, True), self._source(self.dev_trials, False)
         risen = profile.augmentation.first_risen_view
         train_data = TrialData(self.train_trials, train_source, profile.seed, settings.crop_frames, risen)
         dev_data = TrialData(self.dev_trials, dev_source, profile.seed)
         self.sampler, self.train_data = EpochSampler(len(train_data), profile.seed), train_data
         # A batch of one would break batch normalisation; the remainder comes round in another epoch's order.
-        options = {"batch_size": settings.batch_size, "num_workers": settings.workers}
-        options["persistent_workers"] = settings.workers > 0
+        options: dict[str, Any] = {"batch_size": settings.batch_size, "num_workers": settings.workers}
+        options |= {"persistent_workers": settings.workers > 0, "pin_memory": self.accelerator.device.type == "cuda"}
+        if settings.workers:  # their seeds, of which nothing here is drawn, come from elsewhere than the dropout: see `_epoch`
+            options["generator"] = torch.Generator()
         train_loader = DataLoader(train_data, sampler=self.sampler, drop_last=len(train_data) > settings.batch_size, **options)
         dev_loader = DataLoader(dev_data, **options)
         optimiser = torch.optim.AdamW(self._groups(), weight_decay=settings.weight_decay, fused=True)
@@ -204,29 +196,32 @@ class Trainer:
         profile = self.profile
         if not self.settings.feature_cache:
             return waves_for(profile, trials, train, profile.seed)
-        with self.accelerator.main_process_first():
-            return build_bank(profile, self.model.frontend, trials, train=train, device=self.accelerator.device)
+        return build_bank(profile, self.model.frontend, trials, train=train, device=self.accelerator.device)
 
     def _epoch(self, epoch: int) -> tuple[EpochRecord, DevScores]:
         started = time.monotonic()
         at = self._strength(epoch)
         self.sampler.epoch = epoch
         self.train_data.begin(epoch, at)
-        # Dropout draws from torch's generator: seeding it an epoch makes a resumed run equal an undisturbed one.
-        set_seed(self.profile.seed * 100_003 + epoch)
+        # Dropout draws from torch's generator: seeding it an epoch makes a resumed run equal an undisturbed one. Processes that
+        # see other clips drop other things.
+        set_seed(self.profile.seed * 100_003 + epoch, device_specific=True)
+        if self.settings.workers:
+            # A loader without workers draws a number at the beginning of every epoch, one with workers only as it starts
+            # them. So that neither their number nor a restart changes the dropout, it has its own generator, and we draw here.
+            torch.empty((), dtype=torch.int64).random_()
         self.trained.train()
-        losses = [self._step(*batch[:2], epoch) for batch in self.train_loader]
-        train_loss = float(self.accelerator.gather(torch.stack(losses).mean().reshape(1)).mean())
-        if not math.isfinite(train_loss):
-            raise TrainingError(
-                f"epoch {epoch}: the loss is {train_loss}; lower training.learning_rate (last.pt is of epoch {epoch - 1})"
-            )
+        watch = Watch(self.accelerator, epoch, self.train_trials["utt_id"].tolist())
+        hidden = None if self.accelerator.is_main_process else True  # None: where there is no terminal
+        for inputs, labels, rows in tqdm(self.train_loader, f"epoch {epoch}", leave=False, mininterval=5, disable=hidden):
+            watch.note(*self._step(inputs, labels, epoch), rows)
+        train_loss = watch.mean_loss()
         with self._judged():
             scores, labels, dev_loss = self._score_dev()
         dev_scores = scores[labels == 1], scores[labels == 0]
         rate, threshold = eer(*dev_scores)
         record = EpochRecord(
-            epoch, train_loss, dev_loss, rate, threshold, self.scheduler.get_last_lr()[0],
+            epoch, train_loss, dev_loss, rate, threshold, float(self.scheduler.get_last_lr()[0]),
             self.schedule.focal_weight(epoch), at.probability, at.intensity, time.monotonic() - started,
         )  # fmt: skip
         self.accelerator.log({k: v for k, v in asdict(record).items() if k != "epoch"}, step=epoch)
@@ -237,7 +232,8 @@ class Trainer:
         config, switch = self.profile.augmentation, self.schedule.switch_epoch
         return strength(config, progress(config, epoch, 1 if self.profile.loss.kind == "focal" else switch))
 
-    def _step(self, inputs: Tensor, labels: Tensor, epoch: int) -> Tensor:
+    def _step(self, inputs: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        """One step of the optimiser: the loss and the norm of its gradients, both on the device."""
         inputs = inputs.float()
         share, order = self._mixing(len(inputs), inputs.device)
         if share < 1:
@@ -247,13 +243,13 @@ class Trainer:
         if share < 1:
             loss = share * loss + (1 - share) * self._loss(logits, labels[order], epoch)
         self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.trained.parameters(), self.settings.clip_norm)
+        norm = self.accelerator.clip_grad_norm_(self.trained.parameters(), self.settings.clip_norm)
         self.optimiser.step()
         if self.averaged is not None:
             self.averaged.update()
         self.scheduler.step()
         self.optimiser.zero_grad()
-        return loss.detach()
+        return loss.detach(), norm
 
     def _loss(self, logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
         """Mean over members, where the back end has several: their logits are `(members, batch, 2)`."""
@@ -265,11 +261,13 @@ class Trainer:
         if not self.settings.mixup:
             return 1.0, None
         share = torch.distributions.Beta(self.settings.mixup, self.settings.mixup).sample().item()
-        return share, torch.randperm(size).to(device)
+        return share, torch.randperm(size, device=device)
 
     @torch.inference_mode()
     def _score_dev(self) -> tuple[np.ndarray, np.ndarray, float]:
         """Scores and labels of all dev trials on every process, and the mean cross-entropy in nats."""
+        for tensor in trained_weights(self.model).values():
+            broadcast(tensor)  # each process' batch normalisation saw other clips; all judge what the checkpoint will hold
         model, parts = self.model.eval(), []
         for inputs, labels, rows in self.dev_loader:
             states = inputs if self.settings.feature_cache else model.frontend(inputs)
@@ -299,15 +297,15 @@ class Trainer:
             "scheduler": self.scheduler.state_dict(), "switch_epoch": self.schedule.switch_epoch,
             "records": [asdict(r) for r in self.records],
         }  # fmt: skip
-        with atomic(last) as file:
-            torch.save(state, file)
+        save_state(last, state)
         self.run.write_parquet("metrics/history.parquet", self._history())
 
     def _facts(self, record: EpochRecord, dev_scores: DevScores) -> dict[str, Any]:
         """What the best checkpoint says of itself: what it is, what it was trained on, and what its dev scores mean."""
         return {
             "model": self.profile.model.model_dump(mode="json"), "encoder": self.encoder_facts,
-            "trained_on": {"title": self.profile.title, "corpus": self.profile.data.corpus} | _contents(self.train_trials),
+            "trained_on": {"title": self.profile.title, "corpus": self.profile.data.corpus} | _contents(self.train_trials)
+            | {"left_out": self.left_out},
             "calibration": _calibration(*dev_scores), **asdict(record),
         }  # fmt: skip
 
@@ -315,7 +313,7 @@ class Trainer:
         """The last finished epoch: 0 when there is none, or when it belongs to other settings."""
         if not last.is_file():
             return 0
-        state = torch.load(last, map_location="cpu", weights_only=True)
+        state = read_state(last)
         if state["key"] != self._key():
             self.accelerator.print("training: settings or data have changed since the last checkpoint; starting anew")
             return 0
@@ -331,7 +329,8 @@ class Trainer:
 
     def _key(self) -> str:
         """A hash of all that determines the result: a checkpoint with another key is not gone on from."""
-        profile = self.profile.model_dump(mode="json", include={"seed", "model", "loss", "augmentation", "training"})
+        parts = {"seed", "model", "loss", "augmentation", "training"}
+        profile = self.profile.model_dump(mode="json", include=parts, exclude={"training": {"bad_audio"}})  # the ids tell
         columns = ["utt_id", "label", "split"]
         ids = pd.concat([self.train_trials, self.dev_trials])[columns].to_csv()
         return hashlib.sha256((to_json([profile, self.encoder_facts]) + ids).encode()).hexdigest()

@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from aasist_lib.augment import Strength
-from aasist_lib.features import FeatureBank, Waves
+from aasist_lib.features import FeatureBank
+from aasist_lib.waves import Waves
 
 
 class TrialData(Dataset):
@@ -42,17 +43,17 @@ class TrialData(Dataset):
         if isinstance(self.source, Waves):
             return self.source.wave(row, int(epoch), Strength(*at)), self.labels[row], row
         rng = np.random.default_rng([self.seed, int(epoch), row])
-        states = self.source[row, self._view(rng, Strength(*at).progress)]
+        states = self.source[row, self._view(rng, Strength(*at).progress, self.source.views)]
         if self.crop_frames:
             start = rng.integers(states.shape[1])
             return states.take(range(start, start + self.crop_frames), axis=1, mode="wrap"), self.labels[row], row
         return np.array(states), self.labels[row], row
 
-    def _view(self, rng: np.random.Generator, progress: float) -> int:
-        views, first = self.source.views, self.first_risen_view
+    def _view(self, rng: np.random.Generator, progress: float, views: int) -> int:
+        first = self.first_risen_view
         if first is None or first == views:
-            return rng.integers(views)
-        return rng.integers(first, views) if rng.random() < progress else rng.integers(first)
+            return int(rng.integers(views))
+        return int(rng.integers(first, views) if rng.random() < progress else rng.integers(first))
 
 
 class EpochSampler(Sampler[int]):

@@ -7,7 +7,6 @@ lie in the run folder and `external` files in the project.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,17 +14,18 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from aasist_lib.config import ConfigError, Profile, load_profile, project_root
-from aasist_lib.headless import Interrupted, NotebookError, execute, interruptible, parameters_of
+from aasist_lib.files import alone
+from aasist_lib.headless import NotebookError, execute, parameters_of
+from aasist_lib.interruption import Interrupted, interruptible
 from aasist_lib.runs import RunFolder, sha256
 
 PARAMETERS = ("PROFILE", "SET")
-_COMPUTES_NOTHING = ("__main__.py", "headless.py", "report.py", "workbook.py")
+_COMPUTES_NOTHING = ("__main__.py", "headless.py", "interruption.py", "report.py", "workbook.py")
 
 
 def open_notebook(profile: str, overrides: str = "", number: str = "") -> tuple[Profile, RunFolder]:
@@ -70,7 +70,8 @@ def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] 
     folder = RunFolder.open(loaded, root)
     values = {"PROFILE": _passed(profile, root), "SET": shlex.join(overrides)}
     ran = False
-    with _alone(folder), interruptible():
+    busy = NotebookError(f"another run is working in {folder.folder}; wait for it, or set run_dir")
+    with alone(folder.folder / ".run.lock", busy, patience=0), interruptible():
         folder.sweep()
         folder.sync()
         for notebook in notebooks:
@@ -86,17 +87,6 @@ def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] 
             build(folder)
     print(f"report: {_shown(folder.path('report', 'index.html'))}", flush=True)
     return 0
-
-
-@contextmanager
-def _alone(folder: RunFolder) -> Iterator[None]:
-    """Refuse a second run in the same folder; the lock goes with this process, however it ends."""
-    with open(folder.folder / ".run.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise NotebookError(f"another run is working in {folder.folder}; wait for it, or set run_dir") from error
-        yield
 
 
 def _passed(profile: str | Path, root: Path) -> str:
@@ -143,8 +133,9 @@ class _Notebook:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def external(self, profile: Profile) -> dict[str, str | None]:
-        """Hashes of the files promised outside the run folder; None where one is missing."""
-        names = [name.format(**dict(profile)) for name in self.promises.get("external", ())]
+        """Hashes of the files promised outside the run folder, which are the demo corpus'; None where one is missing."""
+        promised = self.promises.get("external", ()) if profile.data.corpus == "demo" else ()
+        names = [name.format(**dict(profile)) for name in promised]
         return {name: sha256(self.root / name) if (self.root / name).is_file() else None for name in names}
 
 
@@ -166,7 +157,7 @@ def _step(notebook: _Notebook, profile: Profile, folder: RunFolder, values: dict
         _line(notebook, "skipped", "unchanged", _shown(folder.folder / executed))
         return False
     start = time.monotonic()
-    facts = {"file": notebook.path.name, "title": _title(notebook), "key": key, "executed": executed}
+    facts: dict[str, Any] = {"file": notebook.path.name, "title": _title(notebook), "key": key, "executed": executed}
     folder.forget_exhibits(notebook.number)
     folder.record_notebook(notebook.number, status="running", **facts)
     try:
@@ -187,9 +178,7 @@ def _step(notebook: _Notebook, profile: Profile, folder: RunFolder, values: dict
     return True
 
 
-def _is_done(
-    record: dict[str, Any], key: str, external: dict[str, str | None], artefacts: dict[str, dict[str, Any]]
-) -> bool:
+def _is_done(record: dict[str, Any], key: str, external: dict[str, str | None], artefacts: dict[str, dict[str, Any]]) -> bool:
     if record.get("status") != "ok" or record["key"] != key or record["external"] != external:
         return False
     return all(artefacts.get(name, {}).get("sha256") == content for name, content in record["outputs"].items())

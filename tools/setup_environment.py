@@ -99,8 +99,7 @@ def install(root: Path, venv: Path) -> float:
     command += ["--disable-pip-version-check", "-r", str(root / "requirements.txt")]
     with log.open("w", encoding="utf-8") as stream:
         pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=root)
-        assert pip.stdout is not None
-        for line in pip.stdout:
+        for line in pip.stdout or ():
             stream.write(line)
             size = downloaded(line)
             total += size

@@ -18,6 +18,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any, Literal
 
 import av
 import fast_mp3_augment
@@ -38,13 +39,13 @@ _LARGEST_DELAY_SECONDS = 0.2
 
 def by_ffmpeg(info: CodecInfo, wave: np.ndarray, rate: int, kbps: float) -> tuple[np.ndarray, int]:
     """`CodecInfo.code` of most."""
-    encoder = av.CodecContext.create(info.encoder, "w")
+    encoder: Any = av.CodecContext.create(info.encoder, "w")  # of audio, by its codec
     encoder.sample_rate, encoder.layout, encoder.format = rate, "mono", encoder.codec.audio_formats[0].name
     encoder.bit_rate, encoder.options = round(1000 * kbps), dict(info.options)
     frame = av.AudioFrame.from_ndarray(wave[None], "fltp", "mono")
     frame.sample_rate = rate
     packets = [*encoder.encode(frame), *encoder.encode(None)]
-    decoder = av.CodecContext.create(info.decoder, "r")
+    decoder: Any = av.CodecContext.create(info.decoder, "r")
     decoder.sample_rate, decoder.layout = rate, "mono"
     # Only G.726 cannot do without: its packets do not say how long their codes are.
     decoder.options = {"bits_per_coded_sample": str(round(1000 * kbps / rate))}
@@ -93,7 +94,7 @@ class CodecInfo:
 
 
 @cache
-def _in_ffmpeg(name: str, mode: str) -> bool:
+def _in_ffmpeg(name: str, mode: Literal["r", "w"]) -> bool:
     try:
         av.Codec(name, mode)
     except av.codec.codec.UnknownCodecError:

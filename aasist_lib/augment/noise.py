@@ -21,7 +21,7 @@ import soundfile
 import soxr
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
-from aasist_lib.audio import RATE, files_below
+from aasist_lib.audio import RATE, AudioError, files_below, read
 from aasist_lib.augment.base import AugmentationError, Distortion, check_range, new_seed, power, scale_to_snr
 
 COLOURS = {"white": 0.0, "pink": -1.0, "brown": -2.0, "blue": 1.0, "violet": 2.0}
@@ -219,12 +219,14 @@ def read_excerpt(path: str | Path, position: float, length: int) -> tuple[np.nda
     try:
         with soundfile.SoundFile(str(path)) as file:
             rate, total = file.samplerate, file.frames
+            if total == np.iinfo(np.int64).max:  # a FLAC that does not give its length
+                return _excerpt_of_whole(path, position, length)
             frames = -(-(length + 1) * rate // RATE)
             start = int(position * (total - frames + 1)) if total > frames else 0
             file.seek(start)
             wave = file.read(frames, dtype="float32", always_2d=True).mean(axis=1)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise AugmentationError(f"{path}: cannot be read as audio: {error}") from error
+    except (soundfile.SoundFileError, TypeError):  # of another format, such as AAC; TypeError: its name ends with .raw
+        return _excerpt_of_whole(path, position, length)
     wave = wave if rate == RATE else soxr.resample(wave, rate, RATE)
     if not len(wave) or not np.isfinite(wave).all():
         raise AugmentationError(f"{path}: {'holds NaN or infinite samples' if len(wave) else 'holds no samples'}")
@@ -232,6 +234,16 @@ def read_excerpt(path: str | Path, position: float, length: int) -> tuple[np.nda
         return wave[:length], start / rate
     begin = int(position * len(wave))
     return repeat(wave, length, begin), begin / RATE
+
+
+def _excerpt_of_whole(path: str | Path, position: float, length: int) -> tuple[np.ndarray, float]:
+    """As `read_excerpt`, of a file in which libsndfile cannot go to a sample."""
+    try:
+        wave = read(path)
+    except AudioError as error:
+        raise AugmentationError(str(error)) from error
+    start = int(position * (len(wave) - length + 1 if len(wave) > length else len(wave)))
+    return (wave[start : start + length] if len(wave) > length else repeat(wave, length, start)), start / RATE
 
 
 def repeat(wave: np.ndarray, length: int, begin: int) -> np.ndarray:

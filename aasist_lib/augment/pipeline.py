@@ -20,6 +20,9 @@ from aasist_lib.augment.registry import build
 from aasist_lib.augment.schedule import Strength, strength
 from aasist_lib.distortions import AugmentationConfig
 
+_SPEECH_POWER = 1e-3
+"""Mean square of a clip at which it surely holds speech (-30 dBFS). Of fainter ones a codec may rightly leave nothing."""
+
 
 @dataclass(frozen=True)
 class Applied:
@@ -59,7 +62,7 @@ class Augmenter:
         return {"config": self.config, "paths": self.paths}
 
     def __setstate__(self, state: dict) -> None:
-        self.__init__(**state)
+        Augmenter.__init__(self, **state)
 
     def draw_speed(self, rng: np.random.Generator, at: Strength | None = None) -> float:
         """The factor of a speed change, to be made before cropping since it changes the length; 1 = none."""
@@ -79,7 +82,7 @@ class Augmenter:
             at: how often and how strongly; None = the beginning of the schedule.
 
         Raises:
-            AugmentationError: a result has another length, is silent where the clip was not, or holds NaN or infinite values.
+            AugmentationError: a result has another length, is silent where the clip was loud, or holds NaN or infinite values.
         """
         applied: list[Applied] = []
         for transform in self.transforms(at or self.start):
@@ -110,7 +113,7 @@ def _check(wave: np.ndarray, distorted: np.ndarray, what: str) -> None:
         raise AugmentationError(f"{what} gave {distorted.shape} samples for {wave.shape}")
     if not np.isfinite(distorted).all():
         raise AugmentationError(f"{what} gave NaN or infinite samples")
-    if not distorted.any() and wave.any():
+    if not distorted.any() and power(wave) > _SPEECH_POWER:
         raise AugmentationError(f"{what} gave silence")
 
 

@@ -119,7 +119,7 @@ class RawBoost(Distortion):
     def distort(self, samples: np.ndarray) -> np.ndarray:
         stages = {"lnl": self._convolutive, "isd": self._impulsive, "ssi": self._stationary}
         if self.parameters["algorithm"] == PARALLEL:
-            return to_peak(sum(stages[name](samples) for name in STAGES[PARALLEL]), samples)
+            return to_peak(np.sum([stages[name](samples) for name in STAGES[PARALLEL]], axis=0), samples)
         wave = samples
         for name in STAGES[self.parameters["algorithm"]]:
             wave = stages[name](wave)

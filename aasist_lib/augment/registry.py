@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import audiomentations
 from audiomentations.core.transforms_interface import BaseWaveformTransform
@@ -55,7 +56,7 @@ TRANSFORMS: dict[str, Callable[..., BaseWaveformTransform]] = {
 }
 
 
-def build(kind: str, arguments: dict[str, object], p: float, paths: Sequence[str] = ()) -> BaseWaveformTransform:
+def build(kind: str, arguments: Mapping[str, Any], p: float, paths: Sequence[str] = ()) -> BaseWaveformTransform:
     """The transform of a kind.
 
     Args:
@@ -68,5 +69,5 @@ def build(kind: str, arguments: dict[str, object], p: float, paths: Sequence[str
         AugmentationError: an argument that is not allowed, a codec that is not installed, or a folder without audio.
     """
     if kind == "babble":
-        arguments = arguments | {"paths": paths}
+        arguments = {**arguments, "paths": paths}
     return TRANSFORMS[kind](**arguments, p=p)

@@ -119,7 +119,10 @@ def simulate(room: int, steps: int) -> Response:
     taps = np.sin(fade) * noise
     taps[: len(early)] += np.cos(fade[: len(early)]) * early[: len(taps)]
     for _ in range(5):
-        taps *= 10 ** (3 * time * (1 / reverberation_time(taps) - 1 / seconds))
+        measured = reverberation_time(taps)
+        if measured is None:
+            raise AugmentationError(f"room {room}: simulated for {seconds:g} s it does not decay")
+        taps *= 10 ** (3 * time * (1 / measured - 1 / seconds))
     taps = (taps / taps[0]).astype(np.float32)
     taps.flags.writeable = False
     return Response(taps, 0, round(seconds, 6))
@@ -143,7 +146,7 @@ def _image_sources(room: int, seconds: float) -> np.ndarray:
     distance = 0.0
     while not _DISTANCE[0] < distance < _DISTANCE[1]:
         source, microphone = rng.uniform(_FROM_WALL, size - _FROM_WALL, (2, 3))
-        distance = np.linalg.norm(microphone - source)
+        distance = float(np.linalg.norm(microphone - source))
     # A whole number of samples away, the direct path is one tap and the output aligned exactly.
     delay = int(distance * RATE / SOUND_SPEED)
     microphone = source + (microphone - source) * delay * SOUND_SPEED / RATE / distance
@@ -180,8 +183,8 @@ def read_response(path: Path) -> Response:
 
 def _response_names(folder: Path) -> list[str]:
     """Audio files of a folder, without the noises that RIRS_NOISES keeps next to its responses."""
-    names = [name for name in map(Path, audio_names(folder)) if "noise" not in name.stem.lower()]
-    names = [str(name) for name in names if "pointsource_noises" not in name.parts]
+    paths = [path for path in map(Path, audio_names(folder)) if "noise" not in path.stem.lower()]
+    names = [str(path) for path in paths if "pointsource_noises" not in path.parts]
     if not names:
         raise AugmentationError(f"{folder}: no impulse responses, only noises")
     return names

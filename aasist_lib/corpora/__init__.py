@@ -53,13 +53,16 @@ def load_trials(data: DataConfig) -> pd.DataFrame:
             the eval split is that of the other corpus; the training corpus's own need not be there.
 
     Raises:
-        TrialTableError: a corpus is not there, its table breaks the contract, or the two corpora share trials or speakers.
+        TrialTableError: a corpus is not there, its table breaks the contract, the corpus to evaluate on has no eval split, or
+            the two corpora share trials or speakers.
     """
     load = _LOADERS[data.corpus]
     if data.evaluate_on is None:
         return load(data.source, SPLITS)
     own = load(data.source, ("train", "dev"))
     other = _LOADERS[data.evaluate_on.corpus](data.evaluate_on.source, ("eval",))
+    if other.empty:
+        raise TrialTableError(f"data.evaluate_on: {data.evaluate_on.source} has no trial of the split eval")
     for column in ("utt_id", "speaker"):
         shared = sorted((set(own[column]) & set(other[column])) - {UNKNOWN})
         if shared:

@@ -38,7 +38,7 @@ def load_folder(root: Path, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
 
 
 def _rows(place: Path, split: str, root: Path) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for label in LABELS:
         files = files_below(place / label)
         if not files:

@@ -8,17 +8,12 @@ ASVspoof 5 `README.txt`.
 
 from __future__ import annotations
 
-import codecs
-import csv
-import gzip
-import zlib
 from pathlib import Path
 
 import pandas as pd
-import pyarrow
-import pyarrow.csv
 
-from aasist_lib.corpora.table import LABELS, UNKNOWN, TrialTableError, read_parquet, refuse_empty, refuse_twice, refuse_unknown
+from aasist_lib.corpora.table import LABELS, SPLITS, UNKNOWN, TrialTableError, refuse_empty, refuse_twice, refuse_unknown
+from aasist_lib.tabular import fields, head, read_parquet, read_rows, read_text
 
 COLUMNS = ["utt_id", "label", "speaker", "attack", "codec"]
 
@@ -40,6 +35,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "subset": ("subset",),
     "split": ("split",),
 }
+SUBSETS = ("progress", "eval", "hidden")
 _SPELLINGS = {"bona-fide": "bonafide"}
 _ASV_LABELS = ("target", "nontarget")
 
@@ -67,96 +63,49 @@ def read_key(path: str | Path) -> pd.DataFrame:
 
 
 def _parquet(path: Path) -> tuple[pd.DataFrame, int]:
-    table = read_parquet(path, ProtocolError)
+    table = read_parquet(path, ProtocolError).astype("str")
     columns = _by_name(list(table.columns), path)
     return table[list(columns.values())].set_axis(list(columns), axis=1), 1
 
 
 def _text(path: Path) -> tuple[pd.DataFrame, int]:
     """The columns of a text file, and the number of its first line of data."""
-    data = _bytes(path)
-    heading = data.split(b"\n", 1)[0].decode("utf-8", "replace")
-    mark = next((mark for mark in "\t;," if mark in heading), " ")
-    fields = heading.split() if mark == " " else [name.strip() for name in next(csv.reader([heading], delimiter=mark))]
-    if {field.lower() for field in fields} & set(NAMES["utt_id"]):
-        columns = _by_name(fields, path)
-        return _read(path, data, mark, fields, list(columns.values()), skip=1).set_axis(list(columns), axis=1), 2
+    heading = head(read_text(path, ProtocolError))
+    names = fields(path, heading, ProtocolError)
+    if {name.lower() for name in names} & set(NAMES["utt_id"]):
+        columns = _by_name(names, path)
+        places = [names.index(field) for field in columns.values()]
+        rows = read_rows(path, heading.rest, heading.mark, ProtocolError, first=2, columns=len(names), wanted=places)
+        return rows.set_axis(list(columns), axis=1), 2
+    mark = heading.mark
     if mark == "\t":  # in spite of their name, the fields of ASVspoof's .tsv files are separated by any white space
-        mark, fields = " ", heading.split()
-    if len(fields) not in HEADLESS:
+        mark, names = " ", heading.text.replace("\t", " ").strip(" ").split(" ")
+    if len(names) not in HEADLESS:
         known = ", ".join(f"{number} ({name})" for number, (name, _) in HEADLESS.items())
         raise ProtocolError(
             f"{path}:1: no known form of key: a heading needs a column {' or '.join(NAMES['utt_id'])}; without heading a line "
-            f"has {known} fields, not {len(fields)}: {heading[:120]!r}"
+            f"has {known} fields, not {len(names)}: {heading.text[:120]!r}"
         )
-    names = [name or f"unused {place}" for place, name in enumerate(HEADLESS[len(fields)][1])]
-    table = _read(path, data, mark, names, [name for name in names if name in NAMES], skip=0)
-    if len(fields) == 10:
+    form, meanings = HEADLESS[len(names)]
+    known_places = {name: place for place, name in enumerate(meanings) if name}
+    rows = read_rows(
+        path, heading.whole, mark, ProtocolError, columns=len(names), wanted=list(known_places.values()), form=form
+    )
+    table = rows.set_axis(list(known_places), axis=1)
+    if len(names) == 10:
         table["codec"] = table["codec"].replace(UNKNOWN, "none")
     return table, 1
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise ProtocolError(f"{path}: cannot be read ({error}); download it again") from error
-    return data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
-
-
-def _read(path: Path, data: bytes, mark: str, names: list[str], wanted: list[str], skip: int) -> pd.DataFrame:
-    """The wanted columns as text. Every line must have as many fields as there are names."""
-    if mark == " ":
-        data = _single_spaces(data)
-    wrong: list[pyarrow.csv.InvalidRow] = []
-    numbers = [str(place) for place in range(len(names))]  # a heading may use a name twice
-
-    def note(row: pyarrow.csv.InvalidRow) -> str:
-        wrong.append(row)
-        return "skip"
-
-    try:
-        table = pyarrow.csv.read_csv(
-            pyarrow.BufferReader(data),
-            # Rows are numbered only when one thread reads them.
-            pyarrow.csv.ReadOptions(use_threads=False, skip_rows=skip, column_names=numbers),
-            pyarrow.csv.ParseOptions(
-                delimiter=mark,
-                quote_char=False if mark == " " else '"',
-                ignore_empty_lines=False,
-                invalid_row_handler=note,
-            ),
-            pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(numbers, pyarrow.string()),
-                include_columns=[str(names.index(name)) for name in wanted],
-            ),
-        )
-    except pyarrow.ArrowInvalid as error:
-        raise ProtocolError(f"{path}: not a table in UTF-8: {error}") from error
-    if wrong:
-        row = wrong[0]
-        form = f" ({HEADLESS[len(names)][0]})" if not skip else ""
-        raise ProtocolError(
-            f"{path}:{row.number}: {len(names)} fields are needed{form}, found {row.actual_columns}: {row.text[:120]!r}"
-        )
-    return table.rename_columns(wanted).to_pandas()
-
-
-def _single_spaces(data: bytes) -> bytes:
-    """Runs of blanks and tabs as one blank, none at either end of a line."""
-    data = data.replace(b"\t", b" ")
-    while b"  " in data:
-        data = data.replace(b"  ", b" ")
-    return data.replace(b" \n", b"\n").replace(b"\n ", b"\n").strip(b" ")
-
-
-def _by_name(fields: list[str], path: Path) -> dict[str, str]:
+def _by_name(given: list[str], path: Path) -> dict[str, str]:
     """Which of a heading's fields holds which column."""
-    lower = {field.lower(): field for field in reversed(fields)}
+    lower = {field.lower(): field for field in reversed(given)}
     found = {name: next((lower[known] for known in names if known in lower), None) for name, names in NAMES.items()}
     for name in ("utt_id", "label"):
         if found[name] is None:
-            raise ProtocolError(f"{path}:1: no column {' or '.join(NAMES[name])}; the heading has {', '.join(fields)}")
+            raise ProtocolError(f"{path}:1: no column {' or '.join(NAMES[name])}; the heading has {', '.join(given)}")
+    if twice := [field for field in found.values() if field is not None and given.count(field) > 1]:
+        raise ProtocolError(f"{path}:1: the heading has {', '.join(twice)} more than once: rename or remove one")
     return {name: field for name, field in found.items() if field is not None}
 
 
@@ -176,6 +125,9 @@ def _checked(table: pd.DataFrame, path: Path, first: int) -> pd.DataFrame:
     for name in table.columns:
         refuse_empty(table[name], at, ProtocolError)
     refuse_unknown(table["label"], LABELS, at, ProtocolError)
+    for name, known in (("subset", SUBSETS), ("split", SPLITS)):
+        if name in table.columns:  # one misspelt would be left out without a word
+            refuse_unknown(table[name], known, at, ProtocolError)
     refuse_twice(table["utt_id"], at, ProtocolError)
     for name in set(COLUMNS) - set(table.columns):
         table[name] = UNKNOWN

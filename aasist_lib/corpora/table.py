@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow
 
 from aasist_lib.runs import atomic
+from aasist_lib.tabular import TabularError, fields, head, read_parquet, read_rows, read_text, refuse_line_breaks
 
 COLUMNS = ["utt_id", "path", "label", "speaker", "attack", "codec", "split", "corpus"]
 LABELS = ("bonafide", "spoof")
@@ -24,7 +24,7 @@ At = Callable[[int], str]
 """Where a row comes from: `at(row)` is 'file:line'."""
 
 
-class TrialTableError(ValueError):
+class TrialTableError(TabularError):
     """A trial table that breaks the contract; the message names the file, the line and the remedy."""
 
 
@@ -59,8 +59,8 @@ def validate(trials: pd.DataFrame, origin: str | Path, at: At | None = None) -> 
 
 
 def refuse_empty(values: pd.Series, at: At, error: type[TrialTableError] = TrialTableError) -> None:
-    """An error at the first row without a value."""
-    bad = (values.isna() | (values == "")).to_numpy()
+    """An error at the first row without a value, or with nothing but white space."""
+    bad = (values.isna() | values.astype("str").str.isspace() | (values == "")).to_numpy(dtype=bool)
     said = f"no value in column {values.name}; write '{UNKNOWN}' for unknown, or remove the line if it is empty"
     _refuse(bad, at, lambda row: said, error)
 
@@ -109,7 +109,8 @@ def files_in(folder: str | Path) -> set[str]:
     if not os.path.isdir(folder):
         return set()
     with os.scandir(folder) as entries:
-        return {entry.name for entry in entries if entry.is_file()}
+        # os.path.isfile: a link that leads back to itself is no file, where DirEntry.is_file has an error.
+        return {e.name for e in entries if (os.path.isfile(e) if e.is_symlink() else e.is_file())}
 
 
 def read_trials(path: str | Path) -> pd.DataFrame:
@@ -127,9 +128,10 @@ def read_trials(path: str | Path) -> pd.DataFrame:
 
 
 def read_columns(path: Path) -> pd.DataFrame:
-    """A trial table as it is in the file, unchecked; only its paths are made absolute."""
+    """A trial table as it is in the file, unchecked; its own columns are text, and its paths are made absolute."""
     if path.suffix == ".parquet":
-        trials = read_parquet(path)
+        trials = read_parquet(path, TrialTableError)
+        trials = trials.astype({name: "str" for name in COLUMNS if name in trials.columns})
     elif path.suffix in _SEPARATORS:
         trials = _read_text(path)
     else:
@@ -140,30 +142,17 @@ def read_columns(path: Path) -> pd.DataFrame:
     return trials
 
 
-def read_parquet(path: Path, error: type[TrialTableError] = TrialTableError) -> pd.DataFrame:
-    """A parquet file as it is; an error of the module where it is damaged."""
-    try:
-        return pd.read_parquet(path)
-    except (pyarrow.ArrowInvalid, OSError) as reason:
-        raise error(f"{path}: not a parquet file, or damaged: {reason}") from reason
-
-
 def _read_text(path: Path) -> pd.DataFrame:
-    try:
-        # Blank lines stay in, so that rows can be counted as lines; they are refused later.
-        trials = pd.read_csv(
-            path,
-            sep=_SEPARATORS[path.suffix],
-            dtype=str,
-            keep_default_na=False,
-            skip_blank_lines=False,
-            encoding="utf-8-sig",
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise TrialTableError(f"{path}: not a table in UTF-8: {error}") from error
-    if not isinstance(trials.index, pd.RangeIndex):  # pandas takes a field too many for a name of the row
-        raise TrialTableError(f"{path}:2: more values than the heading has columns")
-    return trials
+    heading = head(read_text(path, TrialTableError))
+    mark = _SEPARATORS[path.suffix]
+    names = fields(path, heading, TrialTableError, mark)
+    if not names:
+        raise TrialTableError(f"{path}:1: no heading; the first line names the columns: {', '.join(COLUMNS)}")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise TrialTableError(f"{path}:1: the heading has {', '.join(twice)} more than once: rename or remove one")
+    # Blank lines stay in, so that rows can be counted as lines; they are refused later.
+    rows = read_rows(path, heading.rest, mark, TrialTableError, first=2, columns=len(names))
+    return rows.set_axis(names, axis=1)
 
 
 def write_trials(trials: pd.DataFrame, path: str | Path) -> None:
@@ -177,6 +166,8 @@ def write_trials(trials: pd.DataFrame, path: str | Path) -> None:
         raise TrialTableError(f"{path}: {_KINDS}")
     folder = path.parent.resolve()
     checked = validate(trials, path)
+    if path.suffix != ".parquet":
+        refuse_line_breaks(checked, path, TrialTableError)
     resolved = [Path(name).resolve() for name in checked["path"]]
     checked["path"] = [str(p.relative_to(folder)) if p.is_relative_to(folder) else str(p) for p in resolved]
     with atomic(path) as temporary:

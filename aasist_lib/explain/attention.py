@@ -15,10 +15,11 @@ from torch import Tensor
 
 from aasist_lib.audio import RATE
 from aasist_lib.models import AASIST, AttentionMaps, StreamMaps
+from aasist_lib.models.lfcc import LFCC
 from aasist_lib.models.nodes import NODE_STRIDE
 from aasist_lib.models.nodes import POOL as BLOCK_POOL
 from aasist_lib.models.sinc import POOL as FILTERS_A_BAND
-from aasist_lib.models.sinc import mel_edges
+from aasist_lib.models.sinc import SincFilters, mel_edges
 
 CURVES = {
     "nodes": "where the nodes of the other kind are read from (attention that makes the nodes)",
@@ -124,13 +125,13 @@ def receptive_field(model: AASIST) -> ReceptiveField:
         frames = 1
         for _ in range(blocks):
             frames = BLOCK_POOL * frames + 4
-        taps = model.frontend.SETTINGS["taps"]
+        taps = SincFilters.SETTINGS["taps"]
         return ReceptiveField(_node_samples(model) / RATE, frames * model.frontend.stride / RATE, (taps + 2) / RATE)
     # Each block has two convolutions of width 3: two nodes more on either side.
     back_end = (1 + 4 * blocks) * _node_samples(model) / RATE
     front_end = None
     if kind == "lfcc":
-        settings = model.frontend.SETTINGS
+        settings = LFCC.SETTINGS
         front_end = (settings["window"] + 2 * settings["deltas"] * settings["hop"]) / RATE
     return ReceptiveField(_node_samples(model) / RATE, back_end, front_end)
 
@@ -139,7 +140,7 @@ def band_hertz(model: AASIST) -> np.ndarray | None:
     """Edges of the spectral nodes in Hz, `(S + 1,)`: of sinc filters. None for bands of features, which have no frequency."""
     if model.config.frontend.kind != "sinc":
         return None
-    settings = model.frontend.SETTINGS
+    settings = SincFilters.SETTINGS
     edges = mel_edges(settings["filters"], settings["sample_rate"]).numpy()
     return edges[: model.frontend.features * FILTERS_A_BAND + 1 : FILTERS_A_BAND]
 

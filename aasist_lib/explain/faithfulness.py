@@ -60,8 +60,8 @@ def frame_truth(kind: str, start: float, end: float, length: int, samples: int) 
     for joint in (start * RATE, end * RATE):
         labels[max(round(joint - half), 0) : round(joint + half)] = -1
     size = round(FRAME_SECONDS * RATE)
-    labels = audio.fit(labels, samples)[: samples // size * size].reshape(-1, size)
-    return np.where((labels == labels[:, :1]).all(axis=1), labels[:, 0], -1)
+    frames = audio.fit(labels, samples)[: samples // size * size].reshape(-1, size)
+    return np.where((frames == frames[:, :1]).all(axis=1), frames[:, 0], -1)
 
 
 def spoofed_stretches(clip: pd.Series, samples: int) -> list[tuple[float, float]]:

@@ -144,17 +144,18 @@ def readout_parts(model: AASIST, wave: np.ndarray) -> dict[str, float]:
     """
     totals = dict.fromkeys((*READOUT, "offset"), 0.0)
     members = model.eval().backend.members
-    if not all(isinstance(member.readout, nn.Linear) for member in members):
+    readouts = [member.readout for member in members if isinstance(member.readout, nn.Linear)]
+    if len(readouts) < len(members):
         raise ValueError(f"model.readout = {model.config.readout}: only a linear readout is a sum of parts")
     seen: list[torch.Tensor] = []
-    hooks = [member.readout.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for member in members]
+    hooks = [readout.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for readout in readouts]
     try:
-        model(torch.from_numpy(wave)[None].to(members[0].readout.weight.device))
+        model(torch.from_numpy(wave)[None].to(readouts[0].weight.device))
     finally:
         for hook in hooks:
             hook.remove()
-    for member, embedding in zip(members, seen, strict=True):
-        weight, bias = member.readout.weight, member.readout.bias
+    for readout, embedding in zip(readouts, seen, strict=True):
+        weight, bias = readout.weight, readout.bias
         amounts = ((weight[1] - weight[0]) * embedding[0]).view(len(READOUT), -1).sum(dim=1)
         for name, amount in zip((*READOUT, "offset"), (*amounts, bias[1] - bias[0]), strict=True):
             totals[name] += float(amount) / len(members)

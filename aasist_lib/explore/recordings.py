@@ -117,7 +117,13 @@ class RecordingExplorer:
 
 
 def verdict(found: Recording, detector: Detector, p_spoof: float) -> str:
-    """What a detector says of a recording, in a sentence."""
+    """What a detector says of a recording, in a sentence.
+
+    Raises:
+        ScoringError: the detector has no calibration.
+    """
+    if found.llr is None:
+        raise ScoringError("a verdict needs a detector with its calibration")
     lowest = found.timeline.loc[found.timeline["score"].idxmin()]
     taken = {"bonafide": "bona fide", "spoof": "spoof"}[detector.decide(found.score)]
     return (

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .rates import AsvRates, DetCurve, Floats, MetricError, Ranked, as_scores, rank
+from .rates import AsvRates, DetCurve, MetricError, Ranked, as_scores, rank
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def dcf_actual(ranked: Ranked, p_spoof: float, c_miss: float, c_fa: float) -> fl
     return float(weighted(miss, false_alarm, p_spoof, c_miss, c_fa))
 
 
-def weighted(miss: Floats, false_alarm: Floats, p_spoof: float, c_miss: float, c_fa: float) -> Floats:
+def weighted(miss: Any, false_alarm: Any, p_spoof: float, c_miss: float, c_fa: float) -> Any:
     """Normalised cost of given miss and false-alarm rates (fractions, scalars or arrays)."""
     cost_miss, cost_fa = c_miss * (1 - p_spoof), c_fa * p_spoof
     return (cost_miss * miss + cost_fa * false_alarm) / min(cost_miss, cost_fa)

@@ -110,8 +110,8 @@ def bootstrap(
     costs = p_spoof, c_miss, c_fa
     found = eer_point(ranked.curve)[0], dcf_minimum(ranked.curve, *costs)
     samples = np.array([_replicate(cuts, weights, costs) for weights in draws])
-    intervals = [_interval(value, column, confidence) for value, column in zip(found, samples.T, strict=True)]
-    return Bootstrap(*intervals, replicates, confidence, "trial" if groups is None else "group", units)
+    rate, dcf = (_interval(value, column, confidence) for value, column in zip(found, samples.T, strict=True))
+    return Bootstrap(rate, dcf, replicates, confidence, "trial" if groups is None else "group", units)
 
 
 def paired_bootstrap(
@@ -139,26 +139,28 @@ def paired_bootstrap(
     """
     _check(replicates, confidence)
     systems = [split_classes(labels, scores) for scores in (scores_a, scores_b)]
-    sizes = [scores.size for scores in systems[0]]
-    parts = (None, None) if groups is None else _split_groups(labels, groups)
-    numbers, units = _group_numbers(*parts, *sizes)
+    positives, negatives = (scores.size for scores in systems[0])
+    of_bonafide, of_spoof = (None, None) if groups is None else _split_groups(labels, groups)
+    numbers, units = _group_numbers(of_bonafide, of_spoof, positives, negatives)
     orders = [[np.argsort(scores, kind="stable") for scores in system] for system in systems]
     ranked = [rank(*system) for system in systems]
     cuts = [_cuts(each.bonafide, each.spoof) for each in ranked]
     costs = p_spoof, c_miss, c_fa
     found = np.array([[eer_point(each.curve)[0], dcf_minimum(each.curve, *costs)] for each in ranked])
     samples = np.empty((replicates, 2, 2))  # replicate, system, metric
-    for row, weights in enumerate(_draws(np.random.default_rng(seed), replicates, *sizes, numbers)):
+    for row, weights in enumerate(_draws(np.random.default_rng(seed), replicates, positives, negatives, numbers)):
         for system in range(2):
             sorted_weights = weights[0][orders[system][0]], weights[1][orders[system][1]]
             samples[row, system] = _replicate(cuts[system], sorted_weights, costs)
-    results: list[Any] = []
+    results: list[tuple[Interval, Interval, Interval, float]] = []
     for metric in range(2):
         a, b = samples[:, 0, metric], samples[:, 1, metric]
         values = found[0, metric], found[1, metric], found[0, metric] - found[1, metric]
-        results += [_interval(value, column, confidence) for value, column in zip(values, (a, b, a - b), strict=True)]
-        results.append(_p_value(a - b))
-    return PairedBootstrap(*results, replicates, confidence, "trial" if numbers is None else "group", units)
+        pairs = zip(values, (a, b, a - b), strict=True)
+        of_a, of_b, of_both = (_interval(value, column, confidence) for value, column in pairs)
+        results.append((of_a, of_b, of_both, _p_value(a - b)))
+    drawn = "trial" if numbers is None else "group"
+    return PairedBootstrap(*results[0], *results[1], replicates, confidence, drawn, units)
 
 
 def det_band(
@@ -173,8 +175,8 @@ def det_band(
 ) -> DetBand:
     """The pointwise band of a DET curve: intervals of the false rejection rate at given false acceptance rates.
 
-    `far` is by default 200 rates, even on a logarithmic scale, from that of a single spoof to 1. Groups and errors: as
-    `bootstrap`.
+    `far`, (points,), is by default 200 rates, even on a logarithmic scale, from that of a single spoof to 1. Groups and
+    errors: as `bootstrap`, or rates that are not between 0 and 1.
     """
     _check(replicates, confidence)
     classes = as_scores(bonafide, "bona fide"), as_scores(spoof, "spoof")
@@ -183,6 +185,8 @@ def det_band(
     if groups is not None:
         groups = groups[0][orders[0]], groups[1][orders[1]]
     grid = np.geomspace(1 / classes[1].size, 1, 200) if far is None else np.asarray(far, dtype=np.float64)
+    if grid.ndim != 1 or not np.all((grid >= 0) & (grid <= 1)):
+        raise MetricError("far has values that are no rates: pass a list of fractions between 0 and 1, not percent")
     cuts = _cuts(*(scores[order] for scores, order in zip(classes, orders, strict=True)))
     curves = np.empty((replicates, grid.size))
     draws = _draws(np.random.default_rng(seed), replicates, classes[0].size, classes[1].size, groups)

@@ -13,6 +13,8 @@ from .llr import cllr
 from .rates import MetricError, bonafide_mask
 
 UNKNOWN = "-"
+GROUPS = ("known", "unseen", "untold")
+"""Attacks that training had, others, and those of trials whose attack the corpus does not tell."""
 MEASURES = ("eer", "eer_low", "eer_high", "min_dcf", "min_dcf_low", "min_dcf_high")
 
 
@@ -34,7 +36,7 @@ def breakdown(
     Args:
         scores: a score table with `score`, `label` ('bonafide' | 'spoof') and the columns `by`.
         by: e.g. ['attack'] or ['attack', 'codec'].
-        known: the attacks seen in training; adds the column `seen` ('known' | 'unseen') and a pooled row for each.
+        known: the attacks seen in training; adds the column `seen` (one of `GROUPS`) and a pooled row for each.
         groups: a column, such as 'speaker', whose values are drawn in the bootstrap instead of trials.
         replicates, confidence, seed: as `bootstrap`.
 
@@ -62,10 +64,10 @@ def breakdown(
         cells.append(_row("cell", names, matching, attacked, settings))
     if known is not None:
         for row in cells:
-            row["seen"] = "known" if row["attack"] in known else "unseen"
-        is_known = spoof["attack"].isin(list(known))
-        for seen, part in (("known", spoof[is_known]), ("unseen", spoof[~is_known])):
-            if len(part):
+            row["seen"] = _seen(row["attack"], known)
+        group = spoof["attack"].map(lambda attack: _seen(attack, known))
+        for seen in GROUPS:
+            if len(part := spoof[group == seen]):
                 row = _row("pooled", dict.fromkeys(by, f"pooled {seen}"), bonafide, part, settings)
                 pooled.append({**row, "seen": seen})
     measured = [row for row in cells if np.isfinite(row["eer"])]
@@ -84,7 +86,7 @@ def results_table(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row a system, split and group of attacks (known from training, or unseen), each against all bona fide trials.
+    """One row a system, split and group of attacks (see `GROUPS`), each against all bona fide trials.
 
     Args:
         tables: score tables by (system, split); columns `score`, `label`, `attack`.
@@ -98,10 +100,11 @@ def results_table(
     """
     rows = []
     for (system, split), table in tables.items():
-        spoofed, seen = ~bonafide_mask(table["label"]), table["attack"].isin(known)
+        spoofed = ~bonafide_mask(table["label"])
+        seen = table["attack"].map(lambda attack: _seen(attack, known))
         bonafide = table.loc[~spoofed, "score"].to_numpy()
-        for group, chosen in (("known", spoofed & seen), ("unseen", spoofed & ~seen)):
-            spoof = table.loc[chosen, "score"].to_numpy()
+        for group in GROUPS:
+            spoof = table.loc[spoofed & (seen == group).to_numpy(), "score"].to_numpy()
             if not len(spoof):
                 continue
             found = bootstrap(bonafide, spoof, replicates=replicates, confidence=confidence, seed=seed)
@@ -110,6 +113,12 @@ def results_table(
             rows.append((*row, found.min_dcf.value, cllr(bonafide, spoof)))
     columns = ["system", "split", "attacks", "bonafide", "spoof", "EER", "low", "high", "min DCF", "Cllr"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _seen(attack: str, known: Collection[str]) -> str:
+    if attack in known:
+        return "known"
+    return "untold" if attack == UNKNOWN else "unseen"
 
 
 def _row(

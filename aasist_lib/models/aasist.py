@@ -92,7 +92,7 @@ class Member(nn.Module):
         streams = [stream(temporal, spectral, return_attention) for stream in self.streams]
         fused, fusion_maps = self._fuse(streams, return_attention)
         logits = self.readout(self.drop(_read(fused)))
-        if not return_attention:
+        if layer_weights is None:
             return logits, None
         maps = AttentionMaps(
             layer_weights, nodes.over_time, nodes.over_frequency, temporal_map, spectral_map,

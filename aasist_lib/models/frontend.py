@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+import pickle  # nosec B403  # for its error only
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, MoonshineModel, WhisperModel
@@ -20,6 +23,7 @@ from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
 
 from aasist_lib.audio import RATE
 from aasist_lib.config import ConfigError, FrontendConfig, project_root
+from aasist_lib.models.base import Frontend
 from aasist_lib.models.lfcc import LFCC
 from aasist_lib.models.sinc import SincFilters
 
@@ -33,7 +37,7 @@ class EncoderUnavailable(ConfigError):
     """The encoder is neither on this machine nor reachable; the message gives the command that fetches it."""
 
 
-def build_frontend(config: FrontendConfig) -> nn.Module:
+def build_frontend(config: FrontendConfig) -> Frontend:
     """The front end a profile's `model.frontend` section describes: `waveform (batch, samples)` at 16 kHz -> states
     `(batch, layers, frames, features)`.
 
@@ -50,10 +54,10 @@ def build_frontend(config: FrontendConfig) -> nn.Module:
         raise ConfigError(
             f"model.frontend.finetune = {config.finetune}: kind '{config.kind}' has no weights; remove it, or set kind: encoder"
         )
-    return {"sinc": SincFilters, "lfcc": LFCC}[config.kind]()
+    return SincFilters() if config.kind == "sinc" else LFCC()
 
 
-class SpeechEncoder(nn.Module):
+class SpeechEncoder(Frontend):
     """`waveform (batch, samples)` at 16 kHz -> hidden states `(batch, layers, frames, features)`.
 
     `stride` is the samples from one frame to the next. `layers` lists which hidden states come out: 0 is the input of the
@@ -62,7 +66,14 @@ class SpeechEncoder(nn.Module):
     samples (20 ms), with Moonshine 384 (24 ms).
 
     Nothing is padded, and nothing should be: Moonshine's group norm and wav2vec 2.0's (base) span the whole input, so that
-    appended zeros change every frame. Bring clips to one length by cropping and repeating (`audio.fit`).
+    appended zeros change every frame. Bring clips to one length by cropping and repeating (`audio.fit`). All clips of a batch
+    then take the same time, and batches sorted by length would have nothing to gain.
+
+    Attention is PyTorch's fused `scaled_dot_product_attention`, except in WavLM, whose gated positions `transformers` computes
+    without it. With `precision: bf16` the transformer runs under autocast (matrix products and convolutions in bf16, norms and
+    softmax in fp32), Whisper's spectrogram in fp32 all the same. The precision is the encoder's own, whatever autocast the
+    caller is under: training, dev scores and the `score` command have the same features. States are float32 in any case.
+    `compile` compiles the forward pass for the first shape it meets; from the second on it is compiled for any batch size.
 
     With `finetune` the top layers that run, or with 'all' everything that shapes the states (wav2vec 2.0's convolutions too, as
     in Tak et al., Odyssey 2022), are trained: in train mode with the encoder's own dropout, but without masking of
@@ -71,15 +82,20 @@ class SpeechEncoder(nn.Module):
 
     Raises:
         EncoderUnavailable: the model is neither cached nor reachable.
-        ConfigError: it is of an unsupported type, expects another sampling rate, or has fewer layers than asked for or to be
-            trained.
+        ConfigError: it is of an unsupported type, expects another sampling rate, has fewer layers than asked for or to be
+            trained, or brings code or objects instead of settings and tensors: none of these is run.
     """
+
+    mel_filters: Tensor
 
     def __init__(self, config: FrontendConfig) -> None:
         super().__init__()
         source = _resolve(config.name)
-        self.name, self.revision = config.name, config.revision
+        self.name, self.revision, self.precision = config.name, config.revision, config.precision
         settings = _load(AutoConfig, source, config)
+        if "/" in str(settings._attn_implementation):  # transformers would fetch it from the hub and run it
+            kernel = settings._attn_implementation
+            raise ConfigError(f"model.frontend.name = {config.name}: asks for other people's code, '{kernel}'; none is run")
         extractor = _load(AutoFeatureExtractor, source, config)
         if extractor.sampling_rate != RATE:
             raise ConfigError(f"model.frontend.name = {config.name}: expects {extractor.sampling_rate} Hz, not {RATE}")
@@ -111,6 +127,10 @@ class SpeechEncoder(nn.Module):
         # The weights change from here on; banks and checkpoints go by those it started from.
         self._start = self._sha256() if self._tuned else None
         self.eval()
+        if config.compile:
+            with torch.no_grad():
+                self(torch.zeros(1, RATE))  # transformers sets up its record of hidden states once, behind a lock
+            self.compile()
 
     def train(self, mode: bool = True) -> SpeechEncoder:
         """Reaches what is fine-tuned only: dropout in a frozen layer is noise in its features."""
@@ -128,14 +148,16 @@ class SpeechEncoder(nn.Module):
 
     def differentiable(self, waveform: Tensor) -> Tensor:
         """As `forward`, but gradients reach the waveform even where all is frozen."""
-        states = self._whisper(waveform) if self.kind == "whisper" else self._waveform(waveform)
-        return torch.stack([states[layer] for layer in self.layers], dim=1)
+        with _arithmetic(waveform.device.type, self.precision):
+            states = self._whisper(waveform) if self.kind == "whisper" else self._waveform(waveform)
+        return torch.stack([states[layer].float() for layer in self.layers], dim=1)
 
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint stores instead of the weights: name, revision, layers and a sha256 over the pretrained weights
-        used. Fine-tuning does not change it: it names what the encoder started from."""
+        """What a checkpoint stores instead of the weights: name, revision, layers, a sha256 over the pretrained weights used,
+        and the precision unless it is fp32. Fine-tuning does not change it: it names what the encoder started from."""
         sha256 = self._start or self._sha256()
-        return {"name": self.name, "revision": self.revision, "layers": self.layers, "sha256": sha256}
+        facts = {"name": self.name, "revision": self.revision, "layers": self.layers, "sha256": sha256}
+        return facts if self.precision == "fp32" else facts | {"precision": self.precision}
 
     def _sha256(self) -> str:
         digest = hashlib.sha256()
@@ -149,7 +171,7 @@ class SpeechEncoder(nn.Module):
         """The transformer layers kept."""
         return self.encoder.layers if self.kind in ("whisper", "moonshine") else self.encoder.encoder.layers
 
-    def _choose_tuned(self, finetune: int | str) -> list[nn.Module]:
+    def _choose_tuned(self, finetune: int | Literal["all"]) -> list[nn.Module]:
         """The modules to train, their parameters with gradients now."""
         running = list(self._blocks[: max(self.layers)])
         if finetune == "all":
@@ -215,13 +237,21 @@ class SpeechEncoder(nn.Module):
         return states
 
     def _log_mel(self, waveform: Tensor) -> Tensor:
-        """Whisper's log-mel spectrogram, `(batch, mels, frames)`, on whatever device the waveform is."""
+        """Whisper's log-mel spectrogram, `(batch, mels, frames)`, in fp32, on whatever device the waveform is."""
         window = torch.hann_window(self.n_fft, device=waveform.device)
-        spectrum = torch.stft(waveform, self.n_fft, self.hop, window=window, return_complex=True)[..., :-1]
-        mel = self.mel_filters.T @ spectrum.abs().square()
+        with _arithmetic(waveform.device.type, "fp32"):
+            spectrum = torch.stft(waveform, self.n_fft, self.hop, window=window, return_complex=True)[..., :-1]
+            mel = self.mel_filters.T @ spectrum.abs().square()
         log = mel.clamp(min=1e-10).log10()
         log = torch.maximum(log, log.amax(dim=(1, 2), keepdim=True) - 8.0)
         return (log + 4.0) / 4.0
+
+
+def _arithmetic(device: str, precision: str) -> AbstractContextManager[Any]:
+    """Autocast to bf16, or none, also where the caller is under autocast. ('meta', where shapes are counted, has none.)"""
+    if not torch.amp.is_autocast_available(device):
+        return nullcontext()
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
 
 
 def frame_stride(settings: Any, extractor: Any) -> int:
@@ -240,10 +270,15 @@ def choose_layers(config: FrontendConfig, total: int) -> list[int]:
         ConfigError: a layer that the encoder does not have.
     """
     highest = total if config.max_layer is None else config.max_layer
-    wanted = config.layer if isinstance(config.layer, int) else highest
-    if max(highest, wanted) > total:
-        raise ConfigError(f"model.frontend: layer {max(highest, wanted)} asked for, {config.name} has 0..{total}")
-    return list(range(highest + 1)) if config.layer == "weighted" else [wanted]
+    if isinstance(config.layer, int):
+        wanted = [config.layer]
+    elif isinstance(config.layer, tuple):
+        wanted = list(config.layer)
+    else:
+        wanted = [highest] if config.layer == "last" else list(range(highest + 1))
+    if max(highest, *wanted) > total:
+        raise ConfigError(f"model.frontend: layer {max(highest, *wanted)} asked for, {config.name} has 0..{total}")
+    return wanted
 
 
 def _resolve(name: str) -> str:
@@ -255,7 +290,12 @@ def _resolve(name: str) -> str:
 
 def _load(loader: Any, source: str, config: FrontendConfig) -> Any:
     try:
-        return loader.from_pretrained(source, revision=config.revision)
+        return loader.from_pretrained(source, revision=config.revision, trust_remote_code=False)
+    except (ValueError, ImportError, pickle.UnpicklingError, SafetensorError) as error:
+        cause = str(error).splitlines()[0]
+        if isinstance(error, pickle.UnpicklingError):  # its own text recommends to load the file unsafely
+            cause = "its weights are a pickle that holds more than tensors; nothing of it was run"
+        raise ConfigError(f"model.frontend.name = {config.name}: not an encoder that can be loaded: {cause}") from error
     except OSError as error:
         if len(Path(config.name).parts) > 2:  # a folder; names on the hub are OWNER/MODEL
             raise EncoderUnavailable(

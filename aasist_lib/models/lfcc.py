@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchaudio import functional, transforms
 
 from aasist_lib.audio import RATE
+from aasist_lib.models.base import Frontend
 
 
-class LFCC(nn.Module):
+class LFCC(Frontend):
     """`waveform (batch, samples)` at 16 kHz -> `(batch, 1, frames, 60)`: 20 cepstral coefficients, then their deltas, then the
     deltas of these. A frame every 10 ms; all of its 20 ms lie inside the clip.
 
@@ -24,7 +25,15 @@ class LFCC(nn.Module):
     """
 
     name = "lfcc"
-    SETTINGS = {"coefficients": 20, "deltas": 2, "window": 320, "hop": 160, "fft": 512, "filters": 20, "preemphasis": 0.97}
+    SETTINGS: ClassVar[dict[str, Any]] = {
+        "coefficients": 20,
+        "deltas": 2,
+        "window": 320,
+        "hop": 160,
+        "fft": 512,
+        "filters": 20,
+        "preemphasis": 0.97,
+    }
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -71,12 +72,15 @@ class AttentionMaps:
         return [self, *self.others]
 
 
-def detach(maps: AttentionMaps | StreamMaps) -> AttentionMaps | StreamMaps:
+Maps = TypeVar("Maps", "AttentionMaps", "StreamMaps")
+
+
+def detach(maps: Maps) -> Maps:
     """The same maps, free of the autograd graph."""
     return type(maps)(**{name: _detach(value) for name, value in vars(maps).items()})
 
 
-def _detach(value: Tensor | list | dict) -> Tensor | list | dict:
+def _detach(value: Tensor | list | dict) -> Any:
     if isinstance(value, list):
         return [detach(item) for item in value]
     if isinstance(value, dict):

@@ -2,6 +2,10 @@
 
 Two ways: `FeatureNodes` for an encoder's (or cepstral) features, as in wav2vec2 + AASIST (Tak et al. 2022, arXiv 2202.12233)
 and in the paper, and `BandNodes` for band-pass filters on the waveform, as in AASIST itself (Jung et al. 2022).
+
+Nearly all of the back end's time is spent here. What makes it short on CPU (benchmarks/README.md has what each is worth): the
+images of `FeatureNodes` lie in memory with their channels last, what nobody needs again is overwritten, and outside training
+clips go through in small groups, whose images stay in the processor's cache. Results are those of the plain form.
 """
 
 from __future__ import annotations
@@ -18,6 +22,11 @@ NODE_STRIDE = 3
 """Encoder frames (and projected features) a temporal (spectral) node spans before the conv blocks widen its view."""
 POOL = 3
 """Samples (or what is left of them) that one step in time spans after each of AASIST's own blocks."""
+GROUP = 2
+"""Clips that go through `FeatureNodes` together on CPU outside training."""
+POINTWISE = 2
+"""Dilation of a 1 x 1 convolution. There is nothing to dilate in it, but only with a dilation does PyTorch give one to oneDNN
+on a single CPU thread; its own kernel takes twice as long."""
 
 
 @dataclass
@@ -34,12 +43,12 @@ class Nodes:
 class LayerMix(nn.Module):
     """Learned weighted sum of encoder layers, each normalised first: `(batch, layers, frames, f)` -> `(batch, frames, f)`.
 
-    With `normalise` each feature then gets mean 0 and deviation 1 over its clip.
+    One layer has weight 1 and nothing to learn. With `normalise` each feature then gets mean 0 and deviation 1 over its clip.
     """
 
     def __init__(self, layers: int, features: int, normalise: bool) -> None:
         super().__init__()
-        self.logits = nn.Parameter(torch.zeros(layers))
+        self.logits = nn.Parameter(torch.zeros(layers), requires_grad=layers > 1)
         self.features, self.normalise = features, normalise
 
     def weights(self) -> Tensor:
@@ -48,9 +57,12 @@ class LayerMix(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         normalised = functional.layer_norm(states, (self.features,))
-        # A matrix product over the layers as they lie in memory; einsum would copy all states first.
-        weights = self.weights().expand(len(states), 1, -1)
-        frames = (weights @ normalised.flatten(2)).view(len(states), *states.shape[2:])
+        if len(self.logits) == 1:
+            frames = normalised.squeeze(1)
+        else:
+            # A matrix product over the layers as they lie in memory; einsum would copy all states first.
+            weights = self.weights().expand(len(states), 1, -1)
+            frames = (weights @ normalised.flatten(2)).view(len(states), *states.shape[2:])
         return _standardise(frames) if self.normalise else frames
 
 
@@ -70,7 +82,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, first: bool) -> None:
         super().__init__()
-        self.pre = nn.Identity() if first else nn.Sequential(nn.BatchNorm2d(in_channels), nn.SELU())
+        self.selu = nn.SELU(inplace=True)
+        self.pre = nn.Identity() if first else nn.Sequential(nn.BatchNorm2d(in_channels), self.selu)
         self.conv1 = nn.Conv2d(in_channels, out_channels, (2, 3), padding=(1, 1))
         self.norm = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, (2, 3), padding=(0, 1))
@@ -81,7 +94,8 @@ class ResidualBlock(nn.Module):
         return self._residual(self.pre(image), image)
 
     def _residual(self, inside: Tensor, image: Tensor) -> Tensor:
-        return self.conv2(functional.selu(self.norm(self.conv1(inside)))) + self.shortcut(image)
+        inside = self.conv2(self.selu(self.norm(self.conv1(inside))))
+        return inside.add_(self.shortcut(image))
 
 
 class PoolingBlock(ResidualBlock):
@@ -110,24 +124,36 @@ class FeatureNodes(nn.Module):
     def __init__(self, config: ModelConfig, features: int) -> None:
         super().__init__()
         self.project = nn.Linear(features, config.projection)
-        self.entry = nn.Sequential(nn.MaxPool2d(NODE_STRIDE), nn.BatchNorm2d(1), nn.SELU())
+        self.entry = nn.Sequential(nn.MaxPool2d(NODE_STRIDE), nn.BatchNorm2d(1), nn.SELU(inplace=True))
         self.blocks, channels = _blocks(ResidualBlock, config)
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm, self.selu = nn.BatchNorm2d(channels), nn.SELU(inplace=True)
         self.attention = nn.Sequential(
-            nn.Conv2d(channels, 2 * channels, 1), nn.SELU(), nn.BatchNorm2d(2 * channels), nn.Conv2d(2 * channels, channels, 1)
+            nn.Conv2d(channels, 2 * channels, 1, dilation=POINTWISE),
+            nn.SELU(inplace=True),
+            nn.BatchNorm2d(2 * channels),
+            nn.Conv2d(2 * channels, channels, 1, dilation=POINTWISE),
         )
         self.position = nn.Parameter(0.02 * torch.randn(1, config.projection // NODE_STRIDE, channels))
         self.channels = channels
 
     def forward(self, frames: Tensor, with_places: bool = False) -> Nodes:
         """`with_places` is for symmetry with `BandNodes`: here the places are the attention that made the nodes."""
-        image = self.project(frames).transpose(1, 2).unsqueeze(1)
-        image = functional.selu(self.norm(self.blocks(self.entry(image))))
-        logits = self.attention(image)
-        over_time, over_frequency = logits.softmax(dim=-1), logits.softmax(dim=-2)
-        spectral = (image * over_time).sum(dim=-1).transpose(1, 2) + self.position
-        temporal = (image * over_frequency).sum(dim=-2).transpose(1, 2)
-        return Nodes(spectral, temporal, over_time.mean(dim=1), over_frequency.mean(dim=1).transpose(1, 2))
+        if self.training or not frames.is_cpu:
+            return Nodes(*self._nodes(frames))
+        groups = [self._nodes(group) for group in frames.split(GROUP)]
+        return Nodes(*(torch.cat(parts) for parts in zip(*groups, strict=True)))
+
+    def _nodes(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The four tensors of `Nodes`."""
+        image = self.entry(self.project(frames).unsqueeze(1))
+        # (batch, 1, time, frequency) -> (batch, 1, frequency, time); with one channel only the strides can say channels last.
+        image = image.transpose(1, 3).contiguous().permute(0, 3, 1, 2)
+        image = self.selu(self.norm(self.blocks(image)))
+        logits, image = (tensor.permute(0, 2, 3, 1) for tensor in (self.attention(image), image))
+        over_time, over_frequency = logits.softmax(dim=2), logits.softmax(dim=1)
+        spectral = (image * over_time).sum(dim=2) + self.position
+        temporal = (image * over_frequency).sum(dim=1)
+        return spectral, temporal, over_time.mean(dim=3), over_frequency.mean(dim=3).transpose(1, 2)
 
 
 class BandNodes(nn.Module):

@@ -7,6 +7,7 @@ Sinc filters -> residual encoder -> spectral and temporal graphs -> two heteroge
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from aasist_lib.config import FrontendConfig, ModelConfig
 from aasist_lib.models.aasist import AASIST
 
-ORIGINAL = {
+ORIGINAL: dict[str, Any] = {
     "graph_attention": "pairwise", "heterogeneous": "type_pairs", "fusion": "max", "temperatures": (2.0, 100.0), "blocks": 6,
 }  # fmt: skip
 """The switches as in original AASIST, behind whatever front end."""

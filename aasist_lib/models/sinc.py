@@ -7,10 +7,11 @@ import json
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from aasist_lib.audio import RATE
+from aasist_lib.models.base import Frontend
 
 POOL = 3
 """Filters, and samples, that one cell of the image spans."""
@@ -35,7 +36,7 @@ def mel_band_pass(filters: int, taps: int, sample_rate: int) -> Tensor:
     return (low_pass.diff(dim=0) * window).float()
 
 
-class SincFilters(nn.Module):
+class SincFilters(Frontend):
     """`waveform (batch, samples)` at 16 kHz -> `(batch, 1, frames, 23)`: the largest magnitude in every field of 3 filters x 3
     samples, so that a frame is 3 samples (0.19 ms) and `frames = (samples - 128) // 3`.
 
@@ -44,6 +45,7 @@ class SincFilters(nn.Module):
     """
 
     name = "sinc"
+    filters: Tensor
     SETTINGS = {"filters": 70, "taps": 129, "sample_rate": RATE}
 
     def __init__(self) -> None:

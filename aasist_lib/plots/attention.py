@@ -37,20 +37,20 @@ def attention_over_clip(
         drawn: which of them, three at most, are also drawn as lines over the waveform.
     """
     relative = {name: _relative(name, curve, len(seconds) - 1) for name, curve in curves.items()}
-    top, (middle, strips), bars = _clip_panels(wave, rate, title, (2.4, 2.4, 0.34 * len(curves)))
+    figure, top, (middle, strips), bars = _clip_panels(wave, rate, title, (2.4, 2.4, 0.34 * len(curves)))
     over = top.twinx()
     for (colour, line), name in zip(LINES, drawn, strict=False):
         over.stairs(relative[name], seconds, color=colour, linewidth=1.8, linestyle=line, label=name, baseline=None)
     over.set(ylabel="Attention (× even)", ylim=(0, 1.35 * max(relative[name].max() for name in drawn)))
     over.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(drawn), borderaxespad=0.2)
     over.grid(False)
-    top.figure.colorbar(draw_spectrogram(middle, *decibels(wave, rate)), cax=bars[0], label="Level (dB)")
+    figure.colorbar(draw_spectrogram(middle, *decibels(wave, rate)), cax=bars[0], label="Level (dB)")
     values = np.stack([*relative.values()][::-1])
     image = strips.pcolormesh(seconds, np.arange(len(values) + 1), values, cmap="cividis", vmin=0, rasterized=True)
     strips.set_yticks(np.arange(len(values)) + 0.5, [*relative][::-1])
     strips.set(xlabel="Time (s)", xlim=(0, len(wave) / rate))
-    top.figure.colorbar(image, cax=bars[1], label="× even")
-    return top.figure
+    figure.colorbar(image, cax=bars[1], label="× even")
+    return figure
 
 
 @styled
@@ -69,21 +69,21 @@ def map_over_clip(
     """
     if len(values) != len(seconds) - 1:
         raise PlotError(f"{len(seconds)} edges and {len(values)} values: these must be n + 1 and n")
-    top, (middle, strip), bars = _clip_panels(wave, rate, title, (2.2, 2.4, 0.5))
+    figure, top, (middle, strip), bars = _clip_panels(wave, rate, title, (2.2, 2.4, 0.5))
     over = top.twinx()
     over.stairs(values, seconds, color=PALETTE[3], linewidth=1.6, baseline=None)
     over.set_ylabel(label, color=PALETTE[3])
     over.grid(False)
     if signed:
         over.axhline(0, color=PALETTE[3], linewidth=0.8, linestyle=":")
-    top.figure.colorbar(draw_spectrogram(middle, *decibels(wave, rate)), cax=bars[0], label="Level (dB)")
+    figure.colorbar(draw_spectrogram(middle, *decibels(wave, rate)), cax=bars[0], label="Level (dB)")
     reach = max(np.abs(values).max(), 1e-12)
     limits = {"cmap": "PuOr_r", "vmin": -reach, "vmax": reach} if signed else {"cmap": "cividis"}
     image = strip.pcolormesh(seconds, [0, 1], np.asarray(values)[None], rasterized=True, **limits)
     strip.set_yticks([])
     strip.set(xlabel="Time (s)", xlim=(0, len(wave) / rate))
-    top.figure.colorbar(image, cax=bars[1])
-    return top.figure
+    figure.colorbar(image, cax=bars[1])
+    return figure
 
 
 @styled
@@ -162,8 +162,8 @@ def contributions(parts: Mapping[str, float], xlabel: str, title: str) -> Figure
     return figure
 
 
-def _clip_panels(wave: Array, rate: int, title: str, heights: Sequence[float]) -> tuple[Axes, list[Axes], list[Axes]]:
-    """Waveform on top, two panels beneath on the same time axis, and the places of their colour bars."""
+def _clip_panels(wave: Array, rate: int, title: str, heights: Sequence[float]) -> tuple[Figure, Axes, list[Axes], list[Axes]]:
+    """A figure: waveform on top, two panels beneath on the same time axis, and the places of their colour bars."""
     with matplotlib.rc_context({"axes.grid": False}):
         figure = Figure(figsize=(8, 0.9 + 1.05 * sum(heights)), dpi=100, layout="constrained")
         grid = figure.add_gridspec(3, 2, height_ratios=heights, width_ratios=[1, 0.018])
@@ -174,7 +174,7 @@ def _clip_panels(wave: Array, rate: int, title: str, heights: Sequence[float]) -
     top.set(ylabel="Amplitude", title=title, ylim=np.array([-1.05, 1.05]) * max(np.abs(wave).max(), 1e-3))
     for axes in (top, beneath[0]):
         axes.tick_params(labelbottom=False)
-    return top, beneath, bars
+    return figure, top, beneath, bars
 
 
 def _relative(name: str, curve: Array, nodes: int) -> Array:

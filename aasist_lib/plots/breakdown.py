@@ -24,7 +24,7 @@ def eer_by_attack(table: pd.DataFrame, title: str = "EER by attack") -> Figure:
     names = [" · ".join(dict.fromkeys(row)) for row in shown[by].astype(str).to_numpy()]
     seen = shown["seen"] if "seen" in shown else pd.Series("-", index=shown.index)
     kinds = np.where(shown["row"] == "pooled", "pooled", seen.replace("-", "attack"))
-    styles = {"known": ("o", 0), "attack": ("o", 0), "unseen": ("s", 3), "pooled": ("D", 7)}
+    styles = {"known": ("o", 0), "attack": ("o", 0), "untold": ("o", 0), "unseen": ("s", 3), "pooled": ("D", 7)}
     figure, axes = make_figure(7.2, 1.3 + 0.33 * len(shown))
     middle, low, high = (100 * shown[column].to_numpy() for column in ("eer", "eer_low", "eer_high"))
     for kind, (marker, colour) in styles.items():

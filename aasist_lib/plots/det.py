@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -58,7 +59,7 @@ def probit_axes(axes: Axes, curves: Iterable[DetCurve]) -> tuple[float, float]:
     axes.set_xscale("function", functions=(ndtri, ndtr))
     axes.set_yscale("function", functions=(ndtri, ndtr))
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(FixedLocator(ticks[ticks >= low]))
+        axis.set_major_locator(FixedLocator(ticks[ticks >= low].tolist()))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g}"))
     axes.set(xlim=(low, high), ylim=(low, high), autoscale_on=False, aspect="equal")
@@ -67,7 +68,7 @@ def probit_axes(axes: Axes, curves: Iterable[DetCurve]) -> tuple[float, float]:
     return low, high
 
 
-def draw_curve(axes: Axes, curve: DetCurve, limits: tuple[float, float], **style: object) -> None:
+def draw_curve(axes: Axes, curve: DetCurve, limits: tuple[float, float], **style: Any) -> None:
     """Draw a curve on probit axes of this range, to a little beyond their edges."""
     beyond = _beyond(*limits)
     far, frr = np.clip(_thinned(np.column_stack((curve.far, curve.frr)), beyond), *beyond).T

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -112,7 +113,7 @@ def _to_nodes(config: ModelConfig, shapes: Shapes) -> list[Box]:
     return [*boxes, Box("temporal nodes", temporal, LEFT, row), Box("spectral nodes", spectral, RIGHT, row)]
 
 
-def _graphs(config: ModelConfig, shapes: Shapes, row: int) -> list[Box]:
+def _graphs(config: ModelConfig, shapes: Shapes, row: float) -> list[Box]:
     """Attention and pooling in either graph, then two streams over both kinds of node."""
     (one, of_graph), (both, of_stream) = GRAPHS[config.graph_attention], STREAMS[config.heterogeneous]
     boxes = []
@@ -126,7 +127,7 @@ def _graphs(config: ModelConfig, shapes: Shapes, row: int) -> list[Box]:
     return boxes
 
 
-def _to_loss(config: ModelConfig, loss: LossConfig, shapes: Shapes, row: int) -> list[Box]:
+def _to_loss(config: ModelConfig, loss: LossConfig, shapes: Shapes, row: float) -> list[Box]:
     """Fusion, readout and loss."""
     fused = _nodes([shapes[f"backend.fusion.{kind}"][0] for kind in ("temporal", "spectral", "stack")])
     text, switch = FUSIONS[config.fusion]
@@ -149,7 +150,7 @@ def _nodes(kinds: list[tuple[int, ...]]) -> str:
 def _draw_box(axes: Axes, box: Box) -> None:
     left, top = box.x - box.width / 2, box.row - HEIGHT / 2
     colour, line = POSITIONS[box.switch][1:] if box.switch else (GREY, "-")
-    style = {"facecolor": (*colour, 0.16) if box.switch else "0.97", "edgecolor": colour, "linestyle": line}
+    style: dict[str, Any] = {"facecolor": (*colour, 0.16) if box.switch else "0.97", "edgecolor": colour, "linestyle": line}
     rounded = "round,pad=0,rounding_size=0.012"
     axes.add_patch(FancyBboxPatch((left, top), box.width, HEIGHT, rounded, mutation_aspect=6, linewidth=1.6, **style))
     axes.text(box.x, box.row - 0.13, box.text, ha="center", va="center", fontsize="medium")
@@ -167,4 +168,5 @@ def _draw_arrow(axes: Axes, above: Box, below: Box) -> None:
 
 def _patch(name: str) -> Patch:
     text, colour, line = POSITIONS[name]
-    return Patch(facecolor=(*colour, 0.16), edgecolor=colour, linestyle=line, linewidth=1.6, label=text)
+    style: dict[str, Any] = {"edgecolor": colour, "linestyle": line}
+    return Patch(facecolor=(*colour, 0.16), linewidth=1.6, label=text, **style)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -117,7 +118,7 @@ def codec_rates(matrices: Mapping[str, pd.DataFrame], title: str = "EER by codec
     return figure
 
 
-def _condition(row: tuple) -> str:
+def _condition(row: Any) -> str:
     if row.codec == "none":
         return "uncompressed"
     return f"{row.codec} {row.kbps:g} kbit/s" + ("" if row.trained else " (not in the list)")

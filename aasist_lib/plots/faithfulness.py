@@ -121,8 +121,8 @@ def partial_clip(
         axes.set_ylabel(label.replace("_", "\n"), rotation=0, ha="right", va="center")
     for axes in panels:
         for number, (start, end) in enumerate(spoofed):
-            label = name if not number and axes is panels[0] else None
-            axes.axvspan(start, end, facecolor=(*colour, 0.15), edgecolor=colour, hatch=hatch, linewidth=0, label=label)
+            shown = name if not number and axes is panels[0] else None
+            axes.axvspan(start, end, facecolor=(*colour, 0.15), edgecolor=colour, hatch=hatch, linewidth=0, label=shown)
     if spoofed:
         panels[0].legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
     panels[-1].set(xlabel="Time (s)", xlim=(0, len(wave) / rate))

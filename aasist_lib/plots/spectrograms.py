@@ -44,5 +44,5 @@ def draw_spectrogram(axes: Axes, times: Array, frequencies: Array, level: Array,
     step = (times[1] - times[0]) / 2 if len(times) > 1 else times[0]
     extent = (times[0] - step, times[-1] + step, frequencies[0], frequencies[-1])
     axes.set_ylabel("Frequency (kHz)")
-    limits = {"vmin": top - SPECTROGRAM_RANGE_DB, "vmax": top}
+    limits: dict[str, Any] = {"vmin": top - SPECTROGRAM_RANGE_DB, "vmax": top}
     return axes.imshow(level, origin="lower", aspect="auto", extent=extent, cmap="viridis", **limits)

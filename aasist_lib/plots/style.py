@@ -39,6 +39,7 @@ STYLE = {
     "hatch.linewidth": 0.6,
     "legend.edgecolor": "none",
     "legend.framealpha": 0.85,
+    "text.parse_math": False,  # names of attacks, speakers and clips may hold $; no text of ours is a formula
 }
 
 

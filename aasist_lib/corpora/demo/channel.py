@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import av
 import numpy as np
 import soundfile
-import soxr
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
@@ -135,8 +135,7 @@ def _container(kind: str, subtype: str, quality: float) -> Callable[[np.ndarray]
         memory = io.BytesIO()
         soundfile.write(memory, wave, RATE, format=kind, subtype=subtype, compression_level=quality)
         memory.seek(0)
-        decoded, rate = soundfile.read(memory)
-        return decoded if rate == RATE else soxr.resample(decoded, rate, RATE)
+        return soundfile.read(memory)[0]
 
     return code
 
@@ -145,13 +144,10 @@ def _stream(codec: str, container: str, bit_rate: int) -> Callable[[np.ndarray],
     def code(wave: np.ndarray) -> np.ndarray:
         memory = io.BytesIO()
         with av.open(memory, "w", format=container) as output:
-            stream = output.add_stream(codec, rate=RATE, layout="mono", bit_rate=bit_rate)
-            sample_format = stream.codec_context.codec.audio_formats[0].name
+            stream: Any = output.add_stream(codec, rate=RATE, layout="mono", bit_rate=bit_rate)  # of audio, by its codec
             frame = av.AudioFrame.from_ndarray(np.round(wave * 32767).astype(np.int16)[None], "s16", "mono")
             frame.sample_rate = RATE
-            resampler = av.AudioResampler(sample_format, "mono", RATE, stream.codec_context.frame_size or None)
-            for part in [*resampler.resample(frame), *resampler.resample(None)]:
-                output.mux(stream.encode(part))
+            output.mux(stream.encode(frame))  # PyAV brings it to the codec's own format and frame size
             output.mux(stream.encode(None))
         memory.seek(0)
         return decode(memory, container)
@@ -161,7 +157,7 @@ def _stream(codec: str, container: str, bit_rate: int) -> Callable[[np.ndarray],
 
 def decode(source: io.BytesIO | str, container: str) -> np.ndarray:
     """Decode a compressed file with FFmpeg to mono float64 at the file's own rate, which must be 16 kHz."""
-    with av.open(source, format=container) as opened:
+    with av.open(source, "r", format=container) as opened:
         resampler = av.AudioResampler("fltp", "mono", RATE)
         parts = [part for frame in opened.decode(audio=0) for part in resampler.resample(frame)]
         parts += resampler.resample(None)

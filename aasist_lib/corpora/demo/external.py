@@ -6,6 +6,7 @@ import atexit
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,23 +35,35 @@ def call(tool: str, wave: np.ndarray | None = None, **parameters: Any) -> np.nda
         `(samples,)` float32 at 16 kHz.
 
     Raises:
-        ExternalToolError: the tool is not installed or refused the request.
+        ExternalToolError: the tool is not installed or refused the request, or the program was killed.
     """
-    program = _program()
     payload = np.ascontiguousarray(wave if wave is not None else [], dtype=np.float32)
     request = json.dumps({"tool": tool, "samples": len(payload), **parameters}).encode()
-    to, back = _pipes(program)
+    to, back = _pipes(_program())
     try:
         to.write(request + b"\n" + payload.tobytes())
         to.flush()
-        reply = json.loads(back.readline() or b'{"error": "the program ended without a reply"}')
-    except BrokenPipeError as error:
+        reply, coded = _answer(back)
+    except (BrokenPipeError, EOFError) as error:
         close()
-        raise ExternalToolError(f"{tool}: the program ended without a reply") from error
+        raise ExternalToolError(f"{tool}: the program ended without a whole reply") from error
     if "error" in reply:
         raise ExternalToolError(f"{tool}: {reply['error']}; the GPL tools come with the extra 'demo'")
-    audio = np.frombuffer(back.read(4 * reply["samples"]), dtype=np.float32)
+    audio = np.frombuffer(coded, dtype=np.float32)
     return audio if reply["rate"] == RATE else soxr.resample(audio, reply["rate"], RATE)
+
+
+def _answer(back: IO[bytes]) -> tuple[dict[str, Any], bytes]:
+    """A reply and the samples after it; EOFError where the program ended before the last of them."""
+    line = back.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    reply = json.loads(line)
+    size = 4 * reply.get("samples", 0)
+    coded = back.read(size)
+    if len(coded) < size:
+        raise EOFError
+    return reply, coded
 
 
 def close() -> None:
@@ -58,7 +71,8 @@ def close() -> None:
     global _running
     if _running is not None:
         for pipe in _pipes(_running):
-            pipe.close()
+            with suppress(BrokenPipeError):  # of a request that nobody reads any more
+                pipe.close()
         _running.wait(timeout=30)
         _running = None
 

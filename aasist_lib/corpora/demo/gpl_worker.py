@@ -11,6 +11,7 @@ import ctypes
 import json
 import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 
 RATE = 16_000
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
+_DONT_EXIT = 0x8000  # ... where the data is absent, but say so
 _CHARS_UTF8 = 1
 _SEED = 1  # breathy voices draw noise, by default from the time of day
 _PARAMETERS = {"rate": 1, "pitch": 3, "range": 4}
@@ -58,13 +60,14 @@ class Espeak:
         self._data = str(Path(espeakng_loader.get_data_path()).parent)
 
     def __call__(self, wave: np.ndarray, text: str, voice: str, **parameters: int) -> tuple[np.ndarray, int]:
-        with multiprocessing.get_context("fork").Pool(1) as fork:
-            return fork.apply(_speak, (self._library, self._data, text, voice, parameters))
+        # A Pool would wait for ever for one that crashed.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as fork:
+            return fork.submit(_speak, self._library, self._data, text, voice, parameters).result()
 
 
 def _speak(library: str, data: str, text: str, voice: str, parameters: dict[str, int]) -> tuple[np.ndarray, int]:
     espeak = ctypes.CDLL(library)
-    rate = espeak.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data.encode(), 0)
+    rate = espeak.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data.encode(), _DONT_EXIT)
     if rate <= 0:
         raise RuntimeError("eSpeak NG does not start: its data folder is absent")
     parts: list[np.ndarray] = []

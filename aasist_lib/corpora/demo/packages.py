@@ -1,6 +1,8 @@
 """Debian packages without root: fetched with apt in private state directories, unpacked with dpkg-deb.
 
-The machine's own sources and keys are used; nothing of the machine's package state is read or changed.
+The machine's own sources and keys are used; nothing of the machine's package state is read or changed. apt checks the
+signature of the package lists and the hash of every package against them; lists without a signature are refused even where
+the machine's settings would allow them.
 """
 
 from __future__ import annotations
@@ -43,7 +45,10 @@ def unpack(names: Sequence[str], downloads: Path, say: Callable[[str], None] = p
     if missing:
         _download(missing, downloads, say)
     for name in wanted:
-        _extract(_archive(name, downloads), folders[name])
+        archive = _archive(name, downloads)
+        if archive is None:
+            raise SourceError(f"{downloads}: apt-get left no {name}_*.deb there. {ALTERNATIVES}")
+        _extract(archive, folders[name])
     return folders
 
 
@@ -79,15 +84,19 @@ def _private_state(state: Path) -> list[str]:
         "Acquire::Languages": "none",
         "APT::Sandbox::User": "",
         "Acquire::Retries": 3,
+        "Acquire::AllowInsecureRepositories": "false",
+        "APT::Get::AllowUnauthenticated": "false",
     }
     return ["-q", *(f"-o{key}={value}" for key, value in settings.items())]
 
 
 def _apt(arguments: list[str], folder: str) -> str:
     plain = {**os.environ, "LC_ALL": "C"}
-    done = subprocess.run(["apt-get", *arguments], cwd=folder, capture_output=True, text=True, env=plain)
+    command = ["apt-get", *arguments]  # as PATH finds it: distributions keep it in different places
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=plain)
     if done.returncode:
-        last = " | ".join(done.stderr.strip().splitlines()[-3:])
+        said = done.stderr.strip().splitlines()
+        last = " | ".join([line for line in said if line.startswith("E:")] or said[-3:])
         raise SourceError(f"`apt-get {arguments[0]}` failed ({done.returncode}): {last}. {ALTERNATIVES}")
     return done.stdout
 
@@ -96,7 +105,8 @@ def _extract(archive: Path, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         target = Path(temporary) / "files"
-        done = subprocess.run(["dpkg-deb", "-x", str(archive), str(target)], capture_output=True, text=True)
+        command = ["dpkg-deb", "-x", str(archive), str(target)]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise SourceError(f"{archive}: damaged package ({done.stderr.strip()}); delete it and run again")
         os.replace(target, folder)

@@ -29,15 +29,15 @@ from aasist_lib.audio import RATE, write_flac
 from aasist_lib.config import DataConfig, project_root
 from aasist_lib.corpora.demo import channel
 from aasist_lib.corpora.demo.attacks import ATTACKS, KNOWN_ATTACKS, TTS_ATTACKS, UNSEEN_ATTACKS, Source
+from aasist_lib.corpora.demo.builder import ONE_THREAD, reference
 from aasist_lib.corpora.demo.builder import RECIPE as CORPUS_RECIPE
-from aasist_lib.corpora.demo.builder import reference
 from aasist_lib.corpora.demo.packages import SourceError
 from aasist_lib.corpora.demo.plan import Task, draw
 from aasist_lib.corpora.demo.seeds import generator
 from aasist_lib.corpora.demo.sources import collect, load, seconds
 from aasist_lib.corpora.table import COLUMNS, SPLITS, read_columns, validate
-from aasist_lib.processes import environment
-from aasist_lib.runs import atomic
+from aasist_lib.files import atomic, in_turn
+from aasist_lib.processes import end_with_parent, environment
 
 RECIPE = 1
 """Raised with every change that alters the clips; a set made by another recipe is made again."""
@@ -103,6 +103,15 @@ def build_partial(
     found = _finished(table, recipe, clips)
     if found is not None:
         return found
+    with in_turn(folder / f".{split}.lock", f"partial spoofs: another process is making {folder / split}; waiting for it"):
+        found = _finished(table, recipe, clips)
+        return _make_set(data, split, clips, samples, workers, say, table) if found is None else found
+
+
+def _make_set(
+    data: DataConfig, split: str, clips: int, samples: int, workers: int | None, say: Callable[[str], None], table: Path
+) -> pd.DataFrame:
+    folder = table.parent
     table.unlink(missing_ok=True)
     shutil.rmtree(folder / split, ignore_errors=True)
     recordings = collect(data.bonafide, data.full, project_root() / "data" / "downloads", data.seed, say)
@@ -116,7 +125,7 @@ def build_partial(
         say(f"partial spoofs, {split}: left out {reason}")
     if not rows:
         raise SourceError(f"partial spoofs, {split}: none of {len(jobs)} recordings gives {MIN_SECONDS} s of speech")
-    notes = {"recipe": recipe, "seed": data.seed, "samples": samples, "asked": clips}
+    notes = {"recipe": _recipe(data, split, samples), "seed": data.seed, "samples": samples, "asked": clips}
     _write(pd.DataFrame(rows), table, notes | {"recordings": [job.name for job in jobs], "skipped": skipped})
     return read_columns(table)
 
@@ -162,7 +171,8 @@ def _jobs(tasks: list[Task], split: str, clips: int, seed: int) -> list[_Job]:
         queues.append([group[index] for index in order])
     turns = [task for turn in zip_longest(*queues) for task in turn if task is not None][:clips]
     names = aligned_attacks(split)
-    rng, dealt = generator(seed, "partial attacks", split), []
+    rng = generator(seed, "partial attacks", split)
+    dealt: list[str] = []
     while len(dealt) < len(turns):
         dealt += [names[index] for index in rng.permutation(len(names))]
     return [_job(task, attack) for task, attack in zip(turns, dealt, strict=False)]
@@ -182,8 +192,7 @@ def _job(task: Task, attack: str) -> _Job:
 def _run(make: Callable[[_Job], tuple[list[dict], str]], jobs: list[_Job], workers: int) -> list[tuple[list[dict], str]]:
     if workers == 1:
         return list(map(make, jobs))
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    with environment(threads), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with environment(ONE_THREAD), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         return list(pool.map(make, jobs))
 
 

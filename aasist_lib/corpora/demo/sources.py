@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +21,7 @@ from aasist_lib.corpora.demo.seeds import generator
 
 MIN_SECONDS = 1.0
 _AUDIO = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".g722", ".aiff", ".aif")
-_BYTES_A_SECOND = {".g722": 8000, ".ALS": 11_025}
+_BYTES_A_SECOND = {".g722": 8000, ".als": 11_025}
 _ALS_HEADER = 40
 _NOT_SPEECH = re.compile(r"beep|tone|monkeys|silence|ascending|descending")
 
@@ -94,19 +97,20 @@ def load(path: Path) -> np.ndarray:
     Raises:
         AudioError: the file is broken or empty.
     """
-    if path.suffix not in (".g722", ".ALS"):
+    suffix = path.suffix.lower()
+    if suffix not in _BYTES_A_SECOND:
         return read(path, RATE)
     if path.stat().st_size <= _ALS_HEADER:
         raise AudioError(f"{path}: holds no samples")
-    if path.suffix == ".g722":
+    if suffix == ".g722":
         return decode(str(path), "g722").astype(np.float32)
     return _read_als(path)
 
 
 def seconds(path: Path) -> float:
     """Duration from the header or the size alone; 0 for a file whose header cannot be read."""
-    if path.suffix in _BYTES_A_SECOND:
-        return path.stat().st_size / _BYTES_A_SECOND[path.suffix]
+    if (suffix := path.suffix.lower()) in _BYTES_A_SECOND:
+        return path.stat().st_size / _BYTES_A_SECOND[suffix]
     try:
         return soundfile.info(str(path)).duration
     except soundfile.SoundFileError:
@@ -118,7 +122,7 @@ def _read_als(path: Path) -> np.ndarray:
     coded = path.read_bytes()
     start = _ALS_HEADER if coded[4:8] == b"WAVE" else 0
     wave = np.frombuffer(coded, dtype=np.uint8, offset=start).astype(np.float32) / 128 - 1
-    return soxr.resample(wave, _BYTES_A_SECOND[".ALS"], RATE)
+    return soxr.resample(wave, _BYTES_A_SECOND[".als"], RATE)
 
 
 def _from_packages(full: bool, downloads: Path, say: Callable[[str], None]) -> list[Recording]:
@@ -129,8 +133,17 @@ def _from_packages(full: bool, downloads: Path, say: Callable[[str], None]) -> l
         files = [file for file in sorted(folders[speaker.package].glob(speaker.files)) if _belongs(file, speaker)]
         if not files:
             raise SourceError(f"{folders[speaker.package]}: no recordings of {speaker.name}; delete it and run again")
+        _refuse_outside(files, folders[speaker.package])
         found += [Recording(file, speaker.name, speaker.language, speaker.split) for file in files]
     return found
+
+
+def _refuse_outside(files: list[Path], folder: Path) -> None:
+    """A link in a package must not make a recording of another file of this machine."""
+    inside = folder.resolve()
+    outside = [file for file in files if not file.resolve().is_relative_to(inside)]
+    if outside:
+        raise SourceError(f"{outside[0]}: a link that leads out of its package; delete {folder} and its .deb, and run again")
 
 
 def _belongs(file: Path, speaker: _Speaker) -> bool:
@@ -153,8 +166,8 @@ def _from_folder(folder: Path, seed: int) -> list[Recording]:
     order = generator(seed, "splits").permutation(len(speakers))
     splits = dict.fromkeys(order[:held_out], "dev") | dict.fromkeys(order[held_out : 2 * held_out], "eval")
     return [
-        Recording(file, _slug(path.name), "en", splits.get(rank, "train"))
-        for rank, path in enumerate(speakers)
+        Recording(file, name, "en", splits.get(rank, "train"))
+        for rank, (path, name) in enumerate(zip(speakers, _names(speakers), strict=True))
         for file in _audio_files(path)
     ]
 
@@ -163,8 +176,14 @@ def _audio_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _AUDIO)
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "speaker"
+def _names(folders: list[Path]) -> list[str]:
+    """A name each, of letters and digits that any file system has; folders whose names differ in others only get a number."""
+    names: list[str] = []
+    for folder in folders:
+        plain = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-") or "speaker"
+        numbered = chain([plain], (f"{plain}-{number}" for number in count(2)))
+        names.append(next(name for name in numbered if name not in names))
+    return names
 
 
 def _librispeech(downloads: Path, say: Callable[[str], None]) -> Path:
@@ -177,9 +196,12 @@ def _librispeech(downloads: Path, say: Callable[[str], None]) -> Path:
     except (ImportError, OSError) as error:
         raise SourceError(f"bonafide = 'librispeech' needs a working torchaudio: {error}; run the set-up") from error
     say(f"torchaudio: downloading LibriSpeech {subset}, 340 MB")
-    downloads.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        LIBRISPEECH(str(downloads), url=subset, download=True)
+        # In a new folder: torchaudio compares what it downloads with a sha256, but takes an archive that is there as it is.
+        with tempfile.TemporaryDirectory(prefix=".librispeech-", dir=downloads) as fresh:
+            LIBRISPEECH(fresh, url=subset, download=True)
+            os.replace(Path(fresh) / "LibriSpeech" / subset, folder)
     except (OSError, RuntimeError) as error:
         raise SourceError(
             f"LibriSpeech {subset} cannot be downloaded ({error}). Use `--bonafide debian` where there is apt-get, or "

@@ -22,7 +22,7 @@ _STRAY = 0.1
 def espeak(source: Source, rng: np.random.Generator) -> np.ndarray:
     """Formant synthesis of sentences in the source's language, by the voice `espeak-<voice>`, `(samples,)`."""
     voice = source.voice.removeprefix("espeak-")
-    style = {
+    style: dict[str, Any] = {
         "rate": int(rng.integers(140, 185)),
         "pitch": int(rng.integers(35, 65)),
         "range": int(rng.integers(35, 65)),
@@ -32,13 +32,13 @@ def espeak(source: Source, rng: np.random.Generator) -> np.ndarray:
 
 def piper(source: Source, rng: np.random.Generator) -> np.ndarray:
     """VITS, an end-to-end neural network, in English, `(samples,)`."""
-    style = {"seed": int(rng.integers(1, 2**31)), "slowness": float(rng.uniform(0.9, 1.15))}
+    style: dict[str, Any] = {"seed": int(rng.integers(1, 2**31)), "slowness": float(rng.uniform(0.9, 1.15))}
     return _speak(source, rng, lambda text: external.call("piper", text=text, **style))
 
 
 def hibari(source: Source, rng: np.random.Generator) -> np.ndarray:
     """A small neural network distilled from Kokoro, in English, `(samples,)`."""
-    style = {"seed": int(rng.integers(1, 2**31)), "speed": float(rng.uniform(0.9, 1.15))}
+    style: dict[str, Any] = {"seed": int(rng.integers(1, 2**31)), "speed": float(rng.uniform(0.9, 1.15))}
     return _speak(source, rng, lambda text: soxr.resample(_hibari()(text, **style), 24_000, RATE))
 
 
@@ -64,8 +64,10 @@ def _end(spoken: np.ndarray, samples: int) -> int:
         return samples
     frame = RATE // 50
     first, last = round(samples * (1 - _STRAY)), min(round(samples * (1 + _STRAY)), len(spoken))
+    if last - first < frame:  # all sentences together are too short
+        return samples
     loudness = np.convolve(spoken[first:last] ** 2, np.ones(frame), mode="valid")
-    return first + int(np.argmin(loudness)) + frame // 2 if len(loudness) else samples
+    return first + int(np.argmin(loudness)) + frame // 2
 
 
 @cache

@@ -1,0 +1,57 @@
+"""The waveforms of trials as models see them: read, cropped to one length and, for training, distorted."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from torch.utils.data import Dataset
+
+from aasist_lib import audio
+from aasist_lib.augment import Applied, Augmenter, Strength, clip_generator, strength
+from aasist_lib.config import Profile
+
+
+class Waves(Dataset):
+    """`(row, view)` -> waveform `(samples,)` of a clip: cropped, and distorted when an augmenter is given."""
+
+    def __init__(self, trials: pd.DataFrame, samples: int, seed: int, augmenter: Augmenter | None = None) -> None:
+        self.paths, self.ids = trials["path"].tolist(), trials["utt_id"].tolist()
+        self.samples, self.seed, self.augmenter = samples, seed, augmenter
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def wave(self, row: int, view: int, at: Strength | None = None) -> np.ndarray:
+        """View `view` of clip `row`; without an augmenter always the clip's beginning."""
+        return self.wave_and_record(row, view, at)[0]
+
+    def wave_and_record(self, row: int, view: int, at: Strength | None = None) -> tuple[np.ndarray, list[Applied]]:
+        """As `wave`, with what was applied; `at` is the strength of the distortions, None that of the beginning."""
+        path = self.paths[row]
+        if self.augmenter is None:
+            return audio.read_crop(path, self.samples), []
+        rng = clip_generator(self.seed, view, self.ids[row])
+        factor = self.augmenter.draw_speed(rng, at)
+        start = partial(audio.random_start, samples=self.samples, rng=rng)
+        if factor == 1:
+            wave = audio.read_crop(path, self.samples, start)
+        else:
+            wave = audio.change_speed(audio.read(path), factor)
+            wave = audio.fit(wave, self.samples, start(len(wave)))
+        wave, applied = self.augmenter(wave, rng, self.ids[row], path, at)
+        return wave, applied if factor == 1 else [Applied("Speed", {"factor": factor}, float("nan")), *applied]
+
+    def __getitem__(self, item: tuple[int, int]) -> np.ndarray:
+        row, view = item
+        if self.augmenter is None:
+            return self.wave(row, view)
+        config = self.augmenter.config
+        return self.wave(row, view, strength(config, float(view >= config.first_risen_view)))
+
+
+def waves_for(profile: Profile, trials: pd.DataFrame, train: bool, seed: int) -> Waves:
+    """The waveforms of these trials: distorted by the profile's list where they are for training."""
+    augmenter = Augmenter(profile.augmentation, trials["path"].tolist()) if train else None
+    return Waves(trials, profile.model.samples, seed, augmenter)

@@ -1,0 +1,160 @@
+"""The licences of all dependencies: docs/licences.md, and whether each may be used here.
+
+    python tools/list_licences.py --write  write docs/licences.md
+    python tools/list_licences.py          fail if it is out of date, or a licence is unknown or not allowed
+
+The project is under the MIT licence. Permissive licences and those that bind only the library's own files (MPL, LGPL) may be
+imported. The GPL would bind the project: its packages are allowed one by one, where the project only starts them as programs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = Path("docs/licences.md")
+
+ALLOWED = set(
+    "0BSD Apache-2.0 BSD BSD-2-Clause BSD-3-Clause BSL-1.0 CC0-1.0 CNRI-Python ISC MIT MIT-0 MIT-CMU PSF-2.0 Zlib "
+    "MPL-2.0 LGPL-2.0-or-later LGPL-2.1-or-later".split()
+)
+PROGRAM = "GPL, run as a program of its own (`corpora/demo/gpl_worker.py`), never imported; extra `demo` only"
+EXCEPTIONS = {"espeakng-loader": PROGRAM, "piper-tts": PROGRAM, "praat-parselmouth": PROGRAM}
+
+# What packages write, and its SPDX name.
+NAMES = {
+    "3-clause bsd license": "BSD-3-Clause",
+    "apache": "Apache-2.0",
+    "apache 2.0": "Apache-2.0",
+    "apache 2.0 license": "Apache-2.0",
+    "apache license, version 2.0": "Apache-2.0",
+    "apache software license": "Apache-2.0",
+    "bsd 2-clause license": "BSD-2-Clause",
+    "bsd 3-clause license": "BSD-3-Clause",
+    "bsd license": "BSD",
+    "gnu general public license v3 or later (gplv3+)": "GPL-3.0-or-later",
+    "gnu lesser general public license v2 or later (lgplv2+)": "LGPL-2.0-or-later",
+    "gplv3": "GPL-3.0-or-later",
+    "isc license": "ISC",
+    "isc license (iscl)": "ISC",
+    "mit license": "MIT",
+    "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
+    "psfl": "PSF-2.0",
+    "python software foundation license": "PSF-2.0",
+}
+# Packages whose metadata names no licence, or names it by quoting its text; read from the files they ship or their source.
+READ_BY_HAND = {
+    "espeakng-loader": "GPL-3.0-or-later",  # the library eSpeak NG that it carries
+    "pyroomacoustics": "MIT",
+    "pyworld-prebuilt": "MIT",
+}
+
+INTRODUCTION = """# Licences of the dependencies
+
+The project is under the MIT licence. This is every package of `requirements.txt`, with the licence that its metadata states
+(BSD without a number: it does not state which BSD). `python tools/list_licences.py --write` wrote it; `make check` fails when
+it is out of date, or when a licence is not one of those that the script allows. A GPU build of torch adds NVIDIA's own
+libraries, under NVIDIA's terms. Libraries inside a package's wheel (FFmpeg in av) may have licences of their own, which its
+metadata does not state. Data and encoder weights: [the data card](../data/README.md).
+
+"""
+
+
+class LicenceError(Exception):
+    """A licence is unknown or not allowed; the message says of which package and what to do."""
+
+
+def pins(root: Path) -> dict[str, str]:
+    """Version by name in requirements.txt."""
+    lines = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.strip().split("==") for line in lines if "==" in line and not line.startswith("#"))
+
+
+def licence(name: str) -> str:
+    """The SPDX expression of an installed package.
+
+    Raises: LicenceError if its metadata names none that is known; PackageNotFoundError."""
+    about = metadata.metadata(name)
+    if name in READ_BY_HAND:
+        return READ_BY_HAND[name]
+    for text in _stated(about):
+        spdx = NAMES.get(text.lower(), text)
+        if all(term in ALLOWED or term.startswith("GPL-") for term in _terms(spdx)):
+            return spdx
+    stated = "; ".join(_stated(about)) or "nothing"
+    raise LicenceError(f"{name}: its metadata states {stated!r}: read its licence, then extend tools/list_licences.py")
+
+
+def _stated(about: metadata.PackageMetadata) -> Iterator[str]:
+    """What the metadata says, the most exact first."""
+    kinds = [text.split(" :: ")[-1] for text in about.get_all("Classifier", []) if text.startswith("License ::")]
+    yield from filter(None, [about.get("License-Expression"), *about.get("License", "").strip().splitlines()[:1], *kinds])
+
+
+def _terms(expression: str) -> list[str]:
+    """The licences of an SPDX expression; an exception after WITH only loosens."""
+    return re.split(r"\s+(?:AND|OR)\s+", re.sub(r"\s+WITH\s+\S+|[()]", "", expression))
+
+
+def allowed(name: str, expression: str) -> bool:
+    """Whether a package of this licence may be used: of alternatives (OR) one must be allowed, else every term."""
+    return name in EXCEPTIONS or any(set(_terms(part)) <= ALLOWED for part in re.split(r"\s+OR\s+", expression))
+
+
+def page(licences: dict[str, str], versions: dict[str, str]) -> str:
+    """docs/licences.md."""
+    rows = []
+    for name in sorted(versions, key=str.lower):
+        note = EXCEPTIONS.get(name, "")
+        rows.append(f"| {name} | {versions[name]} | {licences[name]} | {note} |")
+    return INTRODUCTION + "\n".join(["| package | version | licence | remark |", "|---|---|---|---|", *rows, ""])
+
+
+def problems(root: Path) -> Iterator[str]:
+    """What is wrong, a sentence each."""
+    versions, licences = pins(root), {}
+    for name in versions:
+        try:
+            licences[name] = licence(name)
+        except metadata.PackageNotFoundError:
+            yield f"{name} is in requirements.txt but not installed: make setup"
+            return
+        except LicenceError as error:
+            yield str(error)
+            return
+        if not allowed(name, licences[name]):
+            yield f"{name}: the licence {licences[name]} is not allowed (tools/list_licences.py says which are, and why)"
+    file = root / PAGE
+    if not file.is_file() or file.read_text(encoding="utf-8") != page(licences, versions):
+        yield f"{PAGE} is out of date: python tools/list_licences.py --write"
+
+
+def write(root: Path) -> None:
+    """Write docs/licences.md, whole or not at all.
+
+    Raises: LicenceError, PackageNotFoundError."""
+    versions = pins(root)
+    temporary = root / f"{PAGE}.tmp"
+    temporary.write_text(page({name: licence(name) for name in versions}, versions), encoding="utf-8")
+    os.replace(temporary, root / PAGE)
+
+
+def main() -> int:
+    """Check, or write and check; 1 if something is wrong."""
+    parser = argparse.ArgumentParser(description="Check the licences of all dependencies against docs/licences.md.")
+    parser.add_argument("--write", action="store_true", help="write docs/licences.md first")
+    if parser.parse_args().write:
+        write(ROOT)
+    found = list(problems(ROOT))
+    print("\n".join(found) if found else f"licences: {len(pins(ROOT))} packages, all allowed, {PAGE} is up to date")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
