@@ -11,9 +11,13 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from hypothesis import settings
 
 from aasist_lib.config import Profile
 from aasist_lib.runs import RunFolder
+
+settings.register_profile("untimed", deadline=None)  # a slow machine is no failure
+settings.load_profile("untimed")
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = 8_000
@@ -35,7 +39,12 @@ def headless_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A randomly initialised wav2vec 2.0 (3 layers, 32 features, 20 ms frames) with its preprocessor, saved to disk."""
+    """See `make_encoder`."""
+    return make_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+def make_encoder(folder: Path) -> Path:
+    """A randomly initialised wav2vec 2.0 (3 layers, 32 features, 20 ms frames) with its preprocessor, saved into the folder."""
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
     torch.manual_seed(0)
@@ -44,7 +53,6 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, num_feat_extract_layers=7,
         do_stable_layer_norm=True, feat_extract_norm="layer",
     )  # fmt: skip
-    folder = tmp_path_factory.mktemp("encoder")
     Wav2Vec2Model(config).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
     return folder
@@ -52,13 +60,17 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """36 half-second clips in three splits; bona fide is noise, spoof a chord, so that the classes differ."""
-    folder = tmp_path_factory.mktemp("corpus")
+    """See `make_corpus`."""
+    return make_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def make_corpus(folder: Path, clips: int = 12) -> Path:
+    """Half-second clips, so many in each of three splits; bona fide is noise, spoof a chord, so that the classes differ."""
     rng = np.random.default_rng(0)
     time = np.arange(SAMPLES) / 16_000
     rows = []
     for split in ("train", "dev", "eval"):
-        for number in range(12):
+        for number in range(clips):
             label = "bonafide" if number % 2 else "spoof"
             tone = np.sin(2 * np.pi * rng.uniform(200, 400) * time)
             wave = 0.1 * (rng.standard_normal(SAMPLES) if label == "bonafide" else tone)

@@ -116,14 +116,14 @@ def test_the_profiler_s_chatter_is_kept_away_and_stderr_comes_back(capfd):
 
 def test_attention_costs_grow_as_the_layers_say():
     threads = torch.get_num_threads()
-    found = cost.attention_costs([40, 160]).set_index(["attention", "nodes"])
+    found = cost.attention_costs([160, 640]).set_index(["attention", "nodes"])
     assert torch.get_num_threads() == threads
     assert (found["seconds"] > 0).all() and (found["note"] == "").all()
     memory = found["megabytes"].unstack()
-    growth = memory[160] / memory[40]
+    growth = memory[640] / memory[160]
     assert growth["pairwise"] > 12, "nodes squared"
     assert growth["multihead, no dropout"] < 6, "nodes"
-    assert memory.loc["pairwise", 160] > 4 * 160 * 160 * 64 / 1e6 > memory.loc["multihead", 160]
+    assert memory.loc["pairwise", 640] > 4 * 640 * 640 * 64 / 1e6 > memory.loc["multihead", 640]
 
 
 def test_what_does_not_fit_into_memory_is_left_out_and_said(monkeypatch):

@@ -136,3 +136,9 @@ def test_the_folder_of_the_results(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EvaluationError, match="cannot be made .*--out"):
         output_folder(tmp_path / "scores.txt", tmp_path / "file")
+
+
+def test_a_scorer_that_gives_constants_is_an_error():
+    table = pd.DataFrame({"score": [0.5] * 4, "label": ["bonafide", "spoof"] * 2})
+    with pytest.raises(EvaluationError, match=r"all 4 scores are 0\.5: whatever made them tells nothing apart"):
+        evaluate(table)

@@ -176,3 +176,21 @@ def test_the_blend_pulls_as_strongly_as_cross_entropy_at_every_share(batch, epoc
 
     expected = pull(lambda z: weighted_cross_entropy(z, labels, WEIGHTS))
     assert pull(lambda z: schedule.loss(z, labels, epoch)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 1.5])
+def test_the_loss_itself_refuses_an_alpha_without_one_class(batch, alpha):
+    for loss in (focal_loss, focal_scale):
+        with pytest.raises(ValueError, match=f"^loss.alpha = {alpha} leaves a class without weight"):
+            loss(*batch, WEIGHTS, 2.0, alpha=alpha)
+
+
+def test_a_loss_looked_at_in_inference_mode_trains_afterwards():
+    schedule = LossSchedule(LossConfig(kind="ce", class_weights=(0.123, 0.877)))
+    logits, labels = torch.randn(4, 2), torch.tensor([0, 1, 1, 0])
+    with torch.inference_mode():
+        expected = schedule.loss(logits, labels, 1)
+    weight = torch.ones(2, requires_grad=True)
+    found = schedule.loss(logits * weight, labels, 1)
+    found.backward()
+    assert found.item() == expected.item() and weight.grad.abs().sum() > 0

@@ -9,7 +9,8 @@ import time
 import psutil
 import pytest
 
-from aasist_lib.processes import WorkError, side_by_side
+from aasist_lib.processes import WorkError, agreed, side_by_side, team
+from tests.conftest import ROOT
 
 
 def environment(name):
@@ -81,3 +82,65 @@ def _wait_for(found, count):
             return found()
         time.sleep(0.1)
     raise AssertionError(f"{len(found())} of {count} processes started in a minute")
+
+
+STEPS = """
+import sys
+from aasist_lib.processes import WorkError, agreed, team
+
+def fails(on):
+    with agreed():
+        if team().process_index in on:
+            raise WorkError(f"no step {team().process_index}")
+
+print(f"{team().process_index} of {team().num_processes}\\n", end="", flush=True)
+for on, told in ((), None), ((1,), "process 1: no step 1"), ((0, 1), "no step 0"):
+    try:
+        fails(on)
+        assert not on
+    except WorkError as error:
+        assert team().is_main_process and str(error) == told
+    except SystemExit as end:
+        assert not team().is_main_process and on and end.code == 0
+if team().process_index == 1:
+    sys.exit(3)
+try:
+    fails(())
+except WorkError as error:
+    print(error, flush=True)
+"""
+
+
+def test_a_step_of_two_processes_fails_on_both_and_the_main_one_tells(tmp_path):
+    (tmp_path / "steps.py").write_text(STEPS, encoding="utf-8")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    settings = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [*launch, str(tmp_path / "steps.py")]
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=300)
+    assert {"0 of 2", "1 of 2"} <= set(done.stdout.splitlines()), done.stderr
+    assert "AssertionError" not in done.stderr and "exitcode  : 3 " in done.stderr
+
+
+def test_a_step_of_one_process_is_taken_and_keeps_its_error():
+    with agreed():
+        taken = team().num_processes
+    assert taken == 1
+    for error in (WorkError("of the library"), KeyError("a defect")):
+        with pytest.raises(type(error)) as raised, agreed():
+            raise error
+        assert raised.value is error
+
+
+def test_a_process_that_has_ended_is_told(monkeypatch):
+    def lost(_):
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr("accelerate.utils.gather_object", lost)
+    with pytest.raises(WorkError, match="another process has ended.*goes on from what is finished"), agreed():
+        pass
+
+
+def test_processes_that_do_not_find_one_another_are_an_error(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(WorkError, match="2 processes were started, but on .* set ACCELERATE_USE_CPU=true"):
+        team()

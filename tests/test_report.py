@@ -116,6 +116,16 @@ def test_an_executed_notebook_becomes_a_page(run: RunFolder) -> None:
     assert "<i>kept</i>" in text and "<p>after</p>" in text and "go()" not in text and "alert(1)" not in text
 
 
+def test_a_formula_brings_no_html_of_its_own(run: RunFolder, capsys) -> None:
+    source = r"$\text{<img src=x onerror=alert(1)>}$ and $\text{<script>alert(2)</script>}$, but $\text{if } a < b$"
+    path = run.path("notebooks", "03_training.ipynb")
+    nbformat.write(v4.new_notebook(cells=[v4.new_markdown_cell(source)]), path)
+    page = Page(build(run).parent / "notebooks" / "03_training.html")
+    assert not page.tags & {"img", "script"} and page.path.read_text().count("<math") == 1
+    assert r"\text{<script>alert(2)</script>}" in page.text
+    assert "ValueError <script> in a text" in capsys.readouterr().err
+
+
 def test_a_formula_that_cannot_be_read_is_shown_as_it_is_written(run: RunFolder, capsys) -> None:
     path = run.path("notebooks", "03_training.ipynb")
     nbformat.write(v4.new_notebook(cells=[v4.new_markdown_cell("$a_b_c$ and $b$")]), path)

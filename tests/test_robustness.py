@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aasist_lib.augment import AugmentationError
+from aasist_lib.augment import AugmentationError, build
 from aasist_lib.checkpoints import load_model
 from aasist_lib.corpora import load_trials
 from aasist_lib.distortions import AugmentationConfig, catalogue
 from aasist_lib.metrics import eer, split_classes
-from aasist_lib.robustness import Condition, balanced, codec_matrix, distort, score_shifts, score_waves, waves_of
+from aasist_lib.robustness import Condition, balanced, codec_matrix, distort, distort_all, score_shifts, score_waves, waves_of
 from aasist_lib.runs import RunFolder
 from aasist_lib.scoring import score_split
 from aasist_lib.training import train
@@ -42,8 +42,11 @@ def test_shifts_compare_the_same_clips_before_and_after(detector):
     assert len(shifts) == 3 * 2 * 2 and set(shifts["label"]) == {"bonafide", "spoof"}
     nothing = shifts[(shifts["kind"] == "gain") & (shifts["intensity"] == 0)]
     assert (nothing["shift"].abs() < 1e-6).all() and (nothing["eer"] == nothing["eer_clean"]).all()
-    noise = shifts[(shifts["kind"] == "noise") & (shifts["label"] == "spoof")].set_index("intensity")["shift"].abs()
-    assert noise[1.0] > noise[0.0] > 0, "bona fide is noise here, so noise must move a chord's score"
+    noise = shifts[(shifts["kind"] == "noise") & (shifts["label"] == "spoof")].set_index("intensity")
+    assert noise["spread"][1.0] > 3 * noise["spread"][0.0] > 0, "an SNR of 10 dB must move scores more than one of 40 dB"
+    waves, transform = waves_of(dev, model.config.samples), build("noise", items("noise")[0].exactly(1.0), 1.0, dev["path"])
+    change = score_waves(model, distort_all(waves, dev, transform)) - score_waves(model, waves)
+    assert noise["shift"][1.0] == change[(dev["label"] == "spoof").to_numpy()].mean() != 0
     again = score_shifts(model, dev, items("gain", "noise", "babble"), (0.0, 1.0))
     pd.testing.assert_frame_equal(shifts, again)
 

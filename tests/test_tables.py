@@ -94,11 +94,12 @@ def test_what_cannot_be_written(tmp_path: Path, table: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a 1\n\nb\nc 2\n", r"scores.txt:3: 1 scores are not finite numbers: ''"),
+        ("a 1\n\nb\nc 2\n", "scores.txt:3: 2 fields are needed, found 1: 'b'"),
+        ("utt_id,score\na,1\n\nb,\n", "scores.txt:4: 1 scores are not finite numbers: ''"),
         ("a 1\nb four\nc nan\n", "scores.txt:2: 2 scores are not finite numbers: 'four', 'nan'"),
         ("utt_id score\na 1\nb inf\n", "scores.txt:3: 1 scores are not finite"),
-        ("a 1\nb 2\na 3\n", "scores.txt:3: 1 ids occurred before: 'a'"),
-        ("a 1\nb 2 3\n", "not a table: .*line 2, saw 3"),
+        ("a 1\nb 2\na 3\n", r"scores.txt:3: 1 ids occurred before, the first at .*scores.txt:1: 'a'"),
+        ("a 1\nb 2 3\n", "scores.txt:2: 2 fields are needed, found 3: 'b 2 3'"),
         ("a - 1\nb - 2\n", "scores.txt:1: 3 columns without a known heading; write 'utt_id' and 'score'"),
         ("a - real 1\n", "4 columns without a known heading"),
         ("utt_id value\na 1\n", "no column score; it has utt_id, value"),
@@ -106,6 +107,8 @@ def test_what_cannot_be_written(tmp_path: Path, table: pd.DataFrame) -> None:
         ("file,trial,score\na,b,1\n", "columns file, trial could all be utt_id"),
         ("utt_id,score,label\na,1,0\n", "scores.txt:2: 1 labels are neither bonafide nor spoof: '0'"),
         ("utt_id,score\n,1\n", "scores.txt:2: 1 scores have no id"),
+        ("a 1\n\u2028 2\n", "scores.txt:2: 1 scores have no id: '2'"),
+        (f"a 1\nb {'x' * 100_000}\n", "scores.txt:2: 1 scores are not finite numbers: 'x{20,250} … x{249}'$"),
         ("", "not a table"),
     ],
 )
@@ -118,10 +121,10 @@ def test_broken_and_missing_files(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="none: no such file"):
         read_scores(tmp_path / "none")
     (tmp_path / "x.gz").write_bytes(b"a 1\n")
-    with pytest.raises(TableError, match="x.gz: not a table"):
+    with pytest.raises(TableError, match="x.gz: cannot be read .*Not a gzipped file"):
         read_scores(tmp_path / "x.gz")
     (tmp_path / "x.parquet").write_bytes(b"a 1\n")
-    with pytest.raises(TableError, match="x.parquet: not a table"):
+    with pytest.raises(TableError, match="x.parquet: not a parquet file"):
         read_scores(tmp_path / "x.parquet")
 
 

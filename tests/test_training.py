@@ -100,7 +100,7 @@ def test_training_with_the_encoder_in_the_loop(tiny_profile, run):
 
 def test_cropped_frames_follow_one_another_cyclically(tiny_profile, run):
     trainer = Trainer(changed(tiny_profile, training={"crop_frames": 15}), run)
-    data, frames = trainer.train_data, trainer.train_data.source.array.shape[3]
+    data, frames = trainer.train_data, trainer.train_data.source.shape[1]
     starts = set()
     for epoch in range(1, 9):
         data.begin(epoch, Strength(0.5, 1.0))
@@ -167,7 +167,9 @@ def test_eval_cannot_reach_training(tiny_profile, run, monkeypatch):
     from aasist_lib import audio
 
     opened = []
-    monkeypatch.setattr(audio, "read", lambda path, *rest, _read=audio.read: opened.append(str(path)) or _read(path, *rest))
+    read, read_crop = audio.read, audio.read_crop
+    monkeypatch.setattr(audio, "read", lambda path, *rest: opened.append(str(path)) or read(path, *rest))
+    monkeypatch.setattr(audio, "read_crop", lambda path, *rest: opened.append(str(path)) or read_crop(path, *rest))
     trainer = Trainer(changed(tiny_profile, seed=77, training={"epochs": 1, "feature_cache": False}), run)
     trainer.fit(lambda record: None)
     assert {split for table in (trainer.train_trials, trainer.dev_trials) for split in table["split"]} == {"train", "dev"}
@@ -208,7 +210,7 @@ def test_the_checkpoint_says_what_it_was_trained_on_and_what_its_dev_scores_mean
     result = train(changed(tiny_profile, training={"epochs": 2}), run)
     facts = read_facts(result.checkpoint)
     assert facts["trained_on"] == {
-        "title": "Toy", "corpus": "demo", "bonafide": 6, "spoof": 6, "speakers": 1, "attacks": ["tone"],
+        "title": "Toy", "corpus": "demo", "bonafide": 6, "spoof": 6, "speakers": 1, "attacks": ["tone"], "left_out": 0,
     }  # fmt: skip
     dev = score_split(tiny_profile, load_model(result.checkpoint)[0], "dev")
     bonafide, spoof = split_classes(dev["label"], dev["score"])
@@ -217,12 +219,15 @@ def test_the_checkpoint_says_what_it_was_trained_on_and_what_its_dev_scores_mean
     assert (facts["dev_eer"], facts["dev_threshold"]) == pytest.approx(eer(bonafide, spoof))
 
 
-def test_a_detector_that_scores_all_clips_alike_has_no_calibration_and_training_goes_on(tiny_profile, run, monkeypatch):
+def test_a_detector_that_scores_all_clips_alike_to_the_end_is_an_error(tiny_profile, run, monkeypatch):
     monkeypatch.setattr(Trainer, "_score_dev", lambda self: (np.zeros(12), np.tile([0, 1], 6), 0.7))
-    result = train(changed(tiny_profile, training={"epochs": 1}), run)
-    assert read_facts(result.checkpoint)["calibration"] is None
+    for _ in range(2):  # the second finds it finished
+        with pytest.raises(TrainingError, match="every dev clip has the same score, also in epoch 1, the best"):
+            train(changed(tiny_profile, training={"epochs": 2}), run)
+    checkpoint = run.path("checkpoints", "best")
+    assert read_facts(checkpoint)["calibration"] is None and len(pd.read_parquet(run.path("metrics", "history.parquet"))) == 2
     with pytest.raises(ScoringError, match="its dev scores were all equal"):
-        Detector.load(result.checkpoint)
+        Detector.load(checkpoint)
 
 
 def test_distortions_rise_from_the_loss_switch_on_and_history_and_checkpoint_say_so(tiny_profile, run):
@@ -243,7 +248,7 @@ def test_distortions_rise_from_the_loss_switch_on_and_history_and_checkpoint_say
 def test_risen_views_of_a_bank_are_taken_as_often_as_the_rise_has_come_far(tiny_profile, run):
     profile = changed(tiny_profile, augmentation={"views": 3, "ramp_epochs": 4, "probability": [0.0, 1.0]})
     data = Trainer(profile, run).train_data
-    views = data.source.array[0]
+    views = [data.source[0, view] for view in range(data.source.views)]
     assert not np.array_equal(views[0], views[2]), "the last view is made at the end of the rise"
 
     def taken(progress: float) -> list[int]:
@@ -289,3 +294,22 @@ def test_loading_with_another_front_end_is_an_error(tiny_profile, run):
     checkpoint = train(changed(tiny_profile, model={"frontend": {"kind": "lfcc"}}, training={"epochs": 1}), run).checkpoint
     with pytest.raises(CheckpointError, match="encoder lfcc with sha256 .* but sinc here"):
         load_model(checkpoint, build_model(changed(tiny_profile, model={"frontend": {"kind": "sinc"}}).model))
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_the_number_of_worker_processes_changes_nothing(tiny_profile, tmp_path, cached):
+    settings = {"epochs": 2, "feature_cache": cached, "mixup": 0.2, "average": 0.9}
+    profiles = [
+        changed(tiny_profile, training=settings | {"workers": workers}, run_dir=tmp_path / str(workers)) for workers in (0, 2)
+    ]
+    results = [train(profile, RunFolder.open(profile)) for profile in profiles]
+    histories = [result.history.drop(columns="seconds") for result in results]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    scores = [score_split(p, load_model(r.checkpoint)[0], "eval") for p, r in zip(profiles, results, strict=True)]
+    pd.testing.assert_frame_equal(*scores, check_exact=True)
+
+
+def test_one_process_may_train_in_one_precision_and_then_in_another(tiny_profile, tmp_path):
+    for precision in ("bf16", "no"):
+        profile = changed(tiny_profile, training={"epochs": 1, "mixed_precision": precision}, run_dir=tmp_path / precision)
+        assert Trainer(profile, RunFolder.open(profile)).accelerator.mixed_precision == precision

@@ -145,6 +145,12 @@ def test_a_broken_promise_or_a_dead_kernel_is_a_failure(enter, capfd) -> None:
     assert "DeadKernelError" in printed.err and statuses(printed.out) == {"01_data": "failed"}
 
 
+def test_what_is_promised_of_the_demo_corpus_is_not_asked_of_another(enter) -> None:
+    root = enter("01")
+    toys.notebook(root, "01_data", "x = 1", external=["{data.root}/trials.parquet"])
+    assert run("toy", ["data.corpus=folder"]) == 0 and run("toy") == 1
+
+
 def test_an_external_file_that_changes_makes_its_notebook_run(enter, capfd) -> None:
     root = enter("01")
     write = "from pathlib import Path\nPath('data/demo').mkdir(parents=True, exist_ok=True)\n"

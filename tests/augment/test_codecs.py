@@ -11,9 +11,7 @@ from aasist_lib.augment.base import AugmentationError
 from aasist_lib.augment.codecs import CODECS, CodecChain, CodecCompression, available, delay, missing, round_trip
 
 RATE = 16_000
-SETTINGS = [
-    (name, kbps, rate) for name in available() for rate, choices in CODECS[name].kbps.items() for kbps in choices
-]
+SETTINGS = [(name, kbps, rate) for name in available() for rate, choices in CODECS[name].kbps.items() for kbps in choices]
 LOWEST = [(name, *min((choices[0], rate) for rate, choices in CODECS[name].kbps.items())) for name in available()]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.test_training import changed
 
-SCRIPT = '''
+SCRIPT = """
 import hashlib, json, sys
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from aasist_lib.augment import Strength
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
-from aasist_lib.features import waves_for
+from aasist_lib.waves import waves_for
 from aasist_lib.training import EpochSampler, TrialData
 
 profile, workers, out = Profile.model_validate_json(open(sys.argv[1]).read()), int(sys.argv[2]), sys.argv[3]
@@ -39,9 +39,7 @@ if accelerator.is_main_process:
     json.dump(found, open(out, "w"))
 accelerator.wait_for_everyone()
 accelerator.end_training()  # a process that leaves while the other still talks to it would be killed by gloo
-'''
-
-
+"""
 
 
 def clips(profile, folder: Path, processes: int, workers: int) -> dict[tuple[int, int], str]:

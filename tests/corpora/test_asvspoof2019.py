@@ -51,9 +51,17 @@ def test_a_missing_protocol_names_every_place(tree):
     assert "LA.zip" in str(error.value) and "datashare.ed.ac.uk" in str(error.value)
 
 
+def test_protocols_may_lie_beside_the_folders_of_audio(tree):
+    for file in (tree / "LA" / "ASVspoof2019_LA_cm_protocols").iterdir():
+        file.rename(tree / "LA" / file.name)
+    assert len(load(tree)) == len(load(tree / "LA")) == 6
+
+
 def test_missing_audio_is_named(tree):
     (tree / "LA" / "ASVspoof2019_LA_eval" / "flac" / "LA_E_5849185.flac").unlink()
-    with pytest.raises(TrialTableError, match=r"1 of 6 listed files are absent:\n.*cm\.eval\.trl\.txt:2: .*LA_E_5849185\.flac"):
+    with pytest.raises(
+        TrialTableError, match=rf"^{tree}: 1 of 6 listed files are absent:\n.*cm\.eval\.trl\.txt:2: .*LA_E_5849185\.flac"
+    ):
         load(tree)
     shutil.rmtree(tree / "LA" / "ASVspoof2019_LA_eval")
     with pytest.raises(TrialTableError, match="no folder with the audio of the eval split; looked for"):

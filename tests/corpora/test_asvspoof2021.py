@@ -48,6 +48,12 @@ def test_la_is_the_subset_eval_of_the_key(tmp_path, place):
     assert all(len(audio.read(path)) == 160 for path in trials["path"])
 
 
+def test_key_and_audio_may_lie_in_the_root_itself(tmp_path):
+    (tmp_path / "trial_metadata.txt").write_text("\n".join(KEYS["LA"]) + "\n")
+    record(*(tmp_path / "flac" / f"LA_E_{name}.flac" for name in ("9332881", "7294490")))
+    assert load_trials(config(tmp_path, "LA"))["utt_id"].tolist() == ["LA_E_9332881", "LA_E_7294490"]
+
+
 def test_df_is_found_in_all_its_archives(tmp_path):
     write_key(tmp_path, "DF", "DF-keys-full/keys/DF")
     for part, name in (("00", "DF_E_2000026"), ("03", "DF_E_2000053")):
@@ -72,7 +78,9 @@ def test_missing_audio_names_the_line_of_the_key(tmp_path):
     with pytest.raises(TrialTableError, match=r"no folder with the audio; looked for\n.*ASVspoof2021_DF_eval/flac\n"):
         load_trials(config(tmp_path, "DF"))
     record(tmp_path / "ASVspoof2021_DF_eval" / "flac" / "DF_E_2000026.flac")
-    with pytest.raises(TrialTableError, match=r"1 of 2 listed files are absent:\n.*trial_metadata\.txt:2: .*DF_E_2000053"):
+    with pytest.raises(
+        TrialTableError, match=rf"^{tmp_path}: 1 of 2 listed files are absent:\n.*trial_metadata\.txt:2: .*DF_E_2000053"
+    ):
         load_trials(config(tmp_path, "DF"))
 
 

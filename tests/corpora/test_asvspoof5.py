@@ -7,6 +7,7 @@ import pytest
 
 from aasist_lib.config import DataConfig
 from aasist_lib.corpora import COLUMNS, TrialTableError, load_trials
+from aasist_lib.corpora.asvspoof5 import load_asvspoof5
 
 LINES = {
     "train": ["T_4850 T_0000000000 F - - - AC3 A05 spoof -", "T_0001\tT_0000000001\tM\t-\t-\t-\t-\tbonafide\tbonafide\t-"],
@@ -48,6 +49,18 @@ def test_protocols_may_lie_in_their_own_folder_and_eval_may_be_absent(tree):
         file.rename(tree / "ASVspoof5_protocols" / file.name)
     (tree / "ASVspoof5_protocols" / "ASVspoof5.eval.track_1.tsv").unlink()
     assert set(load(tree)["split"]) == {"train", "dev"}
+
+
+def test_without_its_eval_set_the_other_splits_are_loaded_in_any_order(tree):
+    (tree / "ASVspoof5.eval.track_1.tsv").unlink()
+    assert load_asvspoof5(tree, ("eval", "dev", "train"))["split"].tolist() == ["dev"] * 2 + ["train"] * 2
+
+
+def test_an_eval_set_that_is_asked_for_alone_must_be_there(tree):
+    assert set(load_asvspoof5(tree, ("eval",))["split"]) == {"eval"}
+    (tree / "ASVspoof5.eval.track_1.tsv").unlink()
+    with pytest.raises(TrialTableError, match="no protocol of the eval split; looked for"):
+        load_asvspoof5(tree, ("eval",))
 
 
 def test_a_missing_protocol_says_where_it_was_looked_for(tree):
@@ -112,5 +125,7 @@ def test_a_bad_line_is_named(tree, line, message):
 
 def test_absent_audio_is_counted(tree):
     (tree / "flac_D" / "D_0000000022.flac").unlink()
-    with pytest.raises(TrialTableError, match=r"1 of 6 listed files are absent:\n.*dev\.track_1\.tsv:2: .*/D_0000000022.flac"):
+    with pytest.raises(
+        TrialTableError, match=rf"^{tree}: 1 of 6 listed files are absent:\n.*dev\.track_1\.tsv:2: .*/D_0000000022.flac"
+    ):
         load(tree)

@@ -43,13 +43,13 @@ def test_a_build_is_the_same_with_one_worker_and_two_and_goes_on_where_it_stoppe
     one = config("one")
     report = build(one, workers=1, say=quiet)
     assert report.made == report.clips == len(load_trials(one)) > 15
-    assert all(file.suffix != ".partial" for file in one.root.rglob("*"))
+    assert not any(file.name.startswith(".tmp-") for file in one.root.rglob("*"))
 
     shutil.copytree(one.root, config("two").root)
     before = hashes(one.root)
     for clip in sorted((config("two").root / "flac").rglob("*.flac"))[::2]:
         clip.unlink()
-    (config("two").root / "flac" / "train" / ".x.flac.1.partial").touch()
+    (config("two").root / "flac" / "train" / ".tmp-0123456789ab.flac").touch()
     resumed = build(config("two"), workers=2, say=quiet)
     assert 0 < resumed.made < resumed.clips == report.clips
     assert hashes(config("two").root) == before
@@ -90,7 +90,7 @@ def test_an_interrupted_build_leaves_whole_clips_only(config):
     assert not (data.root / "trials.parquet").exists()
     clips = list(data.root.rglob("*.flac"))
     assert clips and all(soundfile.info(clip).duration > 0.9 for clip in clips)
-    assert not list(data.root.rglob("*.partial"))
+    assert not list(data.root.rglob(".tmp-*"))
 
 
 def test_a_broken_recording_is_listed_and_skipped(config):

@@ -43,10 +43,26 @@ def test_a_folder_that_is_not_sorted_says_what_is_needed(tmp_path):
     with pytest.raises(TrialTableError, match="none: no such folder; .* holds bonafide/ and spoof/"):
         load_folder(tmp_path / "none")
     record(tmp_path / "bonafide" / "a.wav")
-    with pytest.raises(TrialTableError, match=r"/spoof: no audio \(\.flac, .*needs bonafide/ and spoof/"):
+    with pytest.raises(
+        TrialTableError,
+        match=r"/spoof: no audio \(\.flac, .*needs bonafide/ and spoof/, in the folder itself or in each of train/, ",
+    ):
         load_folder(tmp_path)
     record(tmp_path / "train" / "bonafide" / "a.wav")
     with pytest.raises(TrialTableError, match="bonafide beside train; move it into one of them"):
+        load_folder(tmp_path)
+    (tmp_path / "spoof").mkdir()
+    (tmp_path / "dev").mkdir()
+    with pytest.raises(TrialTableError, match="bonafide, spoof beside train, dev; move it into one of them"):
+        load_folder(tmp_path)
+
+
+def test_a_link_that_leads_nowhere_is_an_absent_file(tmp_path):
+    record(tmp_path / "bonafide" / "a.wav")
+    lost = tmp_path / "spoof" / "lost.wav"
+    lost.parent.mkdir()
+    lost.symlink_to(tmp_path / "nowhere.wav")
+    with pytest.raises(TrialTableError, match=rf"^{tmp_path}: 1 of 2 listed files are absent:\n  {lost}: {lost}\n"):
         load_folder(tmp_path)
 
 
@@ -92,6 +108,8 @@ def test_a_table_keeps_what_it_tells(table, tmp_path):
 def test_a_bad_table_is_named_with_its_line(table, tmp_path):
     with pytest.raises(TrialTableError, match=r"mine\.csv:1: no column label; it has utt_id, path"):
         load_table(save(table.drop(columns="label"), tmp_path / "mine.csv"))
+    with pytest.raises(TrialTableError, match=r"mine\.csv:1: no column path, label; it has utt_id$"):
+        load_table(save(table[["utt_id"]], tmp_path / "mine.csv"))
     with pytest.raises(TrialTableError, match=r"mine\.csv:3: unknown label 'fake'"):
         load_table(save(table.assign(label=["spoof", "fake"]), tmp_path / "mine.csv"))
     with pytest.raises(TrialTableError, match=r"1 of 2 listed files are absent:\n.*mine\.csv:2: "):
@@ -105,10 +123,10 @@ def test_a_bad_table_is_named_with_its_line(table, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("utt_id,path,label\na,clips/a.wav,spoof,more\n", r"mine\.csv:2: more values than the heading has columns"),
-        ("utt_id,path,label\na,clips/a.wav,spoof\nb,clips/b.wav,spoof,more\n", "Expected 3 fields in line 3, saw 4"),
+        ("utt_id,path,label\na,clips/a.wav,spoof,more\n", r"mine\.csv:2: 3 fields are needed, found 4"),
+        ("utt_id,path,label\na,clips/a.wav,spoof\nb,clips/b.wav,spoof,more\n", "mine.csv:3: 3 fields are needed, found 4"),
         ("utt_id,path,label\na,clips/a.wav,spoof\n\nb,clips/b.wav,spoof\n", r"mine\.csv:3: no value in column utt_id"),
-        ("", "not a table in UTF-8"),
+        ("", "mine.csv:1: no heading"),
     ],
 )
 def test_a_table_with_a_line_too_long_or_empty_is_refused(table, tmp_path, text, message):

@@ -31,7 +31,7 @@ def test_meta_csv_becomes_the_eval_split(tree, below):
 
 def test_what_is_missing_is_named(tree):
     (tree / "release_in_the_wild" / "1.wav").unlink()
-    with pytest.raises(TrialTableError, match=r"1 of 2 listed files are absent:\n.*meta\.csv:3: .*/1\.wav"):
+    with pytest.raises(TrialTableError, match=rf"^{tree}: 1 of 2 listed files are absent:\n.*meta\.csv:3: .*/1\.wav"):
         load_in_the_wild(tree)
     (tree / "release_in_the_wild" / "meta.csv").unlink()
     with pytest.raises(TrialTableError, match=r"no meta\.csv; looked for\n") as error:

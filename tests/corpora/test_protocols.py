@@ -83,6 +83,12 @@ def test_compression_a_byte_order_mark_and_a_missing_last_newline_change_nothing
         assert list(read_key(place).itertuples(index=False, name=None)) == rows
 
 
+@pytest.mark.parametrize("line", ["X\tu1\t-\tA11\tspoof", "X u1\t- A11\tspoof", " X\tu1\t-\tA11\tspoof\t"])
+def test_tabs_and_blanks_separate_alike_from_the_first_line_on(line, write):
+    key = read_key(write(f"{line}\nX u2 - A11 spoof\n"))
+    assert key[["utt_id", "speaker", "attack"]].to_numpy().tolist() == [["u1", "X", "A11"], ["u2", "X", "A11"]]
+
+
 @pytest.mark.parametrize("name", ["t.parquet", "t.tsv", "t.csv"])
 def test_our_own_tables_are_keys(name, tmp_path):
     table = pd.DataFrame({"utt_id": ["a b", "c"], "score": [1.0, 2.0], "label": ["spoof", "bonafide"], "split": "eval"})
@@ -113,6 +119,11 @@ def test_our_own_tables_are_keys(name, tmp_path):
         ),
         ("LA_E_1\nLA_E_2\n", r"key\.txt:1: no known form of key: .* 8 \(ASVspoof 2021 LA key\), .* not 1: 'LA_E_1'"),
         ("", r"key\.txt:1: no known form of key"),
+        ("u1 spoof " + 60 * "x " + "\n", rf"not 62: 'u1 spoof {55 * 'x '}x'$"),
+        ("u1\t\tspoof\n", r": a heading needs a column utt_id or filename or file or .* or trial; .* not 3: 'u1\\t\\tspoof'$"),
+        ("a\tu1\t\tx\tspoof\n", r"key\.txt:1: 5 fields are needed \(ASVspoof 2019 protocol\), found 4: 'a u1 x spoof'"),
+        ("\xa0\tu1\t-\tA11\tspoof\n", r"key\.txt:1: no value in column speaker"),
+        ('utt_id,"label\n', r"/key\.txt:1: a quotation mark that is not closed on its line; "),
         ("utt_id label\n", r"key\.txt: no trials in it"),
     ],
 )
@@ -124,7 +135,7 @@ def test_a_bad_file_is_named_with_its_line(text, message, write):
 def test_damaged_and_missing_files_say_so(tmp_path):
     (tmp_path / "key.txt").write_bytes(b"\xff\xfe spoof\n")
     (tmp_path / "key.txt.gz").write_bytes(gzip.compress(b"u1 spoof\n" * 100)[:30])
-    with pytest.raises(ProtocolError, match=r"key\.txt: not a table in UTF-8"):
+    with pytest.raises(ProtocolError, match=r"key\.txt:1: not a text file in UTF-8 \(byte 0xff\)"):
         read_key(tmp_path / "key.txt")
     with pytest.raises(ProtocolError, match=r"key\.txt\.gz: cannot be read .*download it again"):
         read_key(tmp_path / "key.txt.gz")
@@ -150,3 +161,27 @@ def test_the_published_protocol_of_2019_la_is_read_whole():
     key = read_key(file)
     assert key["label"].value_counts().to_dict() == {"spoof": 63_882, "bonafide": 7_355}
     assert set(key["attack"]) == {"-", *(f"A{number:02d}" for number in range(7, 20))}
+
+
+def test_a_heading_that_names_a_column_twice_is_refused(write):
+    with pytest.raises(ProtocolError, match=r"key\.txt:1: the heading has utt_id, label more than once: rename or remove one$"):
+        read_key(write("utt_id,label,utt_id,label\nu1,spoof,u2,spoof\n"))
+    assert read_key(write("utt_id,label,x,x\nu1,spoof,1,2\n"))["utt_id"].tolist() == ["u1"]
+
+
+def test_rows_of_parquet_are_counted_from_1(tmp_path):
+    file = tmp_path / "key.parquet"
+    pd.DataFrame({"utt_id": ["a", "b"], "label": ["spoof", "fake"]}).to_parquet(file)
+    with pytest.raises(ProtocolError, match=rf"^{file}:2: unknown label 'fake'"):
+        read_key(file)
+    pd.DataFrame({"utt_id": ["a", "b"]}).to_parquet(file)
+    with pytest.raises(ProtocolError, match=rf"^{file}:1: no column label or "):
+        read_key(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("S u1 a b - bonafide x evil\n", "subset"), ("utt_id,label,split\nu1,spoof,evil\n", "split")]
+)
+def test_a_misspelt_subset_or_split_is_not_left_out_in_silence(text, name, write):
+    with pytest.raises(ProtocolError, match=rf"key\.txt:[12]: unknown {name} 'evil'; known are "):
+        read_key(write(text))

@@ -2,6 +2,7 @@ from os import scandir
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet
 import pytest
 
 from aasist_lib.config import DataConfig
@@ -34,13 +35,18 @@ def test_columns_are_put_in_order_and_others_dropped(trials):
 
 
 def test_missing_columns_are_named(trials):
-    with pytest.raises(TrialTableError, match=r"keys\.tsv:1: no column speaker, codec"):
+    with pytest.raises(
+        TrialTableError, match=r"^keys\.tsv:1: no column speaker, codec; a trial table has utt_id, path, label, "
+    ):
         validate(trials.drop(columns=["speaker", "codec"]), "keys.tsv")
 
 
 def test_an_unknown_label_is_named_with_its_line(trials):
     trials.loc[1, "label"] = "fake"
-    with pytest.raises(TrialTableError, match=r"keys\.tsv:3: unknown label 'fake'; known are bonafide, spoof"):
+    with pytest.raises(TrialTableError, match=r"keys\.tsv:3: unknown label 'fake'; known are bonafide, spoof$"):
+        validate(trials, "keys.tsv")
+    trials.loc[2, "label"] = "fake"
+    with pytest.raises(TrialTableError, match=r"keys\.tsv:3: unknown label 'fake'; .* \(and 1 more such lines\)$"):
         validate(trials, "keys.tsv")
 
 
@@ -63,15 +69,28 @@ def test_an_empty_value_is_refused(trials, nothing):
         validate(trials, "keys.tsv")
 
 
-def test_absent_files_are_counted_and_the_first_ten_named(trials, tmp_path):
+@pytest.mark.parametrize("gone", [1, 10, 12])
+def test_absent_files_are_counted_and_the_first_ten_named(trials, tmp_path, gone):
     many = pd.concat([trials.iloc[:1]] * 13, ignore_index=True)
     many["utt_id"] = [f"u{row}" for row in range(13)]
-    many["path"] = [str(tmp_path / f"gone{row}.flac") for row in range(12)] + [trials["path"][0]]
+    absent = [f"{tmp_path}/gone{row}.flac" for row in range(gone)]
+    many.loc[: gone - 1, "path"] = absent
     with pytest.raises(TrialTableError) as error:
         validate(many, "keys.tsv")
-    message = str(error.value)
-    assert "12 of 13 listed files are absent" in message and "keys.tsv:2: " in message and "and 2 more" in message
-    assert sum(f"gone{row}.flac" in message for row in range(12)) == 10
+    assert str(error.value).split("\n") == [
+        f"keys.tsv: {gone} of 13 listed files are absent:",
+        *(f"  keys.tsv:{row + 2}: {path}" for row, path in enumerate(absent[:10])),
+        *(["  … and 2 more"] if gone == 12 else []),
+        "Build or download the corpus again, or point data.root at the folder that holds it.",
+    ]
+
+
+def test_a_link_is_a_file_where_it_leads_to_one(tmp_path):
+    (tmp_path / "a.flac").touch()
+    (tmp_path / "folder.flac").mkdir()
+    for name, goal in (("b", "a"), ("gone", "nowhere"), ("loop", "loop"), ("place", "folder")):
+        (tmp_path / f"{name}.flac").symlink_to(tmp_path / f"{goal}.flac")
+    assert table.files_in(tmp_path) == {"a.flac", "b.flac"}
 
 
 def test_each_folder_is_listed_once_and_a_missing_one_has_no_files(trials, monkeypatch, tmp_path):
@@ -103,3 +122,76 @@ def test_an_empty_table_and_a_missing_one_say_so(trials, tmp_path):
 def test_load_trials_reads_the_demo(trials, tmp_path):
     write_trials(trials, tmp_path / "trials.parquet")
     pd.testing.assert_frame_equal(load_trials(DataConfig(root=tmp_path)), trials)
+
+
+def test_errors_of_a_file_name_it_and_its_line(trials, tmp_path):
+    file = tmp_path / "trials.csv"
+    heading = f"{','.join(COLUMNS)},more;of it\n"
+    cells = ",".join(trials.iloc[0]) + ",x;y\n"
+    file.write_text(heading + cells)
+    assert read_trials(file)["utt_id"].tolist() == ["clip0"]  # a comma separates, whatever else is in the heading
+    for text, message in [
+        (heading + cells + cells, ":3: utt_id 'clip0' is already at .*trials.csv:2"),
+        (heading + cells[:-1] + "\xa0\0\n", r":2: not a text file in UTF-8 \(byte 0x00\)"),
+        ('utt_id,"path\n', r":1: a quotation mark that is not closed on its line; .*: 'utt_id,\"path'"),
+        (heading.replace("codec", "path").replace("split", "label"), ":1: the heading has label, path more than once"),
+        ("", ":1: no heading; the first line names the columns: utt_id, path, label, speaker,"),
+        (heading + cells.replace("anna", " \t "), ":2: no value in column speaker"),
+        (heading + cells.replace(trials["path"][0], ""), ":2: no value in column path"),
+        (heading + cells[:-1] + ",z\n", ":2: 9 fields are needed, found 10: "),
+        (heading + cells + "clip1\n", ":3: 9 fields are needed, found 1: 'clip1'"),
+    ]:
+        file.write_text(text, newline="")
+        with pytest.raises(TrialTableError, match=rf"^{file}{message}"):
+            read_trials(file)
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+def test_a_clip_without_a_path_is_refused_as_such(trials, tmp_path, nothing):
+    trials.assign(path=[trials["path"][0], nothing, nothing]).to_parquet(tmp_path / "trials.parquet")
+    with pytest.raises(TrialTableError, match=r"trials\.parquet:3: no value in column path; .* \(and 1 more such lines\)$"):
+        read_trials(tmp_path / "trials.parquet")
+
+
+def test_speakers_that_are_numbers_in_parquet_are_text(trials, tmp_path):
+    trials.assign(speaker=[7, 8, 9]).to_parquet(tmp_path / "trials.parquet")
+    pd.testing.assert_frame_equal(read_trials(tmp_path / "trials.parquet"), trials.assign(speaker=["7", "8", "9"]))
+    trials.drop(columns="codec").to_parquet(tmp_path / "trials.parquet")
+    with pytest.raises(TrialTableError, match=r"trials\.parquet:1: no column codec; "):
+        read_trials(tmp_path / "trials.parquet")
+
+
+def test_a_file_of_another_kind_and_a_damaged_one_say_so(tmp_path):
+    for name, message in (("trials.txt", r"a trial table is a \.parquet, a "), ("trials.parquet", "not a parquet file, or ")):
+        (tmp_path / name).write_text("utt_id")
+        with pytest.raises(TrialTableError, match=rf"^{tmp_path / name}: {message}"):
+            read_trials(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["trials.parquet", "trials.tsv", "trials.csv"])
+def test_what_is_written_has_the_columns_alone_and_paths_as_they_are_elsewhere(trials, tmp_path, name):
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    shifted = trials.set_axis([7, 8, 9])
+    write_trials(shifted, folder / name)
+    if name.endswith(".parquet"):
+        written = pd.read_parquet(folder / name)
+        assert pyarrow.parquet.read_schema(folder / name).names == COLUMNS  # with metadata, an index is no column to pandas
+    else:
+        written = pd.read_csv(folder / name, sep="\t" if name.endswith("tsv") else ",")
+    assert list(written.columns) == COLUMNS and written.index.tolist() == [0, 1, 2]
+    assert written["path"].tolist() == trials["path"].tolist()  # they are not below the table's folder
+    with pytest.raises(TrialTableError, match=rf"^{folder / name}:2: unknown label"):
+        write_trials(trials.assign(label="?"), folder / name)
+
+
+def test_text_cannot_hold_a_line_break(trials, tmp_path):
+    trials.loc[1, "speaker"] = "an\nna"
+    for name in ("trials.tsv", "trials.csv"):
+        with pytest.raises(
+            TrialTableError, match=rf"^{tmp_path / name}: line breaks or NULs in column speaker, such as 'an\\n"
+        ):
+            write_trials(trials, tmp_path / name)
+        assert not (tmp_path / name).exists()
+    write_trials(trials, tmp_path / "trials.parquet")
+    assert read_trials(tmp_path / "trials.parquet")["speaker"].tolist() == ["anna", "an\nna", "anna"]

@@ -110,3 +110,59 @@ def test_impossible_costs():
         metrics.min_dcf([1.0], [0.0], p_spoof=1.5)
     with pytest.raises(MetricError, match="c_fa = -1"):
         metrics.act_dcf([1.0], [0.0], c_fa=-1)
+
+
+def loop_min_a_dcf(target, nontarget, spoof, costs):
+    """The definition, one trial at a time; at equal scores targets are rejected first, then nontargets, then spoofs."""
+    classes = (target, nontarget, spoof)
+    weights = (costs.c_miss * costs.p_target, costs.c_fa_asv * costs.p_nontarget, costs.c_fa_cm * costs.p_spoof)
+    counts, least = [0, 0, 0], np.inf
+    for kind in [None, *(kind for _, kind in sorted((s, kind) for kind, scores in enumerate(classes) for s in scores))]:
+        if kind is not None:
+            counts[kind] += 1
+        rejected = [count / len(scores) for count, scores in zip(counts, classes, strict=True)]
+        least = min(least, weights[0] * rejected[0] + weights[1] * (1 - rejected[1]) + weights[2] * (1 - rejected[2]))
+    return least / min(weights[0], weights[1] + weights[2])
+
+
+@pytest.mark.parametrize("costs", [metrics.A_DCF_COSTS, Costs(c_fa_asv=2, c_fa_cm=0.5), Costs(c_miss=3, c_fa_asv=7)])
+@pytest.mark.parametrize("better", [2, 0, -2])
+def test_a_dcf_is_the_least_cost_over_ties_too(costs, better):
+    rng = np.random.default_rng(5)
+    classes = [np.round(rng.normal(shift, 1, size), 1) for shift, size in ((better, 200), (0, 150), (0.5, 130))]
+    assert metrics.min_a_dcf(*classes, costs) == pytest.approx(loop_min_a_dcf(*classes, costs), abs=1e-12)
+
+
+@pytest.mark.parametrize("version", ["2019", "2021"])
+def test_tandem_cost_weighs_misses_by_their_cost(version):
+    """The formulas of Kinnunen et al. 2020 at costs other than 1, at every threshold of three trials."""
+    costs = Costs(p_target=0.7, p_nontarget=0.2, p_spoof=0.1, c_miss=4.0, c_fa_asv=3.0, c_fa_cm=32.0)
+    alone = 4.0 * 0.7 * 0.02 + 3.0 * 0.2 * 0.02
+    c1, c2 = 4.0 * 0.7 - alone, 32.0 * 0.1 * 0.6  # c2 < c1 < 2 c2: the least cost depends on both
+    floor = alone if version == "2021" else 0.0
+    points = [(0, 1), (0.5, 1), (0.5, 0), (1, 0)]  # frr, far
+    expected = min(floor + c1 * frr + c2 * far for frr, far in points) / (floor + min(c1, c2))
+    assert metrics.min_tdcf([0.0, 2.0], [1.0], RATES, version, costs) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_verifier_that_rejects_all_leaves_no_tandem_cost():
+    costs = Costs(p_target=0.9, p_nontarget=0.0, p_spoof=0.1)  # a class may be absent
+    with pytest.raises(MetricError, match="or accepts no spoof; check its scores and threshold$"):
+        metrics.min_tdcf([1.0], [0.0], {"pfa": 0.0, "pmiss": 1.0, "pfa_spoof": 0.5}, costs=costs)
+    with pytest.raises(MetricError, match="^asv_rates: pfa, pmiss missing or outside"):
+        metrics.min_tdcf([1.0], [0.0], {"pfa_spoof": 0.5})
+    with pytest.raises(MetricError, match="the fields are p_target, p_nontarget, p_spoof, c_miss, c_fa_asv, c_fa_cm$"):
+        metrics.min_tdcf([1.0], [0.0], RATES, costs={"p_tar": 0.9})
+
+
+@pytest.mark.parametrize("name", ["c_miss", "c_fa_asv", "c_fa_cm"])
+def test_every_cost_must_be_above_0(name):
+    with pytest.raises(MetricError, match="must be above 0"):
+        Costs(**{name: 0.0})
+
+
+@pytest.mark.parametrize(("name", "value"), [("p_spoof", 0), ("p_spoof", 1), ("c_miss", 0), ("c_fa", 0)])
+def test_the_limits_of_priors_and_costs_are_refused(name, value):
+    for metric in (metrics.min_dcf, metrics.act_dcf):
+        with pytest.raises(MetricError, match=f"{name} = {value}"):
+            metric([1.0], [0.0], **{name: value})

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from aasist_lib import metrics
-from aasist_lib.metrics import MetricError
-from aasist_lib.metrics.intervals import _cuts, _replicate
+from aasist_lib.metrics import MetricError, intervals
+from aasist_lib.metrics.intervals import _cuts, _p_value, _replicate
 from aasist_lib.metrics.rates import eer_point, rank
 
 scores = hnp.arrays(np.float64, st.integers(1, 30), elements=st.integers(-9, 9).map(float))
@@ -30,6 +30,84 @@ def test_weights_count_like_repeated_trials(bonafide, spoof, random):
     candidates = (repeated.curve.frr[ties] + repeated.curve.far[ties]) / 2
     assert np.min(np.abs(candidates - found[0])) < 1e-12
     assert found[1] == pytest.approx(metrics.min_dcf(repeated.bonafide, repeated.spoof), abs=1e-12)
+
+
+def drawn(seed, replicates, *sizes):
+    """Indices of what is drawn with replacement, an array a class, `replicates` times."""
+    rng = np.random.default_rng(seed)
+    for _ in range(replicates):
+        yield [rng.integers(0, size, size, dtype=np.uint32) for size in sizes]
+
+
+def measured(bonafide, spoof):
+    return eer_point(rank(bonafide, spoof).curve)[0], metrics.min_dcf(bonafide, spoof)
+
+
+def assert_interval(interval, samples, confidence=0.95):
+    tails = np.quantile(samples, [(1 - confidence) / 2, (1 + confidence) / 2])
+    assert [interval.low, interval.high] == pytest.approx(tails, abs=1e-12)
+
+
+def test_replicates_are_trials_drawn_again_and_measured_anew():
+    bonafide, spoof = map(np.sort, gaussian(8, 97, 151))  # odd numbers: never two points equally near to frr = far
+    found = metrics.bootstrap(bonafide, spoof)
+    again = np.array([measured(bonafide[one], spoof[other]) for one, other in drawn(0, 1000, 97, 151)])
+    assert_interval(found.eer, again[:, 0])
+    assert_interval(found.min_dcf, again[:, 1])
+    assert (found.replicates, found.confidence) == (1000, 0.95)
+
+
+def of_groups(indices, groups):
+    """The trials of the groups drawn, a group as often as it was drawn."""
+    return np.concatenate([np.flatnonzero(groups == index) for index in indices])
+
+
+def test_replicates_of_groups_are_all_trials_of_the_groups_drawn():
+    bonafide, spoof = gaussian(9, 60, 90)
+    rng = np.random.default_rng(1)
+    ours, theirs = rng.integers(0, 9, 60), rng.integers(3, 12, 90)  # 0 to 2 have bona fide only, 9 to 11 spoofs only
+    found = metrics.bootstrap(bonafide, spoof, 200, 0.8, 5, [f"{n:02}" for n in ours], [f"{n:02}" for n in theirs])
+    draws = [(of_groups(indices, ours), of_groups(indices, theirs)) for (indices,) in drawn(5, 200, 12)]
+    assert_interval(found.min_dcf, [measured(bonafide[one], spoof[other])[1] for one, other in draws], 0.8)
+    assert (found.confidence, found.unit, found.units) == (0.8, "group", 12)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_pairs_are_measured_on_the_same_draws(grouped):
+    rng = np.random.default_rng(2)
+    labels = rng.permutation(np.repeat([1, 0], [97, 151]))
+    a, b = (1.5 * labels + rng.normal(0, 1, 248) for _ in range(2))
+    positive, negative, speakers = labels == 1, labels == 0, rng.integers(10, 30, 248)
+    found = metrics.paired_bootstrap(labels, a, b, groups=speakers if grouped else None)
+    draws = list(drawn(0, 1000, *([20] if grouped else [97, 151])))
+    if grouped:
+        draws = [[of_groups(indices + 10, speakers[each]) for each in (positive, negative)] for (indices,) in draws]
+    of_a, of_b = (
+        np.array([measured(scores[positive][one], scores[negative][other]) for one, other in draws]) for scores in (a, b)
+    )
+    assert_interval(found.min_dcf_a, of_a[:, 1])
+    assert_interval(found.min_dcf_b, of_b[:, 1])
+    assert_interval(found.min_dcf_difference, of_a[:, 1] - of_b[:, 1])
+    if not grouped:  # groups change the numbers of trials, so that two points can be equally near
+        assert_interval(found.eer_a, of_a[:, 0])
+        assert_interval(found.eer_b, of_b[:, 0])
+        assert_interval(found.eer_difference, of_a[:, 0] - of_b[:, 0])
+    assert (found.replicates, found.confidence) == (1000, 0.95)
+    assert (found.unit, found.units) == (("group", 20) if grouped else ("trial", 248))
+
+
+@pytest.mark.parametrize(
+    ("differences", "p_value"),
+    [
+        ([-3, -2, 0.5, -1, -4, -5, -6, -7, -8], 2 * 2 / 10),  # one of nine is on the other side
+        ([3, 2, -0.5, 1, 4, 5, 6, 7, 8], 2 * 2 / 10),
+        ([1, 2, 3, 4], 2 * 1 / 5),
+        ([-1, 1, 2, 0, 3, 4, 5, 6, 7, 8, 9], 2 * 3 / 12),  # equal counts for either side
+        ([0, 0, 0], 1),
+    ],
+)
+def test_the_p_value_counts_replicates_on_the_other_side_and_one_more(differences, p_value):
+    assert _p_value(np.array(differences, dtype=float)) == pytest.approx(p_value)
 
 
 def test_bootstrap_is_about_the_measured_value_and_repeats():
@@ -78,14 +156,36 @@ def test_groups_of_one_trial_and_draws_without_a_class():
     assert 0 <= found.eer.low <= found.eer.high <= 1
 
 
+def test_draws_that_always_lack_a_class_end_with_advice(monkeypatch):
+    monkeypatch.setattr(intervals, "MOST_REDRAWS", 1)
+    with pytest.raises(MetricError, match="1 draws of 2 groups held no trial of one class: draw trials"):
+        metrics.bootstrap([1.0, 2.0], [0.0, 1.5], 50, bonafide_groups=["a", "a"], spoof_groups=["b", "b"])
+
+
+def test_the_least_that_is_accepted():
+    two = metrics.bootstrap([1.0, 2.0], [0.0, 1.5], 1, 0.99, bonafide_groups=["a", "b"], spoof_groups=["a", "b"])
+    assert (two.unit, two.units, two.replicates, two.eer.low) == ("group", 2, 1, two.eer.high)
+
+
+@pytest.mark.parametrize("function", [metrics.bootstrap, metrics.det_band])
+def test_unusable_scores_are_named_by_their_class(function):
+    with pytest.raises(MetricError, match="^1 of 2 bona fide scores are NaN"):
+        function([np.nan, 1.0], [0.0, 1.0])
+    with pytest.raises(MetricError, match="^there are no spoof scores"):
+        function([0.0, 1.0], [])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"bonafide_groups": ["a", "b"]}, "one class only"),
+        ({"bonafide_groups": ["a", "b"]}, "^groups are given for one class only"),
         ({"bonafide_groups": ["a"], "spoof_groups": ["a", "b"]}, r"bonafide_groups has shape \(1,\) for 2 scores"),
+        ({"bonafide_groups": ["a", "b"], "spoof_groups": ["a"]}, r"^spoof_groups has shape \(1,\) for 2 scores"),
         ({"bonafide_groups": ["a", "a"], "spoof_groups": ["a", "a"]}, "every trial is in group 'a'"),
         ({"replicates": 0}, "replicates = 0"),
         ({"confidence": 95}, "confidence = 95"),
+        ({"confidence": 0}, "confidence = 0"),
+        ({"confidence": 1}, "confidence = 1: a fraction between"),
         ({"p_spoof": 0}, "p_spoof = 0"),
     ],
 )
@@ -133,6 +233,47 @@ def test_det_band_holds_the_curve():
     assert band.low[1] < band.high[1]
     assert band.high[3] == 0
     assert np.all(np.diff(band.low) <= 0)
+
+
+def rejected_at(bonafide, spoof, rates):
+    """The least false rejection rate at no more than these rates of false acceptance."""
+    curve = rank(bonafide, spoof).curve
+    return [curve.frr[curve.far <= rate + 1e-12].min() for rate in rates]
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_det_band_is_that_of_the_curves_of_the_draws(grouped):
+    bonafide, spoof = map(np.sort, gaussian(10, 30, 40, shift=1.0))
+    rates = [number / 40 for number in range(1, 41)]  # just what can be measured: rounding must not miss a point
+    if grouped:
+        rng = np.random.default_rng(3)
+        ours, theirs = (rng.integers(0, 8, size) for size in (30, 40))
+        draws = [(of_groups(each, ours), of_groups(each, theirs)) for (each,) in drawn(0, 200, 8)]
+        band = metrics.det_band(bonafide, spoof, far=rates, bonafide_groups=ours, spoof_groups=theirs)
+    else:
+        draws = list(drawn(0, 200, 30, 40))
+        band = metrics.det_band(bonafide, spoof, far=rates)
+    curves = [rejected_at(bonafide[one], spoof[other], rates) for one, other in draws]
+    low, high = np.quantile(curves, [0.025, 0.975], axis=0)
+    assert band.low == pytest.approx(low, abs=1e-12) and band.high == pytest.approx(high, abs=1e-12)
+
+
+def test_the_rates_of_a_det_band_go_from_a_single_spoof_to_all():
+    bonafide, spoof = gaussian(11, 20, 50)
+    band = metrics.det_band(bonafide, spoof, replicates=20)
+    assert band.far == pytest.approx(np.exp(np.linspace(np.log(1 / 50), 0, 200)))
+    assert band.low.shape == band.high.shape == (200,)
+    same = metrics.det_band(bonafide, spoof, far=list(band.far), replicates=20)
+    assert (same.low == band.low).all() and (same.high == band.high).all()
+    whole = metrics.det_band(bonafide, spoof, far=[1], replicates=20)
+    assert whole.far.dtype == np.float64 and whole.low.tolist() == whole.high.tolist() == [0]
+
+
+@pytest.mark.parametrize("far", [[0.1, 1.01], [-0.1, 0.5], [float("nan")], 0.1])
+def test_what_is_no_rate_of_a_det_band_is_refused(far):
+    with pytest.raises(MetricError, match="^far has values that are no rates: .* not percent$"):
+        metrics.det_band([1.0, 2.0], [0.0, 1.5], far=far)
+    assert metrics.det_band([1.0, 2.0], [0.0, 1.5], far=[0, 1], replicates=3).low.shape == (2,)
 
 
 def test_interval_in_percent():

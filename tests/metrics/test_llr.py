@@ -83,3 +83,31 @@ def test_calibration_needs_something_to_fit():
         metrics.calibrate_fit([1.0, 1.0], [1.0])
     with pytest.raises(metrics.MetricError, match="p_spoof = 0"):
         metrics.calibrate_fit([1.0], [0.0], p_spoof=0)
+
+
+@pytest.mark.parametrize("prior", [0, 1, 1.5])
+def test_the_prior_of_a_calibration_leaves_both_classes_some_weight(prior):
+    with pytest.raises(metrics.MetricError, match=f"^p_spoof = {prior}: "):
+        metrics.calibrate_fit([1.0, 2.0], [0.0, 1.5], p_spoof=prior)
+
+
+def test_a_calibration_only_warns_of_an_inverted_sign(golden_scores):
+    bonafide, spoof = golden_scores("overlap")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert 0 < metrics.calibrate_fit(5 * bonafide, 5 * spoof).scale < 1
+    with pytest.warns(UserWarning, match="^calibration found that higher scores mean spoof"):
+        metrics.calibrate_fit(-bonafide, -spoof)
+
+
+def test_the_warning_of_a_calibration_points_at_the_caller():
+    with pytest.warns(UserWarning, match="check the sign") as caught:
+        metrics.calibrate_fit([-1.0, 0.5, -2.0], [1.0, 2.0, -0.5])
+    assert caught[0].filename == __file__
+
+
+def test_what_a_calibration_refuses_is_called_by_its_name():
+    with pytest.raises(metrics.MetricError, match="^all scores are equal"):
+        metrics.calibrate_fit([1.0], [1.0])
+    with pytest.raises(metrics.MetricError, match="^1 of 2 trial scores are NaN"):
+        metrics.calibrate_apply(metrics.Calibration(1.0, 0.0), [np.nan, 1.0])

@@ -155,3 +155,51 @@ def test_no_torch_is_imported():
 
     code = "import sys, aasist_lib.metrics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_first_operating_point_lies_a_thousandth_below_the_lowest_score():
+    assert metrics.det_curve([2.0], [1.0]).thresholds.tolist() == [0.999, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("metric", [metrics.eer, metrics.summarise])
+def test_the_warning_of_ties_counts_them(metric):
+    with pytest.warns(UserWarning, match="would settle it") as caught:
+        metric([-1.0, 1.0, 1.0, 2.0, 3.0, 3.0], [-2.0, 0.0, 1.0, 1.0, 2.0])
+    message = str(caught[0].message)
+    assert message.startswith("2 bona fide and 2 spoof scores equal 1, at the EER threshold: the EER lies between ")
+    assert message.endswith("is the organisers' value. Scores with more digits would settle it.")
+
+
+@pytest.mark.parametrize("metric", [metrics.eer, metrics.summarise])
+def test_the_warning_of_ties_points_at_the_caller(metric):
+    with pytest.warns(UserWarning, match="would settle it") as caught:
+        metric([1.0, 1.0, 2.0, 2.0], [0.0, 0.0, 1.0, 1.0])
+    assert caught[0].filename == __file__
+
+
+def test_a_score_at_the_threshold_is_accepted():
+    rates = metrics.asv_error_rates([1.0, 2.0], [2.0, 0.0], [2.0, 2.0, 0.0], threshold=2.0)
+    assert rates[:4] == (0.5, 0.5, 1 / 3, 2 / 3)
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_asv_scores_that_are_missing_are_called_by_their_class(place):
+    classes = [[1.0, 2.0], [0.0], [0.5]]
+    classes[place] = []
+    name = ("target", "nontarget", "spoof")[place]
+    for metric in (metrics.asv_error_rates, metrics.min_a_dcf):
+        with pytest.raises(MetricError, match=f"^there are no {name} scores: "):
+            metric(*classes)
+
+
+def test_what_is_wrong_is_called_by_its_name():
+    with pytest.raises(MetricError, match=r"^1 of 1 threshold scores are NaN"):
+        metrics.asv_error_rates([1.0], [0.0], [0.5], threshold=np.nan)
+    with pytest.raises(MetricError, match=r"^1 of 2 trial scores are NaN"):
+        metrics.split_classes([1, 0], [np.nan, 0.0])
+    with pytest.raises(MetricError, match=r"^there are no bona fide scores"):
+        metrics.split_classes([0, 0], [1.0, 0.0])
+    with pytest.raises(MetricError, match=r"one a trial, not an array of shape \(1, 2\)"):
+        metrics.split_classes([["bonafide", "spoof"]], [1.0, 0.0])
+    with pytest.raises(MetricError, match=r"one a trial, not an array of shape \(1, 2\)"):
+        metrics.split_classes([["bonafide", "fake"]], [1.0, 0.0])

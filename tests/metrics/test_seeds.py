@@ -84,6 +84,26 @@ def test_drawing_one_seed_less_gives_the_variance_of_the_mean():
     assert interval.low == np.quantile(means, 0.025)
 
 
+def test_a_gain_that_is_the_same_in_every_seed_exceeds_the_noise():
+    (worse,), (better,) = trainings(1, [1.5]), trainings(2, [2.5])
+    found = SeedBootstrap(LABELS, {"better": [better] * 3, "worse": [worse] * 3}, replicates=100).compare("better", "worse")
+    assert found.p_value == 0 and found.exceeds_noise
+
+
+def test_of_two_seeds_one_is_drawn():
+    found = SeedBootstrap(LABELS, {"a": trainings(1, [1.2, 2.4])}, confidence=0.4)  # means of two would be in the middle
+    rates = np.broadcast_to(found.eer["a"], (1000, 2))  # the trials held fast
+    interval = found._interval(found.eer["a"], rates)
+    assert [interval.low, interval.high] == pytest.approx(sorted(found.eer["a"]))
+
+
+def test_without_settings_it_draws_as_the_other_bootstraps_do():
+    (a,) = trainings(1, [2.0])
+    found = SeedBootstrap(LABELS, {"a": [a]})
+    assert (found.replicates, found.confidence, found.seed) == (1000, 0.95, 0)
+    assert found.mean("a") == metrics.paired_bootstrap(LABELS, a, a).eer_a
+
+
 def test_it_repeats_and_follows_its_seed():
     systems = {"a": trainings(1, [2.0, 1.8]), "b": trainings(2, [1.7, 1.9])}
     first, again = (SeedBootstrap(LABELS, systems, replicates=30, seed=1).compare("a", "b") for _ in range(2))
@@ -96,5 +116,5 @@ def test_what_cannot_be_compared_is_refused():
     assert found.mean("probe").value == found.eer["probe"][0]
     with pytest.raises(MetricError, match="a has 2 seeds and probe 1"):
         found.compare("a", "probe")
-    with pytest.raises(MetricError, match="no scores of b"):
-        SeedBootstrap(LABELS, {"a": systems["a"], "b": []})
+    with pytest.raises(MetricError, match="no scores of b, c: pass"):
+        SeedBootstrap(LABELS, {"a": systems["a"], "b": [], "c": []})

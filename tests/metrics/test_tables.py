@@ -44,6 +44,18 @@ def test_known_and_unseen_attacks_are_pooled_apart(scores):
     assert table.loc["pooled known", "spoof"] + table.loc["pooled unseen", "spoof"] == table.loc["pooled", "spoof"]
 
 
+def test_attacks_that_the_corpus_does_not_tell_are_neither_known_nor_unseen(scores):
+    scores["attack"] = scores["attack"].replace("world", "-")
+    table = metrics.breakdown(scores, ["attack"], known={"lpc"}, replicates=20)
+    table = table[table["row"] != "worst"].set_index("attack")
+    assert table.loc["-", "seen"] == "untold" and table.loc["pooled untold", "eer"] == table.loc["-", "eer"]
+    assert table.loc["pooled unseen", "spoof"] == table.loc["piper", "spoof"]
+    results = metrics.results_table({("a", "eval"): scores}, {"lpc"}, {"a": "A"}, replicates=20)
+    assert results["attacks"].tolist() == ["known", "unseen", "untold"] and results["spoof"].sum() == 400
+    listed = metrics.results_table({("a", "eval"): scores}, {"lpc", "-"}, {"a": "A"}, replicates=20)
+    assert listed["attacks"].tolist() == ["known", "unseen"], "who calls '-' known has no training to set it against"
+
+
 def test_codec_selects_bona_fide_too(scores):
     table = metrics.breakdown(scores, ["attack", "codec"], groups="speaker", replicates=20)
     assert len(table) == 6 + 1 + 1
@@ -74,3 +86,57 @@ def test_what_cannot_be_broken_down(scores):
     scores.loc[3, "codec"] = None
     with pytest.raises(MetricError, match="missing values in codec"):
         metrics.breakdown(scores, ["codec"])
+
+
+def test_the_settings_of_the_bootstrap_reach_every_row(scores):
+    few = scores.iloc[150:300]
+    default = metrics.breakdown(few, ["attack"])
+    pd.testing.assert_frame_equal(default, metrics.breakdown(few, ["attack"], replicates=1000, confidence=0.95, seed=0))
+    for groups in (None, "speaker"):
+        wide, narrow = (metrics.breakdown(few, ["attack"], groups=groups, replicates=99, confidence=c) for c in (0.95, 0.5))
+        assert ((narrow["eer_high"] - narrow["eer_low"]) < (wide["eer_high"] - wide["eer_low"])).all()
+
+
+def test_rows_of_known_and_unseen_attacks_are_pooled_ones(scores):
+    table = metrics.breakdown(scores, ["attack"], known={"lpc"}, replicates=5)
+    assert table["row"].tolist() == ["cell"] * 3 + ["pooled"] * 3 + ["worst"]
+
+
+def test_without_any_bona_fide_in_its_cells_a_table_has_no_worst(scores):
+    codec = np.where(scores["label"] == "bonafide", "none", "mp3")
+    assert metrics.breakdown(scores.assign(codec=codec), ["codec"], replicates=5)["row"].tolist() == ["cell", "pooled"]
+
+
+def test_messages_of_a_breakdown_list_what_is_missing(scores):
+    with pytest.raises(MetricError, match=r"^by = \[\]: name at least one column"):
+        metrics.breakdown(scores, [])
+    with pytest.raises(MetricError, match="no column a, b; it has score, label, attack, codec, speaker$"):
+        metrics.breakdown(scores, ["a", "b"])
+    with pytest.raises(MetricError, match="^missing values in attack, codec: "):
+        metrics.breakdown(scores.assign(attack=None, codec=None), ["attack", "codec"])
+
+
+def test_results_have_a_row_for_each_system_split_and_group_of_attacks(scores):
+    tables = {("aasist", "dev"): scores, ("aasist", "eval"): scores[scores["attack"] != "piper"], ("probe", "dev"): scores}
+    names = {"aasist": "AASIST", "probe": "Linear probe"}
+    found = metrics.results_table(tables, {"lpc", "world"}, names, replicates=50, confidence=0.8, seed=3)
+    assert list(found.columns) == ["system", "split", "attacks", "bonafide", "spoof", "EER", "low", "high", "min DCF", "Cllr"]
+    assert found[["system", "split", "attacks"]].to_numpy().tolist() == [
+        ["AASIST", "dev", "known"], ["AASIST", "dev", "unseen"], ["AASIST", "eval", "known"],
+        ["Linear probe", "dev", "known"], ["Linear probe", "dev", "unseen"],
+    ]  # fmt: skip
+    bonafide = scores.loc[scores["label"] == "bonafide", "score"]
+    piper = scores.loc[scores["attack"] == "piper", "score"]
+    expected = metrics.bootstrap(bonafide, piper, replicates=50, confidence=0.8, seed=3)
+    row = found.iloc[1]
+    assert row["bonafide":"spoof"].tolist() == [200, len(piper)]
+    assert row["EER":"high"].tolist() == [expected.eer.value, expected.eer.low, expected.eer.high]
+    assert row["min DCF"] == metrics.min_dcf(bonafide, piper) and row["Cllr"] == metrics.cllr(bonafide, piper)
+    assert found.iloc[0]["spoof"] == (scores["attack"].isin(["lpc", "world"])).sum()
+    unseen = metrics.results_table({("aasist", "dev"): scores}, {"none of them"}, names, replicates=5)
+    assert unseen["attacks"].tolist() == ["unseen"]
+    default = metrics.results_table({("aasist", "dev"): scores.iloc[150:250]}, {"lpc"}, names)
+    again = metrics.results_table(
+        {("aasist", "dev"): scores.iloc[150:250]}, {"lpc"}, names, replicates=1000, confidence=0.95, seed=0
+    )
+    pd.testing.assert_frame_equal(default, again)

@@ -85,7 +85,7 @@ def test_each_switch_changes_what_it_names():
         "heterogeneous": ({"HeterogeneousAttention"}, {"HeterogeneousPairwise"}),
         "fusion": ({"AttentionFusion", "LayerNorm"}, {"MaxFusion"}),
         "readout": (set(), {"CosineReadout"}),
-            }
+    }
     for name, (gone, come) in expected.items():
         before, after = kinds(first), kinds(first | {name: POSITIONS[name][1]})
         # What the two kinds of attention share (dictionaries of projections) may come and go with them.

@@ -1,36 +1,19 @@
 import numpy as np
 import pytest
 import torch
-import transformers
+from pydantic import ValidationError
 from transformers import (
     AutoFeatureExtractor,
     AutoModel,
-    MoonshineConfig,
-    MoonshineForConditionalGeneration,
-    Wav2Vec2FeatureExtractor,
-    WhisperConfig,
     WhisperFeatureExtractor,
     WhisperModel,
 )
 
 from aasist_lib.config import ConfigError, FrontendConfig
 from aasist_lib.models.frontend import EncoderUnavailable, SpeechEncoder, build_frontend
+from tests.models.conftest import save_encoder
 
 WAVE = np.random.default_rng(0).standard_normal((2, 16_000)).astype(np.float32) * 0.1 + 0.05
-
-
-@pytest.fixture(scope="module")
-def whisper(tmp_path_factory):
-    torch.manual_seed(1)
-    config = WhisperConfig(
-        vocab_size=64, d_model=32, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-        encoder_ffn_dim=48, decoder_ffn_dim=48, max_source_positions=1500, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-        decoder_start_token_id=1,
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("whisper")
-    WhisperModel(config).save_pretrained(folder)
-    WhisperFeatureExtractor().save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2, 3])
@@ -56,6 +39,21 @@ def test_weighted_gives_all_layers_up_to_the_highest(tiny_encoder):
     assert len(fewer.encoder.encoder.layers) == 1
 
 
+def test_a_list_of_layers_gives_those_and_runs_no_further(tiny_encoder):
+    wave, name = torch.from_numpy(WAVE), str(tiny_encoder)
+    some = SpeechEncoder(FrontendConfig(name=name, layer=[0, 2]))
+    assert some.layers == [0, 2] and len(some.encoder.encoder.layers) == 2
+    torch.testing.assert_close(some(wave), SpeechEncoder(FrontendConfig(name=name, layer="weighted"))(wave)[:, [0, 2]])
+    with pytest.raises(ConfigError, match="layer 4 asked for"):
+        SpeechEncoder(FrontendConfig(name=name, layer=[0, 4]))
+
+
+@pytest.mark.parametrize("layer", [[], [1, 1], [2, 0], [-1, 2]])
+def test_a_list_of_layers_names_each_once_in_rising_order(layer):
+    with pytest.raises(ValidationError, match="layer"):
+        FrontendConfig(layer=layer)
+
+
 def test_whisper_runs_on_the_clips_own_frames(whisper):
     """Equal to transformers' encoder when the clip is the 30 s it insists on; shorter clips give fewer frames."""
     wave = np.random.default_rng(1).standard_normal((1, 480_000)).astype(np.float32) * 0.1
@@ -69,23 +67,6 @@ def test_whisper_runs_on_the_clips_own_frames(whisper):
     assert encoder(torch.from_numpy(wave[:, :64_600])).shape == (1, 1, 202, 32)
     with pytest.raises(ValueError, match="30 s at most"):
         encoder(torch.zeros(1, 500_000))
-
-
-@pytest.fixture(scope="module")
-def moonshine(tmp_path_factory):
-    """A small random Moonshine twice: the encoder alone, as converted, and a whole model, as on the hub (one decoder layer)."""
-    torch.manual_seed(2)
-    config = MoonshineConfig(
-        vocab_size=64, hidden_size=32, intermediate_size=48, encoder_num_hidden_layers=3, decoder_num_hidden_layers=1,
-        encoder_num_attention_heads=2, decoder_num_attention_heads=2,
-    )  # fmt: skip
-    whole = MoonshineForConditionalGeneration(config)
-    folders = {"alone": tmp_path_factory.mktemp("alone"), "whole": tmp_path_factory.mktemp("whole")}
-    whole.model.encoder.save_pretrained(folders["alone"])
-    whole.save_pretrained(folders["whole"])
-    for folder in folders.values():
-        Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
-    return folders, whole.model.encoder.eval()
 
 
 @pytest.mark.parametrize("form", ["alone", "whole"])
@@ -148,19 +129,6 @@ def test_a_layer_the_encoder_does_not_have_is_an_error(tiny_encoder):
         SpeechEncoder(FrontendConfig(name=str(tiny_encoder), layer=9))
 
 
-def save_encoder(kind, folder, **settings):
-    """A small random encoder of wav2vec 2.0's family, its norms behind the layers (as in the base models) unless told."""
-    torch.manual_seed(0)
-    config = getattr(transformers, f"{kind}Config")(
-        hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=64, conv_dim=(16,) * 7,
-        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, **settings,
-    )  # fmt: skip
-    model = getattr(transformers, f"{kind}Model")(config).eval()
-    model.save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
-    return model
-
-
 @pytest.mark.parametrize("kind", ["Hubert", "WavLM"])
 def test_hubert_and_wavlm_by_name_too(kind, tmp_path):
     model = save_encoder(kind, tmp_path)
@@ -169,18 +137,6 @@ def test_hubert_and_wavlm_by_name_too(kind, tmp_path):
         expected = model(wave, output_hidden_states=True).hidden_states
     states = SpeechEncoder(FrontendConfig(name=str(tmp_path), layer="weighted", max_layer=2))(wave)
     torch.testing.assert_close(states, torch.stack(expected[:3], dim=1), atol=1e-5, rtol=1e-5)
-
-
-@pytest.fixture(params=["Wav2Vec2", "Wav2Vec2, norms before", "Hubert", "WavLM", "whisper", "moonshine"])
-def any_encoder(request, tmp_path):
-    """The folder of a small random encoder of each kind, and how many layers it has."""
-    if request.param == "whisper":
-        return request.getfixturevalue("whisper"), 2
-    if request.param == "moonshine":
-        return request.getfixturevalue("moonshine")[0]["whole"], 3
-    kind, *before = request.param.split(",")
-    save_encoder(kind, tmp_path, do_stable_layer_norm=bool(before), feat_extract_norm="layer" if before else "group")
-    return tmp_path, 3
 
 
 @pytest.mark.parametrize("finetune", ["all", 1, 2])

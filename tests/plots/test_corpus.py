@@ -30,3 +30,10 @@ def test_leak_audit_marks_what_is_under_the_line():
     assert lines["leak"].get_marker() != lines["harmless"].get_marker()
     assert lines["limit 40%"].get_xdata() == [0.4, 0.4]
     assert axes.get_yticklabels()[int(lines["leak"].get_ydata()[0])].get_text() == "bandwidth"
+
+
+def test_what_a_corpus_does_not_tell_is_not_counted(scores):
+    trials = scores.assign(split="train", speaker="-", attack="-")
+    (axes,) = plots.corpus_overview(trials).axes
+    assert axes.get_title(loc="left") == "train: 600 clips"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["untold", "bona fide"]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from aasist_lib import metrics, plots
 from aasist_lib.plots import PlotError
@@ -75,3 +76,28 @@ def test_missing_columns_and_empty_tables_are_errors(scores, history):
 def test_no_torch_is_imported():
     code = "import sys, aasist_lib.plots; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+DOLLARS = "cost $^$ of $x_"
+
+
+@pytest.mark.parametrize("kind", ["attacks", "heatmap", "histograms", "det", "costs", "clip", "corpus", "pair"])
+def test_dollars_in_names_are_no_formulas(kind, scores, clip):
+    scores = scores.replace({"attack": {"lpc": DOLLARS}})
+    pair = metrics.split_classes(scores["label"], scores["score"])
+    figure = {
+        "attacks": lambda: plots.eer_by_attack(metrics.breakdown(scores, ["attack"], replicates=5)),
+        "heatmap": lambda: plots.breakdown_heatmap(
+            metrics.breakdown(scores.assign(codec=DOLLARS), ["attack", "codec"], replicates=5), "attack", "codec"
+        ),
+        "histograms": lambda: plots.score_histograms(scores, 0.5, DOLLARS),
+        "det": lambda: plots.det({DOLLARS: pair}, title=DOLLARS),
+        "costs": lambda: plots.dcf_over_priors({DOLLARS: pair}),
+        "clip": lambda: plots.attention_over_clip(**clip, title=DOLLARS),
+        "corpus": lambda: plots.corpus_overview(scores.assign(split="train", speaker=DOLLARS)),
+        "pair": lambda: plots.spectrogram_pair(clip["wave"], clip["wave"][:8000], [DOLLARS, "b"], RATE),
+    }[kind]()
+    for form in ("png", "svg"):
+        render(figure, form)
+    named = [text for text in figure.findobj(Text) if DOLLARS in text.get_text()]
+    assert named and not any(text.get_parse_math() for text in named)

@@ -1,0 +1,87 @@
+"""Notebook 03 where there are several GPUs: training goes to a process each, and nothing has woken a GPU before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import nbformat
+import pytest
+import torch
+
+from aasist_lib import training
+from aasist_lib.config import Profile
+from aasist_lib.runs import RunFolder
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "03_training.ipynb"
+LAUNCH = "notebook_launcher("
+
+
+def code_cells() -> list[str]:
+    """The code cells in their order, the parameters left out."""
+    cells = nbformat.read(NOTEBOOK, 4).cells
+    return [cell.source for cell in cells if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", ())]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, tiny_profile: Profile) -> list[Any]:
+    """Who was called to train, with what: stand-ins for launcher and training, on a machine without a GPU."""
+    seen: list[Any] = []
+    monkeypatch.setattr(accelerate, "notebook_launcher", lambda *given, **named: seen.append(("launcher", *given, named)))
+    monkeypatch.setattr(training, "train", lambda *given, **named: seen.append(("train", *given, named)))
+    opened = (tiny_profile, RunFolder.open(tiny_profile))
+    monkeypatch.setattr("aasist_lib.workbook.open_notebook", lambda *_: opened)
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "0")  # what the notebook sets goes with the test
+    return seen
+
+
+def run_up_to_training() -> dict[str, Any]:
+    """The names that the notebook has after its launching cell."""
+    cells = code_cells()
+    (last,) = (number for number, source in enumerate(cells) if LAUNCH in source)
+    names: dict[str, Any] = {"PROFILE": "tiny", "SET": ""}
+    for source in cells[: last + 1]:
+        exec(compile(source, str(NOTEBOOK), "exec"), names)
+    return names
+
+
+def forbid_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting CUDA, or asking in a way that starts it, is an error: a GPU that is awake cannot be shared with a fork."""
+
+    def started(*_: Any, **__: Any) -> None:
+        raise AssertionError("a cell before the launch has started CUDA")
+
+    for name in ("_lazy_init", "init", "set_device", "get_device_properties", "get_device_name", "mem_get_info", "synchronize"):
+        monkeypatch.setattr(torch.cuda, name, started)
+    monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", started, raising=False)  # a CPU build has none
+    monkeypatch.setattr(torch.cuda, "_is_compiled", lambda: True)
+
+
+@pytest.mark.parametrize("devices", [2, 8])
+def test_several_gpus_train_in_a_process_each(
+    calls: list[Any], monkeypatch: pytest.MonkeyPatch, devices: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    forbid_cuda(monkeypatch)
+    names = run_up_to_training()
+    given = (names["profile"], names["run"])
+    launched, finished = calls
+    assert launched == ("launcher", names["train"], (*given, names["tell"]), {"num_processes": devices})
+    assert finished == ("train", *given, {"on_epoch": names["tell"]})
+    assert names["device"] == "cuda" and {p.device.type for p in names["model"].parameters()} == {"cpu"}
+
+
+@pytest.mark.parametrize(("devices", "device"), [(0, "cpu"), (1, "cuda")])
+def test_one_device_trains_here(calls: list[Any], monkeypatch: pytest.MonkeyPatch, devices: int, device: str) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    names = run_up_to_training()
+    assert [call[0] for call in calls] == ["train"] and names["device"] == device
+
+
+def test_a_gpu_that_a_cell_has_started_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    forbid_cuda(monkeypatch)
+    monkeypatch.delenv("PYTORCH_NVML_BASED_CUDA_CHECK", raising=False)
+    for asks in (torch.cuda.is_available, torch.cuda.current_device):
+        with pytest.raises(AssertionError, match="has started CUDA"):
+            asks()
