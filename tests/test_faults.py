@@ -256,16 +256,23 @@ def test_what_is_being_written_is_not_swept_and_what_a_killed_process_left_is(tm
 # ---- signals ---------------------------------------------------------------------------------------------------------
 
 STUCK = """
-import ctypes, multiprocessing, subprocess, sys, time
+import ctypes, multiprocessing, subprocess, sys, threading, time
 from aasist_lib import __main__ as cli
 class Deaf:
-    def __del__(self): time.sleep(600)
+    def __del__(self): waits()
+def waits():
+    print("waits", flush=True)
+    time.sleep(600)
 def blocked():
-    lock = ctypes.create_string_buffer(64)
-    for _ in range(2): ctypes.CDLL(None).pthread_mutex_lock(lock)
+    lock, of_c = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+    def tell():
+        while lock.raw[0] != 2: time.sleep(0.001)  # the GNU library's mark of a mutex that somebody waits for
+        print("waits", flush=True)
+    threading.Thread(target=tell, daemon=True).start()
+    for _ in range(2): of_c.pthread_mutex_lock(lock)
 def held():
     lock = multiprocessing.get_context("spawn").Lock()
-    try: time.sleep(600)
+    try: waits()
     finally: time.sleep(0.5)
 def stuck(*_):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -276,7 +283,7 @@ cli.load_profile = stuck
 sys.exit(cli.main(["train", "demo"]))
 """
 WAITS = {
-    "in Python": ("time.sleep(600)", "unwound\n"),
+    "in Python": ("waits()", "unwound\n"),
     "in C, where no handler of Python's is called": ("blocked()", ""),
     "with a semaphore": ("held()", "unwound\n"),
     "where Python ignores what is raised": ("Deaf(); time.sleep(600)", "unwound\n"),
@@ -289,6 +296,7 @@ def test_a_signal_stops_everything_soon_and_says_how_to_go_on(where: str, number
     code, end = WAITS[where]
     process = subprocess.Popen([sys.executable, "-c", STUCK.replace("WAITS", code)], cwd=ROOT, stdout=-1, stderr=-1, text=True)
     child = int(process.stdout.readline())
+    assert process.stdout.readline() == "waits\n"
     sent = time.monotonic()
     process.send_signal(number)
     said, error = process.communicate(timeout=60)
