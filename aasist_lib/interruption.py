@@ -18,7 +18,7 @@ GRACE_SECONDS = 3.5
 """After so long a process that did not get to its end by itself is ended."""
 ADVICE = "interrupted; the same command goes on from what is finished"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_SOON = 0.01
+_SOON = 0.02
 
 
 class Interrupted(KeyboardInterrupt):
@@ -37,22 +37,26 @@ def interruptible() -> Iterator[None]:
     once, while they can still be found as children of this one.
     """
 
-    def stop(number: int, frame: FrameType | None = None) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         for caught in _SIGNALS:
             signal.signal(caught, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch would report the end of its workers as an error
         for library in ("asyncio", "papermill"):  # and these that of the kernel
             logging.getLogger(library).disabled = True
+        if _importing(frame):
+            return again(number)
         _kill_children()
         raise Interrupted(number)
+
+    def again(number: int) -> None:
+        signal.signal(signal.SIGALRM, lambda _, frame: stop(number, frame))
+        signal.setitimer(signal.ITIMER_REAL, _SOON)
 
     def swallowed(what: sys.UnraisableHookArgs) -> None:
         """Python only notes what is raised in a destructor or a callback, and goes on: so it is raised again a little later."""
         if not isinstance(what.exc_value, Interrupted):
             return note(what)
-        number = what.exc_value.number
-        signal.signal(signal.SIGALRM, lambda *_: stop(number))
-        signal.setitimer(signal.ITIMER_REAL, _SOON)
+        again(what.exc_value.number)
 
     handlers = {number: signal.getsignal(number) for number in (*_SIGNALS, signal.SIGALRM)}
     for number in _SIGNALS:
@@ -106,6 +110,13 @@ def _unwatch_forks() -> None:
 
 
 _watched = False
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being loaded: the C++ that PyTorch runs then aborts the process where Python raises."""
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def _kill_children() -> None:

@@ -256,7 +256,7 @@ def test_what_is_being_written_is_not_swept_and_what_a_killed_process_left_is(tm
 # ---- signals ---------------------------------------------------------------------------------------------------------
 
 STUCK = """
-import ctypes, multiprocessing, subprocess, sys, threading, time
+import ctypes, importlib.machinery, multiprocessing, subprocess, sys, threading, time
 from aasist_lib import __main__ as cli
 class Deaf:
     def __del__(self): waits()
@@ -270,6 +270,17 @@ def blocked():
         print("waits", flush=True)
     threading.Thread(target=tell, daemon=True).start()
     for _ in range(2): of_c.pthread_mutex_lock(lock)
+class Slow:
+    def find_spec(self, name, *_): return importlib.machinery.ModuleSpec(name, self) if name == "slow" else None
+    def create_module(self, spec): pass
+    def exec_module(self, module):
+        print("waits", flush=True)
+        time.sleep(1)
+        print("loaded", flush=True)
+def loading():
+    sys.meta_path.append(Slow())
+    import slow
+    time.sleep(600)
 def held():
     lock = multiprocessing.get_context("spawn").Lock()
     try: waits()
@@ -286,6 +297,7 @@ WAITS = {
     "in Python": ("waits()", "unwound\n"),
     "in C, where no handler of Python's is called": ("blocked()", ""),
     "with a semaphore": ("held()", "unwound\n"),
+    "while a module is loaded": ("loading()", "loaded\nunwound\n"),
     "where Python ignores what is raised": ("Deaf(); time.sleep(600)", "unwound\n"),
 }
 
