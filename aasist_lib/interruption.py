@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 import psutil
 
@@ -18,7 +19,7 @@ GRACE_SECONDS = 3.5
 """After so long a process that did not get to its end by itself is ended."""
 ADVICE = "interrupted; the same command goes on from what is finished"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_SOON = 0.02
+_SOON = 0.01
 
 
 class Interrupted(KeyboardInterrupt):
@@ -44,19 +45,17 @@ def interruptible() -> Iterator[None]:
         for library in ("asyncio", "papermill"):  # and these that of the kernel
             logging.getLogger(library).disabled = True
         if _importing(frame):
-            return again(number)
+            _end(number)
         _kill_children()
         raise Interrupted(number)
-
-    def again(number: int) -> None:
-        signal.signal(signal.SIGALRM, lambda _, frame: stop(number, frame))
-        signal.setitimer(signal.ITIMER_REAL, _SOON)
 
     def swallowed(what: sys.UnraisableHookArgs) -> None:
         """Python only notes what is raised in a destructor or a callback, and goes on: so it is raised again a little later."""
         if not isinstance(what.exc_value, Interrupted):
             return note(what)
-        again(what.exc_value.number)
+        number = what.exc_value.number
+        signal.signal(signal.SIGALRM, lambda _, frame: stop(number, frame))
+        signal.setitimer(signal.ITIMER_REAL, _SOON)
 
     handlers = {number: signal.getsignal(number) for number in (*_SIGNALS, signal.SIGALRM)}
     for number in _SIGNALS:
@@ -95,9 +94,7 @@ def _watch(reading: int) -> None:
     while numbers := os.read(reading, 1):
         if numbers[0] in _SIGNALS:
             time.sleep(GRACE_SECONDS)
-            _kill_children()
-            print(ADVICE, file=sys.stderr, flush=True)
-            os._exit(128 + numbers[0])
+            _end(numbers[0])
     os.close(reading)
 
 
@@ -110,6 +107,12 @@ def _unwatch_forks() -> None:
 
 
 _watched = False
+
+
+def _end(number: int) -> NoReturn:
+    _kill_children()
+    print(ADVICE, file=sys.stderr, flush=True)
+    os._exit(128 + number)
 
 
 def _importing(frame: FrameType | None) -> bool:

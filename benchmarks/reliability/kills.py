@@ -96,8 +96,13 @@ def _round(command: Command, blows: Iterator[Blow], until: int, tally: Tally, ty
         process = command.start(typed=bool(typed) and number % typed == typed - 1)
         if _wait(process, command, blow):
             break
-        children += psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(blow.number)
+        try:
+            children += psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(blow.number)
+        except (psutil.NoSuchProcess, ProcessLookupError):  # it has ended since
+            process.wait()
+            _wait(process, command, blow)
+            break
         if blow.kills:
             process.wait()
             tally.kills += 1
