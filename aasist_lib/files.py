@@ -84,13 +84,16 @@ def _refusal(error: BaseException | None, path: Path, temporary: Path) -> OSErro
 
 
 def sweep(folder: Path, deep: bool = True) -> list[Path]:
-    """Remove the temporary files that killed processes left in a folder, and below it if `deep`; return their paths."""
+    """Remove the temporary files that killed processes left in a folder, and below it if `deep`; return their paths.
+
+    What is being written stays, and what another user left: in a shared folder that is theirs to remove.
+    """
     found = folder.rglob(f"{TEMPORARY}*") if deep else folder.glob(f"{TEMPORARY}*")
     return [path for path in found if path.is_file() and _remove_unlocked(path)]
 
 
 def _remove_unlocked(path: Path) -> bool:
-    with suppress(FileNotFoundError, BlockingIOError), open(path, "rb") as file:
+    with suppress(FileNotFoundError, BlockingIOError, PermissionError), open(path, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()
         return True

@@ -20,8 +20,9 @@ from tqdm import tqdm
 from aasist_lib import audio
 from aasist_lib.config import Profile, project_root
 from aasist_lib.distortions import Background, Reverberation
+from aasist_lib.files import atomic, sweep
 from aasist_lib.processes import agreed, team
-from aasist_lib.runs import RunFolder, atomic
+from aasist_lib.runs import RunFolder
 
 CHUNK = 64
 """Clips that a worker process checks at a time."""
@@ -148,6 +149,7 @@ def _keep(clips: pd.DataFrame, reasons: list[str], known: pd.DataFrame, memory: 
     sound = clips.iloc[: len(reasons)][[not text for text in reasons]]
     if sound.empty:
         return
+    sweep(memory.parent, deep=False)
     try:
         with atomic(memory) as file:
             pd.concat([known[~known["path"].isin(sound["path"])], sound]).to_parquet(file, index=False)

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aasist_lib.files import atomic, sweep
 from aasist_lib.metrics import split_classes
 from aasist_lib.metrics.rates import eer_point, rank
-from aasist_lib.runs import atomic
 from aasist_lib.tabular import TabularError, fields, head, read_parquet, read_rows, read_text, refuse_line_breaks
 
 LABELS = ("bonafide", "spoof")
@@ -72,7 +72,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
 
 
 def write_scores(table: pd.DataFrame, path: str | Path, form: str) -> None:
-    """Write a score table atomically; scores keep every digit.
+    """Write a score table atomically; scores keep every digit. What a killed process left unfinished beside it goes.
 
     Args:
         table: `utt_id`, `score`, and for 'asvspoof2019' also `label` and `attack`.
@@ -91,6 +91,7 @@ def write_scores(table: pd.DataFrame, path: str | Path, form: str) -> None:
         raise TableError(f"the form '{form}' needs {', '.join(columns)}; the table has no {', '.join(missing)}")
     if form == "csv":
         refuse_line_breaks(table, path, TableError)
+    sweep(Path(path).parent, deep=False)
     if form in ("csv", "parquet"):
         with atomic(path) as file:
             table.to_parquet(file, index=False) if form == "parquet" else table.to_csv(file, index=False)

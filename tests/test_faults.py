@@ -253,6 +253,15 @@ def test_what_is_being_written_is_not_swept_and_what_a_killed_process_left_is(tm
     assert (tmp_path / "a.txt").read_text() == "whole"
 
 
+def test_what_another_user_left_is_not_swept_and_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))  # as in /tmp
+
+    (left := tmp_path / ".tmp-0123.csv").write_text("half")
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert sweep(tmp_path) == [] and left.exists()
+
+
 # ---- signals ---------------------------------------------------------------------------------------------------------
 
 STUCK = """

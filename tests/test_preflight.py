@@ -107,6 +107,12 @@ def test_what_was_found_is_kept_on_the_way(clips, tmp_path, monkeypatch):
     assert sizes == [64, 128, 192, 200, 200]
 
 
+def test_what_a_killed_process_left_unfinished_goes(clips, tmp_path):
+    (left := tmp_path / ".tmp-0123456789ab.parquet").write_text("half")
+    find_bad(clips.head(10), tmp_path / "checked.parquet")
+    assert not left.exists() and (tmp_path / "checked.parquet").is_file()
+
+
 def test_where_nothing_can_be_kept_it_is_said(clips, tmp_path, monkeypatch, capsys):
     def full(path):
         raise WriteError(f"{path}: Read-only file system")

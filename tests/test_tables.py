@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,13 @@ def test_what_is_written_is_read_to_the_last_digit(tmp_path: Path, table: pd.Dat
         found = read_scores(tmp_path / name)
         assert found["utt_id"].tolist() == many["utt_id"].tolist()
         np.testing.assert_array_equal(found["score"], scores)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_a_killed_process_left_unfinished_beside_it_goes(tmp_path: Path, table: pd.DataFrame, form: str) -> None:
+    (tmp_path / ".tmp-0123456789ab.csv").write_text("half")
+    write_scores(table, tmp_path / "scores", form)
+    assert os.listdir(tmp_path) == ["scores"]
 
 
 def test_the_organisers_forms_are_theirs(tmp_path: Path, table: pd.DataFrame) -> None:

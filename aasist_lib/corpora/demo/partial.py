@@ -36,7 +36,7 @@ from aasist_lib.corpora.demo.plan import Task, draw
 from aasist_lib.corpora.demo.seeds import generator
 from aasist_lib.corpora.demo.sources import collect, load, seconds
 from aasist_lib.corpora.table import COLUMNS, SPLITS, read_columns, validate
-from aasist_lib.files import atomic, in_turn
+from aasist_lib.files import atomic, in_turn, sweep
 from aasist_lib.processes import end_with_parent, environment
 
 RECIPE = 1
@@ -112,6 +112,7 @@ def _make_set(
     data: DataConfig, split: str, clips: int, samples: int, workers: int | None, say: Callable[[str], None], table: Path
 ) -> pd.DataFrame:
     folder = table.parent
+    sweep(folder, deep=False)
     table.unlink(missing_ok=True)
     shutil.rmtree(folder / split, ignore_errors=True)
     recordings = collect(data.bonafide, data.full, project_root() / "data" / "downloads", data.seed, say)
