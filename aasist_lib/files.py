@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import IO
 
 TEMPORARY = ".tmp-"
-"""Begins the names of files that are being written."""
+"""Begins the names of files that are being written; twelve hexadecimal digits and the suffix follow."""
+_OURS = re.compile(re.escape(TEMPORARY) + r"[0-9a-f]{12}(\.[^.]*)?")
 _ADVICE = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space there, or have the quota raised",
@@ -86,10 +88,11 @@ def _refusal(error: BaseException | None, path: Path, temporary: Path) -> OSErro
 def sweep(folder: Path, deep: bool = True) -> list[Path]:
     """Remove the temporary files that killed processes left in a folder, and below it if `deep`; return their paths.
 
-    What is being written stays, and what another user left: in a shared folder that is theirs to remove.
+    What is being written stays, and what another user left: in a shared folder that is theirs to remove. So does any file
+    whose name is not one that `atomic` gives.
     """
     found = folder.rglob(f"{TEMPORARY}*") if deep else folder.glob(f"{TEMPORARY}*")
-    return [path for path in found if path.is_file() and _remove_unlocked(path)]
+    return [path for path in found if _OURS.fullmatch(path.name) and path.is_file() and _remove_unlocked(path)]
 
 
 def _remove_unlocked(path: Path) -> bool:

@@ -244,20 +244,21 @@ def test_two_trainings_in_one_folder(tiny_profile, monkeypatch) -> None:
 
 def test_what_is_being_written_is_not_swept_and_what_a_killed_process_left_is(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
-    left = [tmp_path / ".tmp-0123.pt", tmp_path / "deep" / ".tmp-4567.json"]
-    for path in left:
+    left = [tmp_path / ".tmp-0123456789ab.pt", tmp_path / "deep" / ".tmp-ba9876543210.json"]
+    others = [tmp_path / name for name in (".tmp-notes.csv", ".tmp-0123456789ab-mine.csv", ".tmp-0123456789abc", ".tmp-")]
+    for path in left + others:
         path.write_text("half")
     with atomic(tmp_path / "a.txt") as file:
         file.write_text("whole")
         assert sweep(tmp_path, deep=False) == left[:1] and sweep(tmp_path) == left[1:]
-    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert (tmp_path / "a.txt").read_text() == "whole" and all(path.exists() for path in others)
 
 
 def test_what_another_user_left_is_not_swept_and_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, missing_ok: bool = False) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted", str(path))  # as in /tmp
 
-    (left := tmp_path / ".tmp-0123.csv").write_text("half")
+    (left := tmp_path / ".tmp-0123456789ab.csv").write_text("half")
     monkeypatch.setattr(Path, "unlink", refuse)
     assert sweep(tmp_path) == [] and left.exists()
 
