@@ -12,7 +12,10 @@ from .style import CLASSES, GREY, PALETTE, make_figure, need, styled
 
 @styled
 def corpus_overview(trials: pd.DataFrame, title: str = "Clips of each split and attack") -> Figure:
-    """Number of clips by attack, one panel a split, of a trial table. Bona fide bars are plain, spoof bars hatched."""
+    """Number of clips by attack, one panel a split, of a trial table. Bona fide bars are plain, spoof bars hatched.
+
+    The speakers named above a panel are those of bona fide clips: a synthesiser's voice is no speaker.
+    """
     need(trials, "split", "label", "attack", "speaker")
     names = trials["attack"].replace("-", "untold").where(trials["label"] == "spoof", "bona fide")
     counts = pd.crosstab(names, trials["split"])
@@ -26,7 +29,7 @@ def corpus_overview(trials: pd.DataFrame, title: str = "Clips of each split and 
             bar = axes.barh(position, counts.loc[row, split], color=(*colour, 0.45), edgecolor=colour, hatch=hatch)
             axes.bar_label(bar, padding=2, fontsize="small")
         part = trials[trials["split"] == split]
-        speakers = part.loc[part["speaker"] != "-", "speaker"].nunique()
+        speakers = part.loc[(part["label"] == "bonafide") & (part["speaker"] != "-"), "speaker"].nunique()
         text = f"{split}: {len(part)} clips" + (f", {speakers} speaker{'s' * (speakers != 1)}" if speakers else "")
         axes.set_title(text, fontweight="normal")
         axes.set(xlabel="Clips", xlim=(0, 1.18 * counts.to_numpy().max()))

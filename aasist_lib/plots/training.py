@@ -31,7 +31,7 @@ def training_history(
     panels[0].legend(loc="upper right")
     panels[1].plot(epoch, eer, "o-", color=PALETTE[2], **mark)
     panels[2].plot(epoch, history["learning_rate"], "o-", color=PALETTE[4], **mark)
-    panels[2].ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
+    panels[2].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     panels[3].plot(epoch, history["focal_weight"], "o-", color=PALETTE[7], **mark)
     panels[3].fill_between(epoch, history["focal_weight"], color=PALETTE[7], alpha=0.2, linewidth=0)
     panels[4].plot(epoch, history["augmentation_probability"], "o-", color=PALETTE[0], label="probability", **mark)

@@ -9,6 +9,7 @@ from aasist_lib import plots
 def test_corpus_overview_counts(scores):
     split = np.where(np.arange(600) % 3 == 0, "dev", "train")
     trials = scores.assign(split=split, speaker=np.where(split == "dev", "a", "b"))
+    trials.loc[trials["label"] == "spoof", "speaker"] += trials["attack"]  # synthesisers' voices are no speakers
     figure = plots.corpus_overview(trials)
     train, dev = figure.axes
     assert train.get_title(loc="left") == "train: 400 clips, 1 speaker"

@@ -1,6 +1,7 @@
 """The training history, read back from its axes."""
 
 import pytest
+from matplotlib.text import Text
 
 from aasist_lib import plots
 from tests.plots.looking import render, texts
@@ -29,3 +30,12 @@ def test_training_history_of_one_epoch_without_switch(history):
     assert not figure.axes[0].texts
     assert [len(axes.lines) for axes in figure.axes] == [2, 1, 1, 1, 2]
     render(figure)
+
+
+def test_a_small_learning_rate_is_written_without_markup(history):
+    rate = history["learning_rate"]
+    figure = plots.training_history(history.assign(learning_rate=1e-3 * rate / rate.max()), None, None)
+    render(figure)
+    shown = [text.get_text() for text in figure.findobj(Text)]
+    assert figure.axes[2].yaxis.get_offset_text().get_text() == "1e−3"
+    assert not any("mathdefault" in text or "$" in text for text in shown)
