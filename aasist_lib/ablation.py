@@ -8,7 +8,6 @@ distortions rise from the loss switch on, hence in the row with the hybrid loss 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from aasist_lib.checkpoints import load_model
 from aasist_lib.config import Profile, load_profile
 from aasist_lib.corpora import load_trials
 from aasist_lib.cost import Cost, count
+from aasist_lib.kept import Key, changes, clips_digest, make_key, trials_digest
 from aasist_lib.metrics import split_classes, summarise
 from aasist_lib.metrics.seeds import SeedBootstrap, SeedComparison
 from aasist_lib.models.base import Frontend
@@ -99,12 +99,12 @@ ROWS: dict[str, Row] = {
 
 @dataclass(frozen=True)
 class Training:
-    """One cell of the ablation: what is trained, where, and the hash of all that determines the result."""
+    """One cell of the ablation: what is trained, where, and the key of its result."""
 
     row: str
     seed: int
     profile: Profile
-    key: str
+    key: Key
 
     @property
     def name(self) -> str:
@@ -117,11 +117,15 @@ class Training:
         return RunFolder(self.profile.folder)
 
     def outcome(self) -> dict[str, Any] | None:
-        """What a finished training noted; None when there is none, or it is of other settings."""
-        file = self.folder.folder / OUTCOME
-        noted = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        """What a finished training noted; None when there is none, or it is of another key."""
+        noted = self.noted()
         there = all(self.scores_file(split).is_file() for split in SPLITS)
         return noted if there and noted.get("key") == self.key else None
+
+    def noted(self) -> dict[str, Any]:
+        """What a training in this folder noted as it was finished, of whatever key; empty where there is none."""
+        file = self.folder.folder / OUTCOME
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
     def scores_file(self, split: str) -> Any:
         """Where the score table of a split lies."""
@@ -154,7 +158,8 @@ def plan(profile: Profile, run: RunFolder, rows: Sequence[str] = (), seeds: Sequ
     start = run.path("ablation", "profile.yaml")
     with atomic(start) as file:
         file.write_text(yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
-    trials = hashlib.sha256(load_trials(profile.data)[["utt_id", "label", "split"]].to_csv().encode()).hexdigest()
+    trials = load_trials(profile.data)
+    data = {"the trials": trials_digest(trials), "the clips": clips_digest(trials)}
     trainings = []
     for row in rows:
         for seed in seeds[:1] if ROWS[row].probe else seeds:
@@ -162,7 +167,7 @@ def plan(profile: Profile, run: RunFolder, rows: Sequence[str] = (), seeds: Sequ
             folder = str(run.folder / "ablation" / name)
             own = [f"seed={seed}", f"name={json.dumps(f'{profile.name}-{name}')}", f"run_dir={json.dumps(folder)}"]
             of_row = load_profile(start, [*profile.ablation.settings, *ROWS[row].overrides, *own])
-            trainings.append(Training(row, seed, of_row, _key(of_row, trials)))
+            trainings.append(Training(row, seed, of_row, _key(of_row, data)))
     return trainings
 
 
@@ -174,9 +179,8 @@ def run_ablation(
     workers: int | None = None,
     say: Callable[[str], None] = print,
 ) -> pd.DataFrame:
-    """Train, and score on dev and eval, every row with every seed that is not finished yet.
-
-    The hash that says so covers settings and trials and not the code: delete `ablation/` after changing a model.
+    """Train, and score on dev and eval, every row with every seed that is not finished yet, or that other code, settings or data
+    have made.
 
     Args:
         profile, run, rows, seeds: as in `plan`.
@@ -197,6 +201,9 @@ def run_ablation(
     missing = [training for training in trainings if training.outcome() is None]
     workers = workers or profile.ablation.workers
     say(f"{len(trainings)} trainings, {len(trainings) - len(missing)} finished before, {workers} at a time")
+    for training in missing:
+        if noted := training.noted():
+            say(f"{training.name}: {changes(noted.get('key'), training.key) or 'its scores are gone'}: trained again")
     known, started = _known_attacks(profile), time.monotonic()
     done = side_by_side(_train, missing, workers, attrgetter("name"))
     for number, training in enumerate(done, start=1):
@@ -341,9 +348,10 @@ def _line(training: Training, known: set[str]) -> dict[str, Any]:
     return {"row": training.row, "seed": training.seed, **_measure(training, known), **facts}
 
 
-def _key(profile: Profile, trials: str) -> str:
-    settings = profile.model_dump(mode="json", include={"seed", "data", "model", "loss", "augmentation", "training"})
-    return hashlib.sha256(json.dumps([settings, trials], sort_keys=True).encode()).hexdigest()
+def _key(profile: Profile, data: Mapping[str, str]) -> Key:
+    settings = profile.training_settings()
+    del settings["data"]  # its content counts
+    return make_key(["training", "probe", "scoring", "cost", "models.aasist"], settings, data)
 
 
 # ---- one training ----------------------------------------------------------------------------------------------------
@@ -352,7 +360,7 @@ def _key(profile: Profile, trials: str) -> str:
 def _train(training: Training) -> None:
     """Train and score one cell, and note what it took."""
     profile, device = training.profile, "cuda" if torch.cuda.is_available() else "cpu"
-    run = RunFolder.open(profile)
+    run = RunFolder.open(profile, overwrite=True)  # a row of other settings starts anew; the checkpoint before it is kept
     if ROWS[training.row].probe:
         started = time.monotonic()
         frontend = build_frontend(profile.model.frontend)

@@ -1,4 +1,4 @@
-"""Reading, resampling, cropping and writing audio as float32 mono: soundfile and soxr, and PyAV for what soundfile cannot read.
+"""Reading, resampling, cropping and writing audio as float32 mono. A file is read to its real end, or refused.
 
 torchaudio's own `load` is not used: it needs torchcodec, and gives whole files only.
 """
@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-import av
 import numpy as np
 import soundfile
 import soxr
+from numpy.typing import NDArray
 
-from aasist_lib.runs import atomic
+from aasist_lib.containers import AudioError as AudioError
+from aasist_lib.decoding import decode, open_exact
+from aasist_lib.decoding import printable as printable
+from aasist_lib.files import atomic
 
 RATE = 16_000
 """Sampling rate of every waveform in the workbook, in Hz."""
@@ -27,43 +30,27 @@ EXTENSIONS = (
     ".m4a", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".mov", ".3gp", ".amr", ".wma",
 )  # fmt: skip
 """How the names of files taken for audio end when a folder is searched; a file that is named is read whatever its ending."""
-BLOCK = 1 << 18
-"""Samples of all channels that are held at once while a file is read."""
 SOURCE_RATES = (2_000, 1_000_000)
 """Lowest and highest sampling rate of a file that is read, in Hz: one of 1 Hz would grow to 16 000 times its size."""
 LOUDEST = 2.0**31
 """Largest absolute sample of a file that is read: above the full scale of 32-bit numbers, and squares leave float32's range."""
-_DEMUXERS = "aac,ac3,aiff,amr,ape,asf,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
-"""What FFmpeg may take a file for. Without playlists: these would make it open other files."""
-_TOLERANCE_SECONDS = 0.3
-"""By how much less than its header says a compressed file may hold: encoders count their own delay. FLAC's is exact."""
-_TOLERANCE_FRAMES = 64
-"""The same where samples are stored one by one: some writers count the header's bytes too."""
-_MALFORMED = 3
-"""libsndfile's code of a file that it knows and that is broken: FFmpeg would read a part of it."""
-_SHORT_CHUNK = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-"""What libsndfile notes where a WAV, AIFF, AU or W64 file has fewer bytes of samples than its header says."""
-_BROKEN_OGG = re.compile(r"^Ogg ?: .*(?:lacks an end-of-stream|Skipped \d+ bytes|a hole at).*$", re.MULTILINE)
-"""What it notes where pages of an Ogg file are missing; it reads over them."""
-_UNKNOWN_SIZE = 0x7FFF0000
-"""From here on a stated number of bytes means that whoever wrote the header did not know it."""
-_EXACT_FORMATS = {"FLAC", "WAV", "WAVEX", "AIFF", "AU", "CAF", "W64", "RF64", "NIST"}
-_EXACT_SUBTYPES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
-"""What states its length and can be read from any sample on, to the same bits as from the beginning (MP3 and Vorbis cannot)."""
+CANCELS_BELOW, CANCELLED_SHARE = 0.25, 0.1
+"""The mean of the channels cancels in a stretch where its power is below so much of what unrelated channels would give, and in a
+file where this is so in so much of its sound."""
+_STRETCH_SECONDS = 0.1
+_NOT_AUDIO = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 
-class AudioError(ValueError):
-    """A file that cannot be used as audio; the message names it and says why."""
+class Search(NamedTuple):
+    """What a folder holds: audio files in order of their paths, and what was left out: reason -> how many files."""
+
+    files: list[Path]
+    left_out: dict[str, int]
 
 
-def printable(path: str | Path) -> str:
-    r"""A path as text that can be written anywhere: bytes of the name that are no UTF-8 become `\xNN`."""
-    return os.fsencode(path).decode(errors="backslashreplace")
-
-
-def files_below(folder: Path) -> list[Path]:
-    """All audio files of a folder and its sub-folders, in order of their paths: none where there is no such folder. Links to
-    folders are not followed.
+def search(folder: Path) -> Search:
+    """All audio files of a folder and its sub-folders, those behind links among them, no folder twice. Where there is no such
+    folder, none are found.
 
     Raises:
         AudioError: a folder cannot be listed.
@@ -73,8 +60,106 @@ def files_below(folder: Path) -> list[Path]:
         if not isinstance(error, FileNotFoundError):
             raise AudioError(f"{error.filename}: cannot be searched: {error.strerror}") from error
 
-    found = (Path(place, name) for place, _, names in os.walk(folder, onerror=refuse) for name in names)
-    return sorted(file for file in found if file.suffix.lower() in EXTENSIONS)
+    seen: set[str] = set()
+    files: list[Path] = []
+    left_out: Counter[str] = Counter()
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        folders.sort()
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()  # and go no deeper
+            left_out["folders that a link leads to again"] += 1
+            continue
+        seen.add(real)
+        for name in names:
+            if reason := _no_audio(name):
+                left_out[reason] += 1
+            else:
+                files.append(Path(place, name))
+    return Search(sorted(files), dict(left_out))
+
+
+def _no_audio(name: str) -> str:
+    """Why a file in a folder is not taken for audio, by its name; '' where it is."""
+    if name.startswith("._") or name in _NOT_AUDIO:
+        return "files that a system keeps for itself"
+    if Path(name).suffix.lower() not in EXTENSIONS:
+        return f"'{Path(name).suffix.lower() or 'without ending'}' files"
+    return ""
+
+
+def left_out_text(left_out: dict[str, int]) -> str:
+    """What a search left out, in words: "2 '.txt' files, 1 links back to a folder"; empty where it left out nothing."""
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The audio files of `search`."""
+    return search(folder).files
+
+
+# ---- channels --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mixdown:
+    """How a file's channels become one: `channel` alone (counted from 1), or the mean of all (None). `warning` says why it is not
+    the mean, '' where it is."""
+
+    channels: int
+    channel: int | None = None
+    warning: str = ""
+
+
+def mixdown(path: str | Path) -> Mixdown:
+    """The mean of the channels, or the loudest of them where the mean cancels: one channel is another turned round, in the whole
+    file or a part of it. The file is read once for that.
+
+    Raises:
+        AudioError: as `blocks`.
+    """
+    powers: list[NDArray[np.float64]] = []
+    for rate, wave in decode(Path(path)):
+        if wave.shape[1] > 1:
+            powers.append(_powers(wave, max(1, round(rate * _STRETCH_SECONDS))))
+    if len({part.shape[1] for part in powers}) > 1:  # channels come or go on the way: there is none that is everywhere
+        return Mixdown(max(part.shape[1] for part in powers) - 1)
+    return _choose(np.concatenate(powers)) if powers else Mixdown(1)
+
+
+def channel_count(path: str | Path) -> int:
+    """The number of channels at the beginning of a file.
+
+    Raises:
+        AudioError: as `blocks`.
+    """
+    for _, wave in decode(Path(path)):
+        return wave.shape[1]
+    raise AudioError(f"{path}: holds no samples")
+
+
+def _powers(wave: NDArray[np.float32], step: int) -> NDArray[np.float64]:
+    """Mean power of every channel and, last, of their mean, in stretches of `step` samples: `(stretches, channels + 1)`."""
+    both = np.concatenate([wave, wave.mean(axis=1, keepdims=True)], axis=1).astype(np.float64) ** 2
+    starts = np.arange(0, len(both), step)
+    return np.add.reduceat(both, starts, axis=0) / np.diff([*starts, len(both)])[:, None]
+
+
+def _choose(powers: NDArray[np.float64]) -> Mixdown:
+    """By the `_powers` of a file."""
+    alone, mean = powers[:, :-1], powers[:, -1]
+    channels = alone.shape[1]
+    unrelated = alone.sum(axis=1) / channels**2
+    sound = unrelated > 1e-4 * unrelated.max()  # 40 dB under the loudest
+    cancelled = sound & (mean < CANCELS_BELOW * unrelated)
+    if not sound.any() or cancelled.sum() < CANCELLED_SHARE * sound.sum():
+        return Mixdown(channels)
+    channel = int(alone.sum(axis=0).argmax()) + 1
+    return Mixdown(
+        channels, channel, f"the mean of its {channels} channels cancels: channel {channel}, the loudest, was scored alone"
+    )
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
 
 
 def read(path: str | Path, rate: int = RATE) -> np.ndarray:
@@ -92,8 +177,8 @@ def read(path: str | Path, rate: int = RATE) -> np.ndarray:
 def read_crop(path: str | Path, samples: int, start: Callable[[int], int] = lambda length: 0) -> np.ndarray:
     """Exactly `fit(wave, samples, start(len(wave)))` of `wave = read(path)`, read and decoded no further than it needs.
 
-    That is the crop alone where the file has 16 kHz and a format that gives its length and any sample at once: FLAC, or
-    PCM in WAV, AIFF and the like. Any other file is read whole.
+    That is the crop alone where the file has 16 kHz, one channel and a format that gives its length and any sample at once: FLAC,
+    or PCM in WAV, AIFF and the like. Any other file is read whole.
 
     Args:
         samples: wanted length.
@@ -106,31 +191,25 @@ def read_crop(path: str | Path, samples: int, start: Callable[[int], int] = lamb
         AudioError: as `blocks`; where the crop alone is read, damage outside of it is not seen.
     """
     path = Path(path)
-    file = _by_sndfile(path)
-    if isinstance(file, soundfile.SoundFile):
+    file = open_exact(path)
+    if file is not None:
         with file:
-            if _is_exact(file):
+            if file.samplerate == RATE and file.channels == 1:
                 return _crop(file, path, samples, start)
     wave = read(path)
     return fit(wave, samples, start(len(wave)))
-
-
-def _is_exact(file: soundfile.SoundFile) -> bool:
-    stated = file.frames < np.iinfo(np.int64).max
-    return stated and file.samplerate == RATE and file.format in _EXACT_FORMATS and file.subtype in _EXACT_SUBTYPES
 
 
 def _crop(file: soundfile.SoundFile, path: Path, samples: int, start: Callable[[int], int]) -> np.ndarray:
     length = file.frames
     if not length:
         raise AudioError(f"{path}: holds no samples")
-    _require_whole(file, path, length)
     wanted = min(samples, length)
     first = min(start(length), length - wanted)
     try:
         if first:
             file.seek(first)
-        wave = _mono(file.read(wanted, dtype="float32", always_2d=True))
+        wave = file.read(wanted, dtype="float32", always_2d=True)[:, 0]
     except soundfile.SoundFileError as error:
         raise AudioError(f"{path}: damaged after {first / RATE:.1f} s: {error}") from error
     if len(wave) < wanted:
@@ -141,9 +220,10 @@ def _crop(file: soundfile.SoundFile, path: Path, samples: int, start: Callable[[
 
 
 def blocks(path: str | Path, rate: int = RATE) -> Iterator[np.ndarray]:
-    """Read a file as mono at `rate` Hz piece by piece, so that its length costs no memory. Channels are averaged.
+    """Read a file as mono at `rate` Hz piece by piece, so that its length costs no memory.
 
-    Joined, the pieces are the file to its last sample: one that breaks off or is damaged ends in an error.
+    Joined, the pieces are the file to its last sample, all parts of it where several are joined or chained: one that breaks off or
+    is damaged ends in an error.
 
     Yields:
         float32 arrays of shape `(samples,)`, none of them empty, full scale = 1.
@@ -152,22 +232,55 @@ def blocks(path: str | Path, rate: int = RATE) -> Iterator[np.ndarray]:
         AudioError: the file is absent, not a plain file, not audio, empty, cut off or damaged, holds NaN, infinite or absurdly
             large samples, or has an absurd sampling rate.
     """
-    samples = 0
-    with _opened(Path(path)) as (source_rate, waves):
-        if not SOURCE_RATES[0] <= source_rate <= SOURCE_RATES[1]:
-            raise AudioError(f"{path}: a sampling rate of {source_rate} Hz; of {SOURCE_RATES[0]} to {SOURCE_RATES[1]} is read")
-        resampler = None if source_rate == rate else soxr.ResampleStream(source_rate, rate, 1)
-        for wave in waves:
-            _require_sane(wave, path)
-            piece = wave if resampler is None else resampler.resample_chunk(wave)
-            samples += len(piece)
+    return iter(Stream(Path(path), rate))
+
+
+@dataclass
+class Stream:
+    """A file as mono at `rate` Hz: `blocks` once it is iterated over. `channel` (from 1) takes that channel alone; `mix` says
+    afterwards how channels became one."""
+
+    path: Path
+    rate: int = RATE
+    channel: int | None = None
+    mix: Mixdown | None = None
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        some = False
+        for piece in self._resampled():
             if len(piece):
+                some = True
                 yield piece
-    rest = np.zeros(0, np.float32) if resampler is None else resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-    if samples + len(rest) == 0:
-        raise AudioError(f"{path}: holds no samples")
-    if len(rest):
-        yield rest
+        if not some:
+            raise AudioError(f"{self.path}: holds no samples")
+
+    def _resampled(self) -> Iterator[np.ndarray]:
+        resampler, resampled = None, 0
+        for rate, wave in decode(self.path):
+            if not SOURCE_RATES[0] <= rate <= SOURCE_RATES[1]:
+                low, high = SOURCE_RATES
+                raise AudioError(f"{self.path}: a sampling rate of {rate} Hz; of {low} to {high} is read")
+            _require_sane(wave, self.path)
+            if rate != resampled:
+                if resampler is not None:
+                    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+                resampler = None if rate == self.rate else soxr.ResampleStream(rate, self.rate, 1)
+                resampled = rate
+            mono = self._mono(wave)
+            yield mono if resampler is None else resampler.resample_chunk(mono)
+        if resampler is not None:
+            yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+    def _mono(self, wave: np.ndarray) -> np.ndarray:
+        """`(samples, channels)` -> `(samples,)`; numpy's mean of one channel costs as much as a tenth of decoding it."""
+        channels = wave.shape[1]
+        if channels == 1:
+            self.mix = self.mix or Mixdown(1)
+            return wave[:, 0]
+        if self.mix is None or self.mix.channels == 1:
+            self.mix = mixdown(self.path) if self.channel is None else Mixdown(channels, self.channel)
+        chosen = self.mix.channel
+        return wave.mean(axis=1) if chosen is None or chosen > channels else np.ascontiguousarray(wave[:, chosen - 1])
 
 
 def _require_sane(wave: np.ndarray, path: str | Path) -> None:
@@ -175,151 +288,6 @@ def _require_sane(wave: np.ndarray, path: str | Path) -> None:
         return
     what = "samples beyond 32-bit full scale" if np.isfinite(wave).all() else "NaN or infinite samples"
     raise AudioError(f"{path}: holds {what}; export it again as PCM")
-
-
-def _mono(wave: np.ndarray) -> np.ndarray:
-    """`(samples, channels)` -> `(samples,)`; numpy's mean of one channel costs as much as a tenth of decoding it."""
-    return wave[:, 0] if wave.shape[1] == 1 else wave.mean(axis=1)
-
-
-class _Straight(soundfile.SoundFile):
-    """A file that is read on from where it stands: soundfile seeks after every read, and MP3 and Opus decoders lose the
-    thread there."""
-
-    def seekable(self) -> bool:
-        return False
-
-    def rewind(self) -> None:
-        """Go to the beginning, where the format allows it; GSM does not."""
-        if super().seekable():
-            self.seek(0)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
-    """A file's own rate in Hz, and its samples as mono blocks. libsndfile reads what it knows, FFmpeg the rest."""
-    file = _by_sndfile(path)
-    if isinstance(file, str):
-        with _opened_by_ffmpeg(path, file) as opened:
-            yield opened
-        return
-    with file:
-        yield file.samplerate, _sndfile_blocks(file, path)
-
-
-def _by_sndfile(path: Path) -> _Straight | str:
-    """The file opened by libsndfile, or what that said of a format it does not know."""
-    _require_file(path)
-    try:
-        return _Straight(str(path))
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: the name ends with .raw, so there is no header
-        reason = getattr(error, "error_string", str(error))
-        if getattr(error, "code", None) == _MALFORMED:
-            raise AudioError(f"{path}: cannot be read as audio: {reason}") from error
-        return reason
-
-
-def _require_file(path: Path) -> None:
-    """Raise an error unless there is a plain file, or a link to one: from a pipe or a device one could read for ever."""
-    if printable(path) != str(path):
-        raise AudioError(f"{printable(path)}: its name is not in UTF-8, so that it fits in no table: rename it")
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError as error:
-        what = "a link to no such file" if path.is_symlink() else "no such file"
-        raise AudioError(f"{path}: cannot be read as audio: {what}") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise AudioError(f"{path}: cannot be read as audio: {getattr(error, 'strerror', error)}") from error
-    if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "not a file but a pipe, a socket or a device"
-        raise AudioError(f"{path}: cannot be read as audio: {what}")
-
-
-def _sndfile_blocks(file: _Straight, path: Path) -> Iterator[np.ndarray]:
-    count = 0
-    try:
-        file.rewind()  # once: the MP3 decoder's first samples depend on it by a rounding error
-        while len(wave := file.read(-(-BLOCK // file.channels), dtype="float32", always_2d=True)):
-            count += len(wave)
-            yield _mono(wave)
-    except soundfile.SoundFileError as error:
-        raise AudioError(f"{path}: damaged after {count / file.samplerate:.1f} s: {error}") from error
-    _require_whole(file, path, count)
-
-
-def _require_whole(file: soundfile.SoundFile, path: Path, count: int) -> None:
-    """Raise an error if the file, of which `count` samples a channel can be read, should hold more."""
-    missing = _missing_frames(file, path, count)
-    stored = file.format in _EXACT_FORMATS and file.subtype in _EXACT_SUBTYPES
-    allowed = 0 if file.format == "FLAC" else _TOLERANCE_FRAMES if stored else _TOLERANCE_SECONDS * file.samplerate
-    if missing > allowed:
-        raise AudioError(f"{path}: cut off or damaged: {missing / file.samplerate:.3g} s of what its header says are not there")
-    broken = _BROKEN_OGG.search(file.extra_info)
-    if broken:
-        raise AudioError(f"{path}: cut off or damaged, {count / file.samplerate:.1f} s can be read: {broken[0]}")
-
-
-def _missing_frames(file: soundfile.SoundFile, path: Path, count: int) -> float:
-    """How many samples a channel there should be beyond those `count` that were read."""
-    short = _SHORT_CHUNK.search(file.extra_info)
-    if short:
-        stated, found = map(int, short.groups())
-        return 0 if stated >= _UNKNOWN_SIZE else (stated - found) * count / found
-    known = file.frames < np.iinfo(np.int64).max and (file.format != "MP3" or _has_frame_count(path))
-    return file.frames - count if known else 0
-
-
-def _has_frame_count(path: Path) -> bool:
-    """Whether an MP3 says how many frames it has, as LAME and FFmpeg write them; without, libsndfile guesses its length."""
-    with open(path, "rb") as file:
-        tag = file.read(10)
-        size = sum(byte << 7 * place for place, byte in enumerate(tag[:5:-1])) if tag[:3] == b"ID3" else -10
-        file.seek(10 + size)
-        first = file.read(256)
-    return b"Xing" in first or b"Info" in first
-
-
-@contextmanager
-def _opened_by_ffmpeg(path: Path, refusal: str) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
-    """As `_opened`; `refusal` is what libsndfile said."""
-    allowed = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
-    try:
-        container = av.open(str(path.resolve()), container_options=allowed)
-    except av.FFmpegError as error:
-        raise AudioError(f"{path}: cannot be read as audio: {refusal} FFmpeg: {error.strerror}") from error
-    with container:
-        stream = next((stream for stream in container.streams.audio if stream.rate), None)
-        if stream is None:  # or FFmpeg went by the file's name alone, and found no sound in it
-            raise AudioError(f"{path}: cannot be read as audio: {refusal} FFmpeg: no sound track")
-        yield stream.rate, _ffmpeg_blocks(container, stream, path)
-
-
-def _ffmpeg_blocks(container: av.container.InputContainer, stream: av.AudioStream, path: Path) -> Iterator[np.ndarray]:
-    floats, held, count = av.AudioResampler(format="fltp"), [], 0
-    try:
-        for frame in container.decode(stream):
-            held += [piece.to_ndarray().mean(axis=0) for piece in floats.resample(frame)]
-            count += frame.samples
-            if sum(map(len, held)) >= BLOCK:
-                yield np.concatenate(held)
-                held = []
-    except (av.FFmpegError, ValueError) as error:  # ValueError: rate or channels change on the way
-        reason = getattr(error, "strerror", error)
-        raise AudioError(f"{path}: damaged after {count / stream.rate:.1f} s: {reason}") from error
-    if held:
-        yield np.concatenate(held)
-    stated = _stated_seconds(container, stream)
-    if stated is not None and count / stream.rate < stated - _TOLERANCE_SECONDS:
-        raise AudioError(f"{path}: cut off: its header says {stated:.1f} s, it holds {count / stream.rate:.1f} s")
-
-
-def _stated_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
-    """How long the header says the sound is; None where it says nothing, or where FFmpeg guesses it from the bit rate."""
-    if not {"mov", "matroska", "asf"} & set(container.format.name.split(",")):
-        return None
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration and len(container.streams) == 1 else None
 
 
 def fit(wave: np.ndarray, samples: int, start: int = 0) -> np.ndarray:

@@ -7,6 +7,8 @@ weights stand under their own names, those of a fine-tuned encoder under `fronte
 from __future__ import annotations
 
 import json
+import os
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from aasist_lib.models import AASIST, build_model
 from aasist_lib.runs import atomic
 
 FILE = "model.safetensors"
+BEST, STATE = "best", "last.pt"
+"""Of a run's folder `checkpoints`: the folder of the best checkpoint, and the file that a training resumes from."""
 FRONTEND = "frontend."
 """Begins the names of the tensors of a fine-tuned encoder."""
 
@@ -123,6 +127,18 @@ def read_state(file: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or "key" not in state:
         raise CheckpointError(f"{file}: not the state of a training of this workbook; delete it to start anew")
     return state
+
+
+def put_aside(folder: Path, now: datetime | None = None) -> Path:
+    """Move what a training left in `folder`, its best checkpoint and its state, into `folder/before-<time>`; returns that."""
+    stamp = (now or datetime.now(UTC)).strftime("%Y-%m-%d-%H%M%S")
+    names = [f"before-{stamp}", *(f"before-{stamp}-{number}" for number in range(2, 1000))]
+    aside = next(folder / name for name in names if not (folder / name).exists())
+    aside.mkdir(parents=True)
+    for name in (BEST, STATE):
+        if (folder / name).exists():
+            os.replace(folder / name, aside / name)
+    return aside
 
 
 def load_model(folder: Path, model: AASIST | None = None) -> tuple[AASIST, dict[str, Any]]:

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from aasist_lib.distortions import AugmentationConfig, Fraction
 
+CHANGE_NOTHING = ("workers", "bad_audio", "tracker")
+"""Keys of `training` that change no result: clips that are left out change the trial table."""
 _SHOWN = 300
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -57,10 +59,14 @@ class DataConfig(Section):
     For the demo corpus `bonafide` is where recordings of people come from: 'debian' (packages), 'librispeech', or a folder
     whose sub-folders are speakers. `clips_per_speaker` bounds the bona fide clips of a speaker. `full` adds the demo's
     larger sources.
+
+    Nothing is written into `root`. Features, and the list of clips known to be sound, lie in `cache`, by default
+    `data/cache/<name of root>` of the project.
     """
 
     corpus: CorpusName = "demo"
     root: Path = Path("data/demo")
+    cache: Path | None = None
     evaluate_on: EvaluationCorpus | None = None
     bonafide: str = "debian"
     full: bool = False
@@ -73,9 +79,10 @@ class DataConfig(Section):
         return project_root() / self.root
 
     @property
-    def folder(self) -> Path:
-        """Where features of the corpus are kept: `source`, or the folder of the file where that is a table."""
-        return self.source.parent if self.corpus == "table" else self.source
+    def cache_folder(self) -> Path:
+        """Where features of the corpus are kept."""
+        name = self.root.stem if self.corpus == "table" else self.root.name or self.source.resolve().name
+        return project_root() / (self.cache or Path("data/cache") / name)
 
 
 class FrontendConfig(Section):
@@ -243,6 +250,12 @@ class Profile(Section):
         if self.model.frontend.finetune and self.training.feature_cache:
             raise ValueError("model.frontend.finetune changes the features: set training.feature_cache: false")
         return self
+
+    def training_settings(self) -> dict[str, Any]:
+        """What a trained detector depends on, as JSON values: every section but those of evaluation and ablation, and without
+        the keys that change no result."""
+        dumped = self.model_dump(mode="json", include={"seed", "data", "model", "loss", "augmentation", "training"})
+        return dumped | {"training": {k: v for k, v in dumped["training"].items() if k not in CHANGE_NOTHING}}
 
     @property
     def folder(self) -> Path:

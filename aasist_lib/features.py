@@ -3,16 +3,16 @@
 A bank holds one or more *views* of each clip. View 0 of dev and eval is the clip's first `samples` samples, undistorted.
 Views of train are random crops with random distortions, both drawn from (data.seed, view, utt_id): trainings with other seeds
 share one bank. Where the profile has distortions rise, the later views are those of the end of the rise. The folder's name is
-a hash of all that determines the content: front end and its weights, layers, crop, distortions, seed, clips.
+a digest of the bank's key (`kept.make_key`): front end and its weights, layers, crop, distortions, seed, clips, code, versions.
 
-On disk: `index.parquet` (the shard and the row of every utterance), `bank.json` (what the name is a hash of), and NumPy files
+On disk: `index.parquet` (the shard and the row of every utterance), `bank.json` (the key), and NumPy files
 `shard-00000.npy` of shape `(clips, views, layers, frames, features)`. A shard is written by one process, so that processes on
 several machines can share the work.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
 import shutil
 import time
@@ -31,6 +31,7 @@ from tqdm import tqdm
 
 from aasist_lib.config import Profile
 from aasist_lib.files import WriteError, atomic, explain, in_turn, sweep
+from aasist_lib.kept import BY_CONTENT, Key, changes, clips_digest, digest, make_key
 from aasist_lib.models.base import Frontend
 from aasist_lib.processes import agreed, team
 from aasist_lib.runs import to_json
@@ -109,19 +110,20 @@ def build_bank(
             "set training.feature_cache: false"
         )
     views = profile.augmentation.views if train else 1
-    facts = _facts(profile, encoder, trials, views, train)
-    key = hashlib.sha256(to_json(facts).encode()).hexdigest()[:16]
-    folder = profile.data.folder / "features" / key
+    key = _key(profile, encoder, trials, views, train)
+    folder = profile.data.cache_folder / "features" / digest(key)
     plan = _Plan(folder, len(trials), views, np.dtype(profile.training.feature_dtype))
     notice = f"features: another process is computing {folder}; waiting for it"
     with in_turn(folder / ".lock", notice) if team().is_main_process and not plan.is_finished() else nullcontext():
         team().wait_for_everyone()
         if not plan.is_finished():
+            if team().is_main_process:
+                _say_what_changed(folder, key)
             waves = waves_for(profile, trials, train, profile.data.seed)
             _compute(plan, _Job(encoder.to(device), waves, profile.training.workers, device))
             with agreed():
                 if team().is_main_process:
-                    _finish(plan, trials, facts)
+                    _finish(plan, trials, key)
     shards = tuple(_mapped(plan.file(shard)) for shard in range(plan.count))
     return FeatureBank(folder, shards, tuple(trials["utt_id"]))
 
@@ -134,16 +136,28 @@ def _mapped(file: Path) -> np.memmap:
         raise FeatureError(f"{file}: no array of numbers, or damaged: {error}; delete {file.parent}") from error
 
 
-def _facts(profile: Profile, encoder: Frontend, trials: pd.DataFrame, views: int, train: bool) -> dict:
-    clips = hashlib.sha256()
-    for utt_id, path in zip(trials["utt_id"], trials["path"], strict=True):
-        status = Path(path).stat()
-        clips.update(f"{utt_id}\0{Path(path).name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    facts = {"encoder": encoder.identity(), "samples": profile.model.samples, "views": views, "clips": clips.hexdigest()}
-    facts["dtype"] = profile.training.feature_dtype
+def _key(profile: Profile, encoder: Frontend, trials: pd.DataFrame, views: int, train: bool) -> Key:
+    settings: dict[str, Any] = {"encoder": encoder.identity(), "samples": profile.model.samples, "views": views}
+    settings["dtype"] = profile.training.feature_dtype
     if train:
-        facts |= {"augmentation": profile.augmentation.model_dump(mode="json"), "seed": profile.data.seed}
-    return facts
+        settings |= {"augmentation": profile.augmentation.model_dump(mode="json"), "seed": profile.data.seed}
+    undistorted = () if train else ("aasist_lib.augment", "aasist_lib.distortions")
+    entries = ("features", type(encoder).__module__.partition(".")[2])
+    return make_key(entries, settings, {"the clips": clips_digest(trials)}, (*BY_CONTENT, *undistorted))
+
+
+def _say_what_changed(folder: Path, key: Key) -> None:
+    """Where features of the same settings and clips are there that other code made, say why they are not used."""
+    for file in sorted(folder.parent.glob("*/bank.json"), key=os.path.getmtime, reverse=True):
+        old = json.loads(file.read_text(encoding="utf-8"))
+        if file.parent != folder and all(old.get(part) == key[part] for part in ("settings", "data")):
+            size = sum(shard.stat().st_size for shard in file.parent.glob("*.npy")) / 1e9
+            print(
+                f"features: {changes(old, key)}: computed anew; the old ones stay in {file.parent} ({size:.1f} GB, which you "
+                "may delete)",
+                flush=True,
+            )  # fmt: skip
+            return
 
 
 # ---- shards ----------------------------------------------------------------------------------------------------------
@@ -348,7 +362,7 @@ def _announce(plan: _Plan, unfinished: list[int], job: _Job) -> None:
         )
 
 
-def _finish(plan: _Plan, trials: pd.DataFrame, facts: dict) -> None:
+def _finish(plan: _Plan, trials: pd.DataFrame, key: Key) -> None:
     sweep(plan.folder)
     for shard in range(plan.count):
         plan.counter(shard).unlink(missing_ok=True)  # left where a process was killed between its last two steps
@@ -357,4 +371,4 @@ def _finish(plan: _Plan, trials: pd.DataFrame, facts: dict) -> None:
     with atomic(plan.folder / "index.parquet") as file:
         index.to_parquet(file, index=False)
     with atomic(plan.folder / "bank.json") as file:
-        file.write_text(to_json(facts))
+        file.write_text(to_json(key))

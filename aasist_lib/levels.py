@@ -71,9 +71,20 @@ class Levels:
         level = 10 * np.log10(np.concatenate(self._powers) + 1e-12)
         return level >= max(SILENT_DB, level.max() - RANGE_DB)
 
+    @property
+    def loud_seconds(self) -> float:
+        """How much of the recording is loud enough to hold speech."""
+        return min(int(self.loud.sum()) * FRAME, self.samples) / RATE
+
+    def undecided(self) -> str | None:
+        """Why no decision is possible; None where one is."""
+        if self.loud_seconds >= LEAST_SPEECH_SECONDS:
+            return None
+        return "too short" if self.samples < LEAST_SPEECH_SECONDS * RATE else "no speech"
+
     def warnings(self) -> tuple[str, ...]:
         """What speaks against a score of this recording, a sentence each; none where nothing does."""
-        loud, seconds = int(self.loud.sum()) * FRAME / RATE, self.samples / RATE
+        loud, seconds = self.loud_seconds, self.samples / RATE
         clipped, upper = self._clipped / self.samples, self._upper_band()
         found = []
         if seconds < SHORTEST_SECONDS:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import pyarrow
 from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -21,6 +20,7 @@ from aasist_lib import audio
 from aasist_lib.config import Profile, project_root
 from aasist_lib.distortions import Background, Reverberation
 from aasist_lib.files import atomic, sweep
+from aasist_lib.kept import Key, changes, file_state, make_key, stored_key, write_table
 from aasist_lib.processes import agreed, team
 from aasist_lib.runs import RunFolder
 
@@ -53,7 +53,7 @@ def usable(profile: Profile, trials: pd.DataFrame, splits: Sequence[str] = _SPLI
             among the splits, the profile's folders of noises and impulse responses hold such files.
         WorkError, SystemExit: see `processes.agreed`.
     """
-    trials, memory = trials[trials["split"].isin(splits)].reset_index(drop=True), profile.data.folder / "checked.parquet"
+    trials, memory = trials[trials["split"].isin(splits)].reset_index(drop=True), profile.data.cache_folder / "checked.parquet"
     found: list[list[int]] = [[]]
     with agreed():
         if team().is_main_process:
@@ -85,10 +85,10 @@ def find_bad(trials: pd.DataFrame, memory: Path) -> pd.DataFrame:
 
 def _state(path: str) -> tuple[int, int]:
     try:
-        facts = os.stat(path)
+        size, mtime_ns = file_state(path)
     except OSError:  # the check will say what is wrong with it; nothing sound has this state
         return -1, -1
-    return facts.st_size, facts.st_mtime_ns
+    return size, mtime_ns
 
 
 class _Clips(Dataset):
@@ -136,12 +136,18 @@ def _check(clips: pd.DataFrame, known: pd.DataFrame, memory: Path) -> dict[str, 
 
 
 def _read(memory: Path) -> pd.DataFrame:
+    nothing = pd.DataFrame(columns=_KEY).astype({"path": "str", "size": "int64", "mtime_ns": "int64"})
     if not memory.is_file():
-        return pd.DataFrame(columns=_KEY).astype({"path": "str", "size": "int64", "mtime_ns": "int64"})
-    try:
-        return pd.read_parquet(memory, columns=_KEY)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise BadAudio(f"{memory}: damaged: {error}; remove it, and the clips are checked again") from error
+        return nothing
+    if different := changes(stored_key(memory), _key()):
+        print(f"audio: {memory.name}: {different}: all clips are checked again", flush=True)
+        return nothing
+    return pd.read_parquet(memory, columns=_KEY)
+
+
+def _key() -> Key:
+    """Sound is what this reader of audio reads."""
+    return make_key(["audio"], {})
 
 
 def _keep(clips: pd.DataFrame, reasons: list[str], known: pd.DataFrame, memory: Path) -> None:
@@ -151,8 +157,7 @@ def _keep(clips: pd.DataFrame, reasons: list[str], known: pd.DataFrame, memory: 
         return
     sweep(memory.parent, deep=False)
     try:
-        with atomic(memory) as file:
-            pd.concat([known[~known["path"].isin(sound["path"])], sound]).to_parquet(file, index=False)
+        write_table(pd.concat([known[~known["path"].isin(sound["path"])], sound]), memory, _key())
     except OSError as error:
         print(f"audio: that {len(sound)} clips are sound cannot be kept, the next run checks them again: {error}", flush=True)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
+
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -14,8 +16,10 @@ from tqdm import tqdm
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
 from aasist_lib.features import FeatureBank, build_bank
+from aasist_lib.kept import Key, clips_digest, make_key, trials_digest
 from aasist_lib.models.base import Frontend
 from aasist_lib.preflight import usable
+from aasist_lib.runs import RunFolder
 from aasist_lib.scoring import score_table
 from aasist_lib.waves import Waves, waves_for
 
@@ -47,21 +51,47 @@ def pooled_on_the_fly(profile: Profile, encoder: Frontend, waves: Waves, view: i
     return np.concatenate(rows)
 
 
-def run_probe(profile: Profile, encoder: Frontend, device: str = "cpu") -> dict[str, pd.DataFrame]:
+def run_probe(
+    profile: Profile, encoder: Frontend, device: str = "cpu", run: RunFolder | None = None
+) -> dict[str, pd.DataFrame]:
     """Fit on all views of the profile's train split and score dev and eval: `{"dev": score table, "eval": score table}`.
 
     Features come from the bank where the profile has one. Scores are log-odds of bona fide, up to a constant.
+
+    Args:
+        run: keep the tables there, as `scores/probe_<split>.parquet`, and read them while nothing they depend on has changed.
     """
     trials = {split: rows.reset_index(drop=True) for split, rows in usable(profile, load_trials(profile.data)).groupby("split")}
-    views = _pooled_views(profile, encoder, trials["train"], True, device)
-    labels = (trials["train"]["label"] == "bonafide").to_numpy().astype(int)
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=2000))
-    probe.fit(np.concatenate(views), np.tile(labels, len(views)))
-    tables = {}
-    for split in ("dev", "eval"):
+    key = _key(profile, encoder, pd.concat(trials.values()))
+
+    @lru_cache
+    def fitted() -> Pipeline:
+        views = _pooled_views(profile, encoder, trials["train"], True, device)
+        labels = (trials["train"]["label"] == "bonafide").to_numpy().astype(int)
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=2000))
+        return probe.fit(np.concatenate(views), np.tile(labels, len(views)))
+
+    def score(split: str) -> pd.DataFrame:
         (features,) = _pooled_views(profile, encoder, trials[split], False, device)
-        tables[split] = score_table(trials[split], probe.decision_function(features))
-    return tables
+        return score_table(trials[split], fitted().decision_function(features))
+
+    if run is None:
+        return {split: score(split) for split in ("dev", "eval")}
+    return {
+        split: run.kept_under(f"scores/probe_{split}.parquet", key, partial(score, split)) for split in ("dev", "eval")
+    }  # fmt: skip
+
+
+def _key(profile: Profile, encoder: Frontend, trials: pd.DataFrame) -> Key:
+    """What the scores depend on."""
+    training = profile.training_settings()["training"]
+    settings = {
+        "encoder": encoder.identity(), "augmentation": profile.augmentation, "root": str(profile.data.source),
+        "samples": profile.model.samples, "seed": profile.data.seed,
+        "training": {name: training[name] for name in ("feature_cache", "feature_dtype")},
+    }  # fmt: skip
+    data = {"the trials": trials_digest(trials, trials.columns.drop("path")), "the clips": clips_digest(trials)}
+    return make_key(["probe", type(encoder).__module__.partition(".")[2]], settings, data)
 
 
 def _pooled_views(profile: Profile, encoder: Frontend, trials: pd.DataFrame, train: bool, device: str) -> list[np.ndarray]:

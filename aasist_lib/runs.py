@@ -14,7 +14,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from aasist_lib.config import Profile, project_root
 from aasist_lib.files import atomic as atomic
 from aasist_lib.files import sweep
+from aasist_lib.kept import Key, changes, make_key, read_table, setting_changes, stored_key, write_table
 from aasist_lib.provenance import provenance
 
 if TYPE_CHECKING:
@@ -74,22 +75,43 @@ class RunFolder:
         return f"RunFolder({str(self.folder)!r})"
 
     @classmethod
-    def open(cls, profile: Profile, root: Path | None = None) -> RunFolder:
+    def open(cls, profile: Profile, root: Path | None = None, overwrite: bool = False) -> RunFolder:
         """Make the profile's run folder, or continue it, and write the facts of this run into its manifest.
 
         Args:
             profile: names the folder; a relative one lies under `root`.
             root: the project's root; found from the working directory when not given.
+            overwrite: let a training with other settings take the place of a finished one.
+
+        Raises:
+            RunError: the folder holds a finished training with other settings, or the results of an evaluation.
         """
         root = root or project_root()
         run = cls(root / profile.folder)
-        for name in FOLDERS:
-            (run.folder / name).mkdir(parents=True, exist_ok=True)
         facts = {"name": profile.name, "title": profile.title, "seed": profile.seed, **provenance(root)}
         with run.manifest_update() as manifest:
+            run._refuse_other_use(manifest, profile, overwrite)
             manifest |= facts | {"config": profile.model_dump(mode="json")}
+        for name in FOLDERS:
+            (run.folder / name).mkdir(parents=True, exist_ok=True)
         run._begun = True
         return run
+
+    def _refuse_other_use(self, manifest: dict[str, Any], profile: Profile, overwrite: bool) -> None:
+        if "sources" in manifest:
+            raise RunError(f"{self.folder} holds an evaluation of {manifest['sources'][0]['path']}; give this run another name")
+        trained = manifest.get("trained")
+        if trained is None or trained["settings"] == profile.training_settings():
+            return
+        if overwrite:
+            del manifest["trained"]
+            return
+        differences = setting_changes(trained["settings"], profile.training_settings())
+        raise RunError(
+            f"{self.folder} holds a finished training ({trained['epochs']} epochs) with other settings: {differences}. Give this "
+            f"run a name of its own (--set name={profile.name}-2, in a notebook SET = \"name={profile.name}-2\"), or say "
+            "--overwrite: the training then starts anew, and the old checkpoint is kept in checkpoints/before-…"
+        )
 
     # ---- paths and plain writers -------------------------------------------------------------------------------------
 
@@ -117,13 +139,41 @@ class RunFolder:
         """Write an artefact as JSON and record it; see `to_json` for what is accepted."""
         return self.write_text(name, to_json(value))
 
-    def write_parquet(self, name: str | Path, table: pd.DataFrame) -> Path:
-        """Write a table (without its index) as parquet and record it."""
+    def write_parquet(self, name: str | Path, table: pd.DataFrame, key: Key | None = None) -> Path:
+        """Write a table (without its index) as parquet, with its key where it has one, and record it."""
         path = self.path(name)
-        with atomic(path) as file:
-            table.to_parquet(file, index=False)
+        if key is not None:
+            write_table(table, path, key)
+        else:
+            with atomic(path) as file:
+                table.to_parquet(file, index=False)
         self.record(path)
         return path
+
+    def kept(self, name: str | Path, compute: Callable[..., pd.DataFrame], *arguments: Any) -> pd.DataFrame:
+        """The table `compute(*arguments)`, kept in the parquet file `name` and read from there while nothing it depends on has
+        changed: the arguments, the code of `compute` with all it imports, and the versions of packages.
+
+        Args:
+            name: of the artefact, such as 'metrics/robustness.parquet'.
+            compute: a function of a module of the library.
+            arguments: JSON values, tables, arrays, configurations, models.
+        """
+        key = make_key([compute.__module__.partition(".")[2]], {"function": compute.__name__, "arguments": arguments})
+        return self.kept_under(name, key, lambda: compute(*arguments))
+
+    def kept_under(self, name: str | Path, key: Key, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """As `kept`, under a key of the caller's."""
+        path = self.path(name)
+        table = read_table(path, key)
+        if table is not None:
+            print(f"{name}: kept, nothing it depends on has changed", flush=True)
+            return table
+        if path.is_file():
+            print(f"{name}: {changes(stored_key(path), key)}: computed anew", flush=True)
+        table = compute()
+        self.write_parquet(name, table, key)
+        return table
 
     def read_json(self, name: str | Path) -> Any:
         """An artefact's JSON value; a missing file is a `RunError` that names it."""

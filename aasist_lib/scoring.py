@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +13,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from aasist_lib.checkpoints import trained_weights
 from aasist_lib.config import Profile, project_root
 from aasist_lib.corpora import load_trials
 from aasist_lib.features import FeatureBank, build_bank
+from aasist_lib.kept import Key, clips_digest, digest, make_key, trials_digest
 from aasist_lib.models import AASIST
 from aasist_lib.preflight import usable
 from aasist_lib.processes import agreed, team, team_alone
-from aasist_lib.runs import atomic, to_json
+from aasist_lib.runs import RunFolder, atomic
 from aasist_lib.waves import Waves
 
 BLOCK = 2048
@@ -34,11 +33,13 @@ class ScoringError(ValueError):
     """Nothing could be scored; the message says why."""
 
 
-def score_split(profile: Profile, model: AASIST, split: str, device: str | torch.device = "cpu") -> pd.DataFrame:
+def score_split(
+    profile: Profile, model: AASIST, split: str, device: str | torch.device = "cpu", run: RunFolder | None = None
+) -> pd.DataFrame:
     """Score table of one split: `score` beside the trial columns. Features come from the bank where the profile has one.
 
     Processes that were launched together share the trials in blocks, and each gets the whole table. Finished blocks lie in the
-    run folder's `scores/` until all are done: the same call after an interruption goes on from there.
+    run folder's `scores/` until all are done: the same call after an interruption resumes from there.
 
     Clips that cannot be read are an error before the first is scored. With `training.bad_audio: skip` the table lacks them:
     results of fewer trials are not those of the corpus, and `evaluate` refuses the table for a key that has them.
@@ -47,6 +48,7 @@ def score_split(profile: Profile, model: AASIST, split: str, device: str | torch
         profile: corpus, crop and number of worker processes.
         model: a trained detector.
         split: 'train', 'dev' or 'eval'.
+        run: keep the table there, as `scores/aasist_<split>.parquet`, and read it while nothing it depends on has changed.
 
     Raises:
         ScoringError: the detector is of another `model` section than the profile's, the corpus has no such split, or another
@@ -66,34 +68,47 @@ def score_split(profile: Profile, model: AASIST, split: str, device: str | torch
         source = build_bank(profile, model.frontend, trials, train=False, device=device)
     else:
         source = Waves(trials, profile.model.samples, profile.seed)
-    folder = _blocks_folder(profile, model, trials, split)
+    key = _key(profile, model, trials, source)
+
+    def compute() -> pd.DataFrame:
+        return score_table(trials, _in_blocks(profile, model, source, split, digest(key), device))
+
+    return compute() if run is None else run.kept_under(f"scores/aasist_{split}.parquet", key, compute)
+
+
+def _in_blocks(
+    profile: Profile, model: AASIST, source: FeatureBank | Waves, split: str, name: str, device: str | torch.device
+) -> np.ndarray:
+    """Scores of all rows of a source, `(trials,)`, shared among the team in blocks that are kept until all are done."""
+    folder = project_root() / profile.folder / "scores" / f"unfinished-{split}-{name}"
     busy = ScoringError(f"another process is scoring split '{split}' with this detector, in {folder}; wait for it")
     with team_alone(folder.with_name(f".{folder.name}.lock"), busy):
-        members, starts = team(), range(0, len(trials), BLOCK)
+        members, starts = team(), range(0, len(source), BLOCK)
         blocks = [folder / f"{start:09d}.npy" for start in starts]
         todo = [start for start, file in zip(starts, blocks, strict=True) if not file.is_file()]
         members.wait_for_everyone()  # nobody finishes a block before all know which there are
         mine, hidden = todo[members.process_index :: members.num_processes], not members.is_main_process or len(todo) == 1
         with agreed():
             for start in tqdm(mine, desc=f"scoring {split}", unit="block", mininterval=5, disable=hidden or None):
-                stop = min(start + BLOCK, len(trials))
+                stop = min(start + BLOCK, len(source))
                 with atomic(folder / f"{start:09d}.npy") as file:
                     np.save(file, _scores(model, source, start, stop, profile.training.workers, device))
         scores = np.concatenate([np.load(file, allow_pickle=False) for file in blocks])
         members.wait_for_everyone()
         if members.is_main_process:
-            shutil.rmtree(folder)
-    return score_table(trials, scores)
+            for old in folder.parent.glob(f"unfinished-{split}-*"):  # this one, and those of other detectors or other code
+                shutil.rmtree(old)
+    return scores
 
 
-def _blocks_folder(profile: Profile, model: AASIST, trials: pd.DataFrame, split: str) -> Path:
-    """Where finished blocks lie; its name goes by all that the scores depend on."""
-    digest = hashlib.sha256(to_json([model.frontend.identity(), profile.model.model_dump(mode="json")]).encode())
-    for name, tensor in sorted(trained_weights(model).items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    digest.update(trials[["utt_id", "path"]].to_csv().encode())
-    digest.update(profile.training.feature_dtype.encode() if profile.training.feature_cache else b"waves")
-    return project_root() / profile.folder / "scores" / f"unfinished-{split}-{digest.hexdigest()[:16]}"
+def _key(profile: Profile, model: AASIST, trials: pd.DataFrame, source: FeatureBank | Waves) -> Key:
+    """What the scores depend on."""
+    bank = isinstance(source, FeatureBank)
+    inputs = {"the features": source.folder.name} if bank else {"the clips": clips_digest(trials)}
+    undistorted = (*BY_CONTENT, "aasist_lib.augment", "aasist_lib.distortions", "aasist_lib.losses")
+    settings = {"detector": model.content_digest(), "root": str(profile.data.source)}  # paths stand in the table
+    entries = ("scoring", "models.aasist", type(model.frontend).__module__.partition(".")[2])
+    return make_key(entries, settings, {"the trials": trials_digest(trials, trials.columns.drop("path"))} | inputs, undistorted)
 
 
 @torch.inference_mode()

@@ -1,12 +1,12 @@
-"""Score files: read and written in the organisers' forms and in our own, and joined with a key.
+"""Score files: read and written in the organisers' forms and in our own.
 
-A score file gives one number a trial, higher = more bona fide. The separator (tab, semicolon, comma or white space) and
-the heading are found out. Nothing is repaired on the way: an id, number or label that does not fit is a `TableError`.
+A score file gives one number per trial, higher = more bona fide. The separator (tab, semicolon, comma or white space) and
+the heading are found out, or told. Nothing is repaired on the way: an id, number or label that does not fit is a `TableError`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,22 +14,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aasist_lib.conventions import (
+    DECIMAL_COMMA, LABELS, NAMES, SUBSETS, UNKNOWN, are_labels, column_of, known_words, read_labels,
+)  # fmt: skip
 from aasist_lib.files import atomic, sweep
-from aasist_lib.metrics import split_classes
-from aasist_lib.metrics.rates import eer_point, rank
-from aasist_lib.tabular import TabularError, fields, head, read_parquet, read_rows, read_text, refuse_line_breaks
+from aasist_lib.tabular import (
+    TabularError, fields, head, read_parquet, read_rows, read_text, refuse_json_lines, refuse_line_breaks,
+)  # fmt: skip
 
-LABELS = ("bonafide", "spoof")
-SUBSETS = ("progress", "eval", "hidden")
-ALIASES = {  # names in headings, in lower case and with '-' for '_'
-    "utt_id": ("utt-id", "utt", "utterance", "utterance-id", "filename", "file-name", "file", "trial", "trial-id", "id"),
-    "score": ("score", "scores", "cm-score", "cm-scores", "cmscore", "llr"),
-    "label": ("label", "key", "cm-label"),
-    "attack": ("attack", "attack-id", "attack-anon"),
-}
 FORMS = ("asvspoof5", "asvspoof2019", "asvspoof2021", "csv", "parquet")
-FAR_BETTER = 0.2  # by so much must the inverted sign lower the EER to be spoken of
-_SUFFIX = r"\.(?:flac|wav|ogg|mp3|opus|aiff|m4a)$"
+LOGITS = ("spoof", "bonafide")
+"""What `columns` calls the two logits that a score is the difference of."""
+_READ = ("utt_id", "score", "label", "attack", "speaker", *LOGITS)
 _SHOWN = 5
 
 
@@ -45,30 +41,70 @@ class AsvScores(NamedTuple):
     spoof: NDArray[np.float64]
 
 
-def read_scores(path: str | Path) -> pd.DataFrame:
+class Tandem(NamedTuple):
+    """Trials of ASVspoof 5, track 2: an utterance against a speaker. Scores of the verifier and of the whole system, by kind of
+    trial; None where the file does not have them."""
+
+    asv: AsvScores | None
+    sasv: AsvScores | None
+
+
+def read_scores(path: str | Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     """A score file as a table with `utt_id`, `score` (float64) and, where the file has them, `label` and `attack`.
 
-    Read are: parquet and headed text whose columns have one of the names in `ALIASES`, and three forms without a heading:
-    `utterance score` (ASVspoof 2021), `utterance attack key score` (2019), `speaker utterance score key`. Text may be
-    gzipped (`.gz`).
+    Read are: parquet and headed text whose columns have one of the names in `conventions.NAMES`, and forms without a heading:
+    `utterance score` (ASVspoof 2021), `utterance score label`, `utterance attack label score` (2019), `speaker utterance score
+    label`. Labels may be any of `conventions.LABEL_WORDS`. A file of track 2 of ASVspoof 5 has a line per speaker: of each
+    utterance one row is left. Text may be gzipped (`.gz`).
+
+    Args:
+        columns: what the file's columns are, where that cannot be found out: names in their order, such as ['utt_id', 'spoof',
+            'bonafide'] for two logits, '-' for a column without use; or `name=heading`, such as ['score=p_real'].
 
     Raises:
         TableError: no such file, a form that is none of these, a score that is not finite, an id that occurs twice, or a
-            label that is neither 'bonafide' nor 'spoof'.
+            label that is no label.
     """
     path = Path(path)
-    table = _named(path)
-    numbers = pd.to_numeric(table["score"], errors="coerce")
-    _refuse(path, ~np.isfinite(numbers), table["score"], "scores are not finite numbers")
+    table = _told(path, columns) if columns else _named(path)
+    if set(LOGITS) <= set(table.columns):
+        for name in LOGITS:
+            _refuse_numbers(path, table[name])
+        table["score"] = (table["bonafide"].astype("float64") - table["spoof"].astype("float64")).map(repr)
+    _refuse_numbers(path, table["score"])
     _refuse(path, table["utt_id"].isna() | (table["utt_id"].str.strip() == ""), table["score"], "scores have no id")
-    if (twice := table["utt_id"].duplicated()).any():
-        first = table.index[table["utt_id"] == table.loc[twice, "utt_id"].iloc[0]][0]
-        _refuse(path, twice, table["utt_id"], f"ids occurred before, the first at {path}:{first}")
+    table = _once_each(path, table)
     if "label" in table.columns:
-        _refuse(path, ~table["label"].isin(LABELS), table["label"], f"labels are neither {' nor '.join(LABELS)}")
+        read = read_labels(table["label"])
+        words = " nor ".join(known_words(label) for label in LABELS)
+        _refuse(path, ~read.isin(LABELS), table["label"], f"labels are neither {words}")
+        table["label"] = read
     others = [name for name in ("label", "attack") if name in table.columns]
     scores = table["score"].astype("float64")  # exact to the last digit, which to_numeric is not
     return table[["utt_id", *others]].assign(score=scores)[["utt_id", "score", *others]].reset_index(drop=True)
+
+
+def _refuse_numbers(path: Path, values: pd.Series) -> None:
+    bad = ~np.isfinite(pd.to_numeric(values, errors="coerce"))
+    if bad.any() and values[bad].astype("str").str.fullmatch(DECIMAL_COMMA.pattern).all():
+        raise _decimal_comma(path, int(values.index[bad][0]), values[bad].iloc[0])
+    _refuse(path, bad, values, "scores are not finite numbers")
+
+
+def _once_each(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """The table with each utterance once: lines of one utterance must agree, as in a file with a line per speaker."""
+    twice = table["utt_id"].duplicated()
+    if not twice.any():
+        return table
+    others = [name for name in ("utt_id", "score", "label") if name in table.columns]
+    first = ~twice
+    if "speaker" in table.columns and table.duplicated(["utt_id", "speaker"]).sum() == 0:
+        if (contradicting := twice & ~table.duplicated(others)).any():
+            _refuse(path, contradicting, table["utt_id"], "ids have another score than in an earlier line")
+        return table[first]
+    earlier = table.index[table["utt_id"] == table.loc[twice, "utt_id"].iloc[0]][0]
+    _refuse(path, twice, table["utt_id"], f"ids occurred before, the first at {path}:{earlier}")
+    raise AssertionError("refused above")
 
 
 def write_scores(table: pd.DataFrame, path: str | Path, form: str) -> None:
@@ -84,80 +120,41 @@ def write_scores(table: pd.DataFrame, path: str | Path, form: str) -> None:
         TableError: an unknown form, a column that the form needs is missing, or white space in a field, which the text
             forms cannot hold.
     """
-    if form not in FORMS:
-        raise TableError(f"form = '{form}': score files are written as {', '.join(FORMS)}")
-    columns = ["utt_id", "attack", "label", "score"] if form == "asvspoof2019" else ["utt_id", "score"]
-    if missing := [name for name in columns if name not in table.columns]:
-        raise TableError(f"the form '{form}' needs {', '.join(columns)}; the table has no {', '.join(missing)}")
-    if form == "csv":
-        refuse_line_breaks(table, path, TableError)
+    columns = refuse_form(table, path, form)
     sweep(Path(path).parent, deep=False)
     if form in ("csv", "parquet"):
         with atomic(path) as file:
             table.to_parquet(file, index=False) if form == "parquet" else table.to_csv(file, index=False)
         return
-    for name in columns[:-1]:
-        spaced = table[name].astype(str).str.contains(r"\s|^$", regex=True)
-        if spaced.any():
-            found = _some(map(repr, table.loc[spaced, name]))
-            raise TableError(f"{int(spaced.sum())} values of {name} are empty or hold white space: {found}; write a csv")
     with atomic(path) as file:
         header = ["filename", "cm-score"] if form == "asvspoof5" else False
         table[columns].to_csv(file, sep="\t" if form == "asvspoof5" else " ", index=False, header=header)
 
 
-def join(scores: pd.DataFrame, key: pd.DataFrame, names: tuple[str, str] = ("the scores", "the key")) -> pd.DataFrame:
-    """The score table of the key's trials, in the key's order: `utt_id, score`, then the key's other columns.
-
-    Two systems joined with one key are therefore aligned. Where the key has a column `subset` (ASVspoof 2021), the
-    trials of 'eval' are taken, which are those that the organisers count; scores of its other trials may be there. Where it
-    has a column `split` (our trial tables), the splits are taken that any of the scores is of, and they must be scored whole.
-
-    Args:
-        scores: as `read_scores` gives it. Labels in it must agree with the key.
-        key: as `corpora.protocols.read_key` gives it.
-        names: what the messages call the two, such as their paths.
+def refuse_form(table: pd.DataFrame, path: str | Path, form: str) -> list[str]:
+    """An error where a file of this form could not hold the table; else its columns. `score` need not be there yet.
 
     Raises:
-        TableError: ids stand in one table only or occur twice, or labels contradict each other.
+        TableError: as `write_scores`.
     """
-    for table, name in zip((scores, key), names, strict=True):
-        twice = table["utt_id"][table["utt_id"].duplicated()]
-        if len(twice):
-            raise TableError(f"{name}: {len(twice)} ids occur more than once: {_some(twice)}")
-    wanted = key[key["subset"] == "eval"] if "subset" in key.columns else key
-    if "split" in key.columns:
-        scored = wanted.loc[wanted["utt_id"].isin(scores["utt_id"]), "split"]
-        wanted = wanted[wanted["split"].isin(scored)] if len(scored) else wanted
-    if wanted.empty:
-        raise TableError(f"{names[1]}: no trial of the subset 'eval' to evaluate")
-    _refuse_unmatched(scores["utt_id"], key["utt_id"], wanted["utt_id"], names)
-    joined = wanted.merge(scores, on="utt_id", how="left", suffixes=("", "_of_scores"), validate="one_to_one")
-    if "label_of_scores" in joined.columns:
-        wrong = joined["label"] != joined["label_of_scores"]
-        if wrong.any():
-            raise TableError(
-                f"{int(wrong.sum())} of {len(joined)} labels in {names[0]} contradict {names[1]}: "
-                f"{_some(joined.loc[wrong, 'utt_id'])}; is it the key of these scores?"
-            )
-    return joined[["utt_id", "score", *(name for name in wanted.columns if name not in ("utt_id", "score"))]]
+    if form not in FORMS:
+        raise TableError(f"form = '{form}': score files are written as {', '.join(FORMS)}")
+    columns = ["utt_id", "attack", "label", "score"] if form == "asvspoof2019" else ["utt_id", "score"]
+    if missing := [name for name in columns[:-1] if name not in table.columns]:
+        raise TableError(f"the form '{form}' needs {', '.join(columns)}; the table has no {', '.join(missing)}")
+    if form == "csv":
+        refuse_line_breaks(table, path, TableError)
+    if form in ("csv", "parquet"):
+        return columns
+    for name in columns[:-1]:
+        spaced = table[name].astype(str).str.contains(r"\s|^$", regex=True)
+        if spaced.any():
+            found, other = _some(map(repr, table.loc[spaced, name])), Path(path).with_suffix(".csv")
+            raise TableError(f"{int(spaced.sum())} values of {name} are empty or hold white space: {found}; write {other.name}")
+    return columns
 
 
-def check_sign(table: pd.DataFrame) -> str | None:
-    """A loud sentence when the inverted scores would give a far better EER, else None. The table stays as it is.
-
-    Args:
-        table: `score` and `label`.
-    """
-    bonafide, spoof = split_classes(table["label"], table["score"])
-    value, inverted = (eer_point(rank(*classes).curve)[0] for classes in ((bonafide, spoof), (-bonafide, -spoof)))
-    if value - inverted < FAR_BETTER:
-        return None
-    return (
-        f"THE SIGN OF THE SCORES LOOKS WRONG: the EER is {value:.2%}, with every score negated it would be "
-        f"{inverted:.2%}. A higher score must mean more bona fide. Nothing was changed: negate the scores in the file if "
-        "they mean the opposite."
-    )
+# ---- tandem ----------------------------------------------------------------------------------------------------------
 
 
 def read_asv(path: str | Path) -> AsvScores:
@@ -216,23 +213,48 @@ def _asv_key_2021(path: Path, utterances: pd.Series) -> pd.Series:
     return key[5].where(key[7] == "eval", "-")
 
 
-def _refuse_unmatched(scored: pd.Series, keyed: pd.Series, wanted: pd.Series, names: tuple[str, str]) -> None:
-    unkeyed = scored[pd.Index(keyed).get_indexer(scored) < 0]  # by hash: `isin` is ten times slower on text
-    unscored = wanted[pd.Index(scored).get_indexer(wanted) < 0]
-    parts = [
-        f"{len(extra)} of {size} ids of {name} are not in {other}: {_some(extra)}"
-        for extra, size, name, other in (
-            (unkeyed, len(scored), names[0], names[1]),
-            (unscored, len(wanted), names[1], names[0]),
-        )
-        if len(extra)
-    ]
-    if not parts:
-        return
-    bare = [ids.str.replace(r"^.*[/\\]", "", regex=True).str.replace(_SUFFIX, "", regex=True) for ids in (unkeyed, unscored)]
-    if bare[0].isin(bare[1]).any():
-        parts.append("Without folders and file endings ids do match: write the bare ids into the score file.")
-    raise TableError("\n  ".join(parts))
+def read_tandem(scores: str | Path, key: str | Path) -> Tandem | None:
+    """What a score file and a key of ASVspoof 5, track 2, say of the speaker verifier and of both systems together; None where
+    they are of another kind.
+
+    The key has a line per speaker and utterance with `asv-label` (target, nontarget or spoof); the score file, for the same lines,
+    `asv-score`, `sasv-score` or both ('-' where a system has none).
+
+    Raises:
+        TableError: they do not list the same trials, a score is not finite, or a kind of trial is missing.
+    """
+    tables, trial = [], ["spk", "filename"]
+    for path, needed in ((Path(scores), ("asv-score", "sasv-score")), (Path(key), ("asv-label",))):
+        if path.suffix == ".parquet" or not set(needed) & set(_heading_words(path)):
+            return None
+        rows = _read_text(path)
+        names = [name.strip().lower().replace("_", "-") for name in rows.iloc[0]]
+        tables.append(rows.iloc[1:].set_axis(names, axis=1))
+        if absent := [name for name in trial if name not in names]:
+            raise TableError(f"{path}: no column {' and no '.join(absent)}: trials of track 2 are told by spk and filename")
+    scored, keyed = tables
+    kinds = [name for name in ("asv-score", "sasv-score") if name in scored]
+    _refuse(Path(key), ~keyed["asv-label"].isin(AsvScores._fields), keyed["asv-label"], "labels are none of " + ", ".join(AsvScores._fields))
+    for path, table in ((scores, scored), (key, keyed)):
+        _refuse(Path(path), table.duplicated(trial), table["filename"], "trials occurred before (same spk and filename)")
+    both = keyed.merge(scored, on=trial, how="outer", indicator=True, suffixes=("", "_scored"))
+    if (alone := both["_merge"] != "both").any():
+        trials = _some(both.loc[alone, "spk"] + " " + both.loc[alone, "filename"])
+        raise TableError(f"{int(alone.sum())} trials are in one of {scores} and {key} only: {trials}")
+    found: dict[str, AsvScores | None] = {"asv-score": None, "sasv-score": None}
+    for name in kinds:
+        if (both[name] == UNKNOWN).all():
+            continue
+        _refuse_numbers(Path(scores), both[name])
+        numbers = both[name].astype("float64").to_numpy()
+        classes = AsvScores(*(numbers[(both["asv-label"] == kind).to_numpy()] for kind in AsvScores._fields))
+        if empty := [kind for kind, values in classes._asdict().items() if not values.size]:
+            raise TableError(f"{key}: no {' and no '.join(empty)} trials: min a-DCF needs target, nontarget and spoof")
+        found[name] = classes
+    return Tandem(found["asv-score"], found["sasv-score"])
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
 
 
 def _named(path: Path) -> pd.DataFrame:
@@ -243,55 +265,145 @@ def _named(path: Path) -> pd.DataFrame:
         return _rename(str(path), table.set_axis(range(1, len(table) + 1)), list(map(str, table.columns)))
     table = _read_text(path)
     first = list(table.iloc[0])
-    if {"utt_id", "score"} & {_canonical(cell) for cell in first}:
+    if _is_heading(first):
         return _rename(f"{path}:{table.index[0]}", table.iloc[1:], first)
-    if len(first) == 2:
-        return table.set_axis(["utt_id", "score"], axis=1)
-    if len(first) == 4 and first[2] in LABELS:
-        return table.set_axis(["utt_id", "attack", "label", "score"], axis=1)
-    if len(first) == 4 and first[3] in LABELS:
-        return table.set_axis(["speaker", "utt_id", "score", "label"], axis=1)
+    if (names := _by_content(table)) is not None:
+        return table.set_axis(names, axis=1)
     raise TableError(
-        f"{path}:{table.index[0]}: {len(first)} columns without a known heading; write 'utt_id' and 'score' above them, "
-        "or use 'utterance score' or 'utterance attack key score'"
+        f"{path}:{table.index[0]}: {table.shape[1]} columns without a known heading, of which it cannot be told which is the score: "
+        "say what they are, in their order, with --columns: "
+        f"{' '.join(_guess(table))} (two logits: --columns utt_id spoof bonafide; '-' = a column without use)"
     )
+
+
+def _by_content(table: pd.DataFrame) -> list[str] | None:
+    """What the columns of a table without a heading are, or None where that cannot be told."""
+    numbers = [pd.to_numeric(table[name], errors="coerce").notna().all() for name in table.columns]
+    labels = [are_labels(table[name]) for name in table.columns]
+    if table.shape[1] == 2:
+        return ["utt_id", "score"]
+    forms = {3: (["utt_id", "score", "label"], ["utt_id", "label", "score"]),
+             4: (["utt_id", "attack", "label", "score"], ["speaker", "utt_id", "score", "label"])}  # fmt: skip
+    fitting = [
+        form for form in forms.get(table.shape[1], ()) if numbers[form.index("score")] and labels[form.index("label")]
+    ]  # fmt: skip
+    if len(fitting) == 2:  # scores of 0 and 1 alone look like labels
+        fitting = [form for form in fitting if not labels[form.index("score")]]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _guess(table: pd.DataFrame) -> list[str]:
+    """A beginning for `--columns`: the ids first, then the only column of numbers, if there is one."""
+    numbers = [pd.to_numeric(table[name], errors="coerce").notna().all() for name in table.columns]
+    return ["utt_id", *("score" if number and sum(numbers) == 1 else "-" for number in numbers[1:])]
+
+
+def _told(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """The table by what the user says of its columns."""
+    by_name = {column: heading for column, mark, heading in (each.partition("=") for each in columns) if mark}
+    names = [*by_name] if by_name else [name for name in columns if name != UNKNOWN]
+    given = f"--columns {' '.join(columns)}"
+    if unknown := [name for name in names if name not in _READ]:
+        raise TableError(f"{given}: no column {', '.join(unknown)}; known are {', '.join(_READ)}, and '-'")
+    if not ("utt_id" in names and ("score" in names or set(LOGITS) <= set(names))) or len(set(names)) < len(names):
+        raise TableError(f"{given}: utt_id and score are needed, or utt_id and both logits, spoof and bonafide; each once")
+    if by_name and len(by_name) < len(columns):
+        raise TableError(f"{given}: either all of the form name=heading, or all names in the order of the file's columns")
+    if path.suffix == ".parquet":
+        _need_file(path)
+        table = read_parquet(path, TableError)
+        table = table.set_axis(range(1, len(table) + 1)).astype({name: "str" for name in table.columns})
+    else:
+        table = _read_text(path)
+        if by_name:
+            table = table.iloc[1:].set_axis(list(table.iloc[0]), axis=1)
+    if by_name:
+        if absent := [heading for heading in by_name.values() if heading not in table.columns]:
+            raise TableError(f"{path}: {given}: no heading {', '.join(absent)}; it has {', '.join(map(str, table.columns))}")
+        return table[list(by_name.values())].set_axis(list(by_name), axis=1)
+    if len(columns) != table.shape[1]:
+        raise TableError(f"{path}: {given} names {len(columns)} columns, the file has {table.shape[1]}")
+    table = table.set_axis(range(table.shape[1]), axis=1)[[place for place, name in enumerate(columns) if name != UNKNOWN]]
+    table = table.set_axis(names, axis=1)
+    number = names[-1] if "score" not in names else "score"
+    if pd.to_numeric(table[number].iloc[:1], errors="coerce").isna().all() and len(table) > 1:  # a heading
+        table = table.iloc[1:]
+    return table
+
+
+def _is_heading(cells: Sequence[str]) -> bool:
+    return bool({"utt_id", "score"} & {column_of(cell) or cell for cell in cells})
 
 
 def _rename(where: str, table: pd.DataFrame, heading: list[str]) -> pd.DataFrame:
     """The table with canonical names, both needed columns in it; `where` is the heading's file and line."""
-    names = [name if name in ALIASES else _canonical(name) for name in heading]
-    for column in ALIASES:
+    names = [name if name in NAMES else column_of(name) or name for name in heading]
+    for column in ("utt_id", "score", "label", "attack", "speaker"):
         if heading.count(column) > 1:
             raise TableError(f"{where}: several columns are called {column}: rename or remove one")
         if column in heading:  # our own name wins over an alias of it, which keeps its name
             names = [given if name == column != given else name for name, given in zip(names, heading, strict=True)]
         elif names.count(column) > 1:
             found = [given for name, given in zip(names, heading, strict=True) if name == column]
-            raise TableError(f"{where}: columns {', '.join(found)} could all be {column}: name one of them '{column}'")
+            raise TableError(
+                f"{where}: columns {', '.join(found)} could all be {column}: name one of them '{column}', or say which: "
+                f"--columns {_by_heading(heading, {column: found[0]})}"
+            )
     if missing := [name for name in ("utt_id", "score") if name not in names]:
-        raise TableError(f"{where}: no column {' and no '.join(missing)}; it has {', '.join(names)}")
+        raise TableError(
+            f"{where}: no column {' and no '.join(missing)}; it has {', '.join(names)}. Say which is which: --columns utt_id=HEADING "
+            "score=HEADING (two logits: utt_id=HEADING spoof=HEADING bonafide=HEADING)"
+        )
     table = table.set_axis(names, axis=1)
     if table.empty:
         raise TableError(f"{where}: a heading and no scores")
     return table.assign(**{name: table[name].astype(str) for name in ("utt_id", "label", "attack") if name in names})
 
 
-def _canonical(cell: str) -> str:
-    plain = cell.strip().lower().replace("_", "-")
-    return next((name for name, aliases in ALIASES.items() if plain in aliases), cell)
+def _by_heading(heading: list[str], chosen: dict[str, str]) -> str:
+    """`--columns` for a heading, of which these are chosen already."""
+    for column in ("utt_id", "score"):
+        fitting = [given for given in heading if given == column or column_of(given) == column]
+        chosen = {column: fitting[0] if fitting else "HEADING"} | chosen
+    return " ".join(f"{column}={given}" for column, given in chosen.items())
+
+
+def _heading_words(path: Path) -> list[str]:
+    """The words of a text file's first line, in lower case."""
+    _need_file(path)
+    return head(read_text(path, TableError), skip_blank=True).text.lower().replace("_", "-").split()
 
 
 def _read_text(path: Path) -> pd.DataFrame:
     """The fields of a text file as text, without blank lines; the index holds line numbers."""
     _need_file(path)
     first = head(read_text(path, TableError), skip_blank=True)
-    columns = len(fields(path, first, TableError))
+    refuse_json_lines(path, first, TableError)
+    words = first.text.split()
+    if first.mark == "," and len(words) > 1 and (commas := [word for word in words if DECIMAL_COMMA.fullmatch(word)]):
+        raise _decimal_comma(path, first.number, commas[0])
+    named = fields(path, first, TableError)
+    columns = len(named)
     if not columns:
         raise TableError(f"{path}: not a table: there is nothing in it")
+    following = head(first.rest, skip_blank=True)
+    if _is_heading(named) and following.text.strip() and following.text.count(first.mark) >= columns and first.mark == " ":
+        there = len(following.text.split())
+        raise TableError(
+            f"{path}:{first.number}: the heading names {columns} columns, line {first.number + following.number} has {there}: remove "
+            f"the heading, or name all of them, such as '{' '.join([*named, 'label', 'attack'][:there])}'"
+        )
     table = read_rows(path, first.whole, first.mark, TableError, first=first.number, columns=columns)
     table.index += first.number
     table = table.apply(lambda column: column.str.strip(" \t"))
     return table[(table != "").any(axis=1)]
+
+
+def _decimal_comma(path: Path, line: int, value: str) -> TableError:
+    made = path.with_name(f"{path.name.split('.')[0]}_points.txt")
+    return TableError(
+        f"{path}:{line}: {value!r} has a decimal comma; numbers need a point: sed 's/\\([0-9]\\),\\([0-9]\\)/\\1.\\2/g' {path} > {made}"
+    )
 
 
 def _need_file(path: Path) -> None:

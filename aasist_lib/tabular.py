@@ -80,6 +80,16 @@ def head(data: bytes, skip_blank: bool = False) -> Head:
         number, start = number + 1, end + 1
 
 
+def refuse_json_lines(path: Path, line: Head, error: type[ValueError]) -> None:
+    """An error where the first line is an object of JSON, with a command that makes a table of such a file."""
+    if line.text.lstrip().startswith(("{", "[")):
+        made = path.name.split(".")[0] + ".csv"
+        raise error(
+            f"{path}:{line.number}: JSON lines; a table is needed: "
+            f"python -c \"import pandas; pandas.read_json('{path}', lines=True, dtype=False).to_csv('{made}', index=False)\""
+        )
+
+
 def fields(path: Path, line: Head, error: type[ValueError], mark: str | None = None) -> list[str]:
     """The fields of this one line, such as a heading; none of a blank one. `mark` and errors as in `read_rows`."""
     if not line.text.strip(" \t"):

@@ -6,7 +6,6 @@ or opens an evaluation split. Every process computes the dev EER from the gather
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -27,16 +26,27 @@ from tqdm import tqdm
 
 from aasist_lib.augment import Strength, progress, strength
 from aasist_lib.averaging import WeightAverage
-from aasist_lib.checkpoints import put_weights, read_facts, read_state, save_checkpoint, save_state, trained_weights
+from aasist_lib.checkpoints import (
+    BEST,
+    STATE,
+    put_aside,
+    put_weights,
+    read_facts,
+    read_state,
+    save_checkpoint,
+    save_state,
+    trained_weights,
+)
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
 from aasist_lib.features import FeatureBank, build_bank
+from aasist_lib.kept import Key, changes, clips_digest, make_key, trials_digest
 from aasist_lib.losses import LossSchedule
 from aasist_lib.metrics import calibrate_fit, eer
 from aasist_lib.models import build_model
 from aasist_lib.preflight import usable
-from aasist_lib.processes import team, team_alone
-from aasist_lib.runs import RunFolder, to_json
+from aasist_lib.processes import agreed, team, team_alone
+from aasist_lib.runs import RunFolder
 from aasist_lib.trial_data import EpochSampler, TrialData
 from aasist_lib.watch import TrainingError, Watch
 from aasist_lib.waves import Waves, waves_for
@@ -73,7 +83,10 @@ class TrainingResult:
 
 
 def train(profile: Profile, run: RunFolder, on_epoch: Callable[[EpochRecord], None] | None = None) -> TrainingResult:
-    """Train the profile's detector on its train split, selecting on dev, or go on where an earlier call stopped.
+    """Train the profile's detector on its train split, selecting on dev, or resume where an earlier call stopped.
+
+    A training that was made with other settings, data, code or versions is put aside, in `checkpoints/before-<time>`, and this
+    one starts anew.
 
     Args:
         profile: everything that determines the result.
@@ -118,13 +131,16 @@ class Trainer:
         self.schedule = LossSchedule(profile.loss)
         self.records: list[EpochRecord] = []
         self._prepare()
+        self.key = self._key()
 
     def fit(self, on_epoch: Callable[[EpochRecord], None]) -> TrainingResult:
         """Run the epochs that are left."""
         if self.accelerator.num_processes > 1:
             self.accelerator.print(f"training: {self.accelerator.num_processes} processes")
-        last = self.run.path("checkpoints", "last.pt")
+        last = self.run.path("checkpoints", STATE)
         first = self._resume(last) + 1
+        if self._out_of_patience() or first > self.settings.epochs:
+            self.accelerator.print(f"training: finished ({first - 1} epochs), nothing to do")
         for epoch in range(first, self.settings.epochs + 1):
             if self._out_of_patience():
                 break
@@ -134,14 +150,16 @@ class Trainer:
                 on_epoch(record)
         if self.accelerator.is_main_process:  # once more: a kill may have come between the last checkpoint and its history
             self.run.write_parquet("metrics/history.parquet", self._history())
+            with self.run.manifest_update() as manifest:
+                manifest["trained"] = {"epochs": len(self.records), "settings": self.profile.training_settings()}
         self._part()
         self._refuse_constant(self._best())
         return TrainingResult(
-            self._history(), self._best().epoch, self.schedule.switch_epoch, self.run.path("checkpoints", "best")
+            self._history(), self._best().epoch, self.schedule.switch_epoch, self.run.path("checkpoints", BEST)
         )
 
     def _refuse_constant(self, best: EpochRecord) -> None:
-        facts = read_facts(self.run.path("checkpoints", "best"))
+        facts = read_facts(self.run.path("checkpoints", BEST))
         if facts.get("calibration", True) is None:  # it was fitted unless all scores were equal
             raise TrainingError(
                 f"every dev clip has the same score, also in epoch {best.epoch}, the best: the detector tells nothing apart. "
@@ -161,6 +179,7 @@ class Trainer:
         # as everything else is, in fp32 behind an encoder of `model.frontend.precision`.
         trained: nn.Module = nn.Sequential(self.model.backend) if settings.feature_cache else self.model
         train_source, dev_source = self._source(self.train_trials, True), self._source(self.dev_trials, False)
+        self.sources = ("train", self.train_trials, train_source), ("dev", self.dev_trials, dev_source)
         risen = profile.augmentation.first_risen_view
         train_data = TrialData(self.train_trials, train_source, profile.seed, settings.crop_frames, risen)
         dev_data = TrialData(self.dev_trials, dev_source, profile.seed)
@@ -289,10 +308,10 @@ class Trainer:
         if improved:
             with self._judged():
                 save_checkpoint(
-                    self.run.path("checkpoints", "best"), trained_weights(self.model), self._facts(record, dev_scores)
+                    self.run.path("checkpoints", BEST), trained_weights(self.model), self._facts(record, dev_scores)
                 )
         state = {
-            "key": self._key(), "weights": trained_weights(self.model),
+            "key": self.key, "weights": trained_weights(self.model),
             "averaged": None if self.averaged is None else self.averaged.weights, "optimiser": self.optimiser.state_dict(),
             "scheduler": self.scheduler.state_dict(), "switch_epoch": self.schedule.switch_epoch,
             "records": [asdict(r) for r in self.records],
@@ -306,16 +325,18 @@ class Trainer:
             "model": self.profile.model.model_dump(mode="json"), "encoder": self.encoder_facts,
             "trained_on": {"title": self.profile.title, "corpus": self.profile.data.corpus} | _contents(self.train_trials)
             | {"left_out": self.left_out},
-            "calibration": _calibration(*dev_scores), **asdict(record),
+            "calibration": _calibration(*dev_scores), "key": self.key, **asdict(record),
         }  # fmt: skip
 
     def _resume(self, last: Path) -> int:
-        """The last finished epoch: 0 when there is none, or when it belongs to other settings."""
-        if not last.is_file():
-            return 0
-        state = read_state(last)
-        if state["key"] != self._key():
-            self.accelerator.print("training: settings or data have changed since the last checkpoint; starting anew")
+        """The last finished epoch: 0 when there is none, or when it was made by other code or of other settings or data."""
+        state = read_state(last) if last.is_file() else None
+        if state is None or (different := changes(state["key"], self.key)):
+            with agreed():
+                if state is not None and self.accelerator.is_main_process:
+                    aside = put_aside(last.parent)
+                    kept = f"the old checkpoint is kept in {aside.relative_to(self.run.folder)}"
+                    print(f"training: {different}: training starts anew ({kept})", flush=True)
             return 0
         put_weights(self.model, state["weights"])
         if self.averaged is not None:
@@ -324,16 +345,19 @@ class Trainer:
         self.scheduler.load_state_dict(state["scheduler"])
         self.schedule.switch_epoch = state["switch_epoch"]
         self.records = [EpochRecord(**record) for record in state["records"]]
-        self.accelerator.print(f"training: going on after epoch {len(self.records)}")
+        if len(self.records) < self.settings.epochs:
+            self.accelerator.print(f"training: resumes after epoch {len(self.records)}")
         return len(self.records)
 
-    def _key(self) -> str:
-        """A hash of all that determines the result: a checkpoint with another key is not gone on from."""
-        parts = {"seed", "model", "loss", "augmentation", "training"}
-        profile = self.profile.model_dump(mode="json", include=parts, exclude={"training": {"bad_audio"}})  # the ids tell
-        columns = ["utt_id", "label", "split"]
-        ids = pd.concat([self.train_trials, self.dev_trials])[columns].to_csv()
-        return hashlib.sha256((to_json([profile, self.encoder_facts]) + ids).encode()).hexdigest()
+    def _key(self) -> Key:
+        """What the result depends on: a state with another key is not resumed from."""
+        settings = self.profile.training_settings()
+        del settings["data"]  # its content counts
+        data = {"the trials": trials_digest(pd.concat([self.train_trials, self.dev_trials]))}
+        for name, trials, source in self.sources:
+            bank = isinstance(source, FeatureBank)
+            data[f"the {'features' if bank else 'clips'} of {name}"] = source.folder.name if bank else clips_digest(trials)
+        return make_key(["training", "models.aasist"], settings | {"encoder": self.encoder_facts}, data)
 
     def _judged(self) -> AbstractContextManager[None]:
         """The weights that dev judges and the checkpoint keeps: the average where there is one."""

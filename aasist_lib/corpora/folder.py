@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from aasist_lib.audio import EXTENSIONS, files_below
-from aasist_lib.corpora.table import COLUMNS, LABELS, SPLITS, UNKNOWN, TrialTableError, read_columns, validate
+from aasist_lib.conventions import LABELS, SPLITS, UNKNOWN
+from aasist_lib.corpora.table import COLUMNS, TrialTableError, read_columns, validate
 
 
 def load_folder(root: Path, splits: Sequence[str] = SPLITS) -> pd.DataFrame:

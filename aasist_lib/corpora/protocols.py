@@ -1,9 +1,9 @@
 """Keys and protocols: every form in circulation as one table `utt_id, label, speaker, attack, codec`.
 
 The form is found out by content; of the name only the endings `.gz` and `.parquet` count. Without heading the number of
-fields tells which it is (`HEADLESS`); with a heading, columns are found by their names (`NAMES`). The forms and the meaning
-of their fields are the organisers': ASVspoof 2019 `README.LA.txt`, the 2021 evaluation package (`config.py`) and
-ASVspoof 5 `README.txt`.
+fields tells which it is (`HEADLESS`); with a heading, columns are found by their names (`conventions.NAMES`). The forms and the
+meaning of their fields are the organisers': the 2015 protocol, ASVspoof 2019 `README.LA.txt`, the 2021 evaluation package
+(`config.py`) and ASVspoof 5 `README.txt`.
 """
 
 from __future__ import annotations
@@ -12,31 +12,24 @@ from pathlib import Path
 
 import pandas as pd
 
-from aasist_lib.corpora.table import LABELS, SPLITS, UNKNOWN, TrialTableError, refuse_empty, refuse_twice, refuse_unknown
-from aasist_lib.tabular import fields, head, read_parquet, read_rows, read_text
+from aasist_lib.conventions import LABELS, NAMES, SPLITS, SUBSETS, TOLD, UNKNOWN, column_of, known_words, read_labels
+from aasist_lib.corpora.table import TrialTableError, refuse_empty, refuse_twice, refuse_unknown
+from aasist_lib.tabular import fields, head, read_parquet, read_rows, read_text, refuse_json_lines
 
 COLUMNS = ["utt_id", "label", "speaker", "attack", "codec"]
+FURTHER = (*TOLD, "seconds", "subset", "split")
+"""Columns that a key has where its file tells them."""
 
 # What each field means; None: a field without use here. Counted in fields, no two forms are alike.
 HEADLESS: dict[int, tuple[str, tuple[str | None, ...]]] = {
     2: ("utterance and label", ("utt_id", "label")),
+    4: ("ASVspoof 2015 protocol", ("speaker", "utt_id", "attack", "label")),
     5: ("ASVspoof 2019 protocol", ("speaker", "utt_id", None, "attack", "label")),
     8: ("ASVspoof 2021 LA key", ("speaker", "utt_id", "codec", None, "attack", "label", None, "subset")),
-    10: ("ASVspoof 5 protocol", ("speaker", "utt_id", None, "codec", None, None, None, "attack", "label", None)),
+    10: ("ASVspoof 5 protocol", ("speaker", "utt_id", "gender", "codec", "quality", None, None, "attack", "label", None)),
+    12: ("ASVspoof 2021 PA key", ("speaker", "utt_id", *[None] * 7, "label", None, "subset")),
     13: ("ASVspoof 2021 DF key", ("speaker", "utt_id", "codec", None, "attack", "label", None, "subset", *[None] * 5)),
 }
-# Names of the columns in a heading; where a file has several of them the first here counts.
-NAMES: dict[str, tuple[str, ...]] = {
-    "utt_id": ("utt_id", "filename", "file", "file_name", "utt", "utterance", "trial"),
-    "label": ("label", "cm-label", "cm_label", "key"),
-    "speaker": ("speaker", "spk", "speaker_id"),
-    "attack": ("attack",),
-    "codec": ("codec",),
-    "subset": ("subset",),
-    "split": ("split",),
-}
-SUBSETS = ("progress", "eval", "hidden")
-_SPELLINGS = {"bona-fide": "bonafide"}
 _ASV_LABELS = ("target", "nontarget")
 
 
@@ -48,9 +41,10 @@ def read_key(path: str | Path) -> pd.DataFrame:
     """Read a key, a protocol or a trial table of any known form; `.gz` is unpacked on the way.
 
     Returns:
-        A row a trial, in the file's order: `utt_id`, `label` ('bonafide' or 'spoof'), `speaker`, `attack` ('-' for bona
-        fide) and `codec`, all text, '-' where the file does not tell; then `subset` (2021: 'progress', 'eval' or 'hidden')
-        and `split` where the file has them. In ASVspoof 5 a codec of '-' means not coded; it is 'none' here.
+        A row per trial, in the file's order: `utt_id`, `label` ('bonafide' or 'spoof', whatever word of `conventions.LABEL_WORDS`
+        the file has), `speaker`, `attack` ('-' for bona fide) and `codec`, all text, '-' where the file does not tell; then those
+        of `FURTHER` that the file has, such as `subset` (2021: 'progress', 'eval' or 'hidden') and `split`. In ASVspoof 5 a codec
+        of '-' means not coded; it is 'none' here. A key of track 2 has a line per speaker: of each utterance one row is left.
 
     Raises:
         ProtocolError: no such file, no known form, or a line that is not of the form (file and line are named).
@@ -71,8 +65,9 @@ def _parquet(path: Path) -> tuple[pd.DataFrame, int]:
 def _text(path: Path) -> tuple[pd.DataFrame, int]:
     """The columns of a text file, and the number of its first line of data."""
     heading = head(read_text(path, ProtocolError))
+    refuse_json_lines(path, heading, ProtocolError)
     names = fields(path, heading, ProtocolError)
-    if {name.lower() for name in names} & set(NAMES["utt_id"]):
+    if "utt_id" in {name if name in NAMES else column_of(name) for name in names}:
         columns = _by_name(names, path)
         places = [names.index(field) for field in columns.values()]
         rows = read_rows(path, heading.rest, heading.mark, ProtocolError, first=2, columns=len(names), wanted=places)
@@ -83,7 +78,7 @@ def _text(path: Path) -> tuple[pd.DataFrame, int]:
     if len(names) not in HEADLESS:
         known = ", ".join(f"{number} ({name})" for number, (name, _) in HEADLESS.items())
         raise ProtocolError(
-            f"{path}:1: no known form of key: a heading needs a column {' or '.join(NAMES['utt_id'])}; without heading a line "
+            f"{path}:1: no known form of key: a heading needs a column utt_id or {' or '.join(NAMES['utt_id'])}; without heading a line "
             f"has {known} fields, not {len(names)}: {heading.text[:120]!r}"
         )
     form, meanings = HEADLESS[len(names)]
@@ -98,22 +93,31 @@ def _text(path: Path) -> tuple[pd.DataFrame, int]:
 
 
 def _by_name(given: list[str], path: Path) -> dict[str, str]:
-    """Which of a heading's fields holds which column."""
-    lower = {field.lower(): field for field in reversed(given)}
-    found = {name: next((lower[known] for known in names if known in lower), None) for name, names in NAMES.items()}
+    """Which of a heading's fields holds which column: one of the column's own name, or the first in the order of `NAMES`."""
+    found: dict[str, str] = {}
+    for column, names in NAMES.items():
+        order = [column, *names]
+        fitting = [field for field in given if field == column or column_of(field) == column]
+        if fitting:
+            found[column] = min(fitting, key=lambda field: order.index(field if field == column else _plain(field)))
     for name in ("utt_id", "label"):
-        if found[name] is None:
-            raise ProtocolError(f"{path}:1: no column {' or '.join(NAMES[name])}; the heading has {', '.join(given)}")
-    if twice := [field for field in found.values() if field is not None and given.count(field) > 1]:
+        if name not in found:
+            raise ProtocolError(f"{path}:1: no column {name} or {' or '.join(NAMES[name])}; the heading has {', '.join(given)}")
+    if twice := [field for field in found.values() if given.count(field) > 1]:
         raise ProtocolError(f"{path}:1: the heading has {', '.join(twice)} more than once: rename or remove one")
-    return {name: field for name, field in found.items() if field is not None}
+    found.pop("score", None)
+    return found
+
+
+def _plain(field: str) -> str:
+    return field.strip().lower().replace("_", "-")
 
 
 def _checked(table: pd.DataFrame, path: Path, first: int) -> pd.DataFrame:
     """The table with its columns complete and in order; `first` is the line of its first row."""
     if table.empty:
         raise ProtocolError(f"{path}: no trials in it")
-    table["label"] = table["label"].replace(_SPELLINGS)
+    table["label"] = read_labels(table["label"])
     verification = table["label"].isin(_ASV_LABELS).to_numpy()
     if verification.any():
         line = int(verification.argmax()) + first
@@ -124,12 +128,24 @@ def _checked(table: pd.DataFrame, path: Path, first: int) -> pd.DataFrame:
 
     for name in table.columns:
         refuse_empty(table[name], at, ProtocolError)
-    refuse_unknown(table["label"], LABELS, at, ProtocolError)
+    words = " and ".join(f"{known_words(label)} for {label}" for label in LABELS)
+    refuse_unknown(table["label"], LABELS, at, ProtocolError, words)
     for name, known in (("subset", SUBSETS), ("split", SPLITS)):
         if name in table.columns:  # one misspelt would be left out without a word
             refuse_unknown(table[name], known, at, ProtocolError)
-    refuse_twice(table["utt_id"], at, ProtocolError)
+    table = _once_each(table)
+    refuse_twice(table["utt_id"], lambda row: at(int(table.index[row])), ProtocolError)
+    table = table.reset_index(drop=True)
     for name in set(COLUMNS) - set(table.columns):
         table[name] = UNKNOWN
     table["attack"] = table["attack"].where(table["label"] == "spoof", UNKNOWN)
-    return table[COLUMNS + [name for name in ("subset", "split") if name in table.columns]].astype("str")
+    return table[COLUMNS + [name for name in FURTHER if name in table.columns]].astype("str")
+
+
+def _once_each(table: pd.DataFrame) -> pd.DataFrame:
+    """Of lines that differ in the speaker alone, as in track 2 of ASVspoof 5, the first; the speaker is then unknown."""
+    others = [name for name in table.columns if name != "speaker"]
+    again = table.duplicated(others)
+    if not again.any() or "speaker" not in table.columns or table.duplicated().any():
+        return table
+    return table[~again].assign(speaker=UNKNOWN)

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aasist_lib.runs import atomic
+from aasist_lib.conventions import LABELS, SPLITS, TOLD, UNKNOWN, known_words, read_labels
+from aasist_lib.files import atomic
 from aasist_lib.tabular import TabularError, fields, head, read_parquet, read_rows, read_text, refuse_line_breaks
 
 COLUMNS = ["utt_id", "path", "label", "speaker", "attack", "codec", "split", "corpus"]
-LABELS = ("bonafide", "spoof")
-SPLITS = ("train", "dev", "eval")
-UNKNOWN = "-"
 _SHOWN = 10
 _SEPARATORS = {".tsv": "\t", ".csv": ","}
 _KINDS = "a trial table is a .parquet, a .tsv or a .csv file"
@@ -34,7 +32,8 @@ def validate(trials: pd.DataFrame, origin: str | Path, at: At | None = None) -> 
     Each folder is listed once, whatever the number of its files: 680 774 trials take a few seconds.
 
     Args:
-        trials: at least the columns of `COLUMNS`; unknown values are '-'. Paths count from the working directory.
+        trials: at least the columns of `COLUMNS`; unknown values are '-'. Those of `conventions.TOLD` are kept, others are not.
+            Paths count from the working directory.
         origin: the file or folder the rows come from, for the messages.
         at: the file and line of a row; by default rows are counted in `origin` after one header line.
 
@@ -45,14 +44,15 @@ def validate(trials: pd.DataFrame, origin: str | Path, at: At | None = None) -> 
     missing = [name for name in COLUMNS if name not in trials.columns]
     if missing:
         raise TrialTableError(f"{origin}:1: no column {', '.join(missing)}; a trial table has {', '.join(COLUMNS)}")
-    trials = trials[COLUMNS].reset_index(drop=True)
+    trials = trials[[*COLUMNS, *(name for name in TOLD if name in trials.columns)]].reset_index(drop=True)
     if trials.empty:
         raise TrialTableError(f"{origin}: the table has no trials")
     at = at or (lambda row: f"{origin}:{row + 2}")
-    for name in COLUMNS:
+    for name in trials.columns:
         refuse_empty(trials[name], at)
-    for name, known in (("label", LABELS), ("split", SPLITS)):
-        refuse_unknown(trials[name], known, at)
+    words = " and ".join(f"{known_words(label)} for {label}" for label in LABELS)
+    refuse_unknown(trials["label"], LABELS, at, said=words)
+    refuse_unknown(trials["split"], SPLITS, at)
     refuse_twice(trials["utt_id"], at)
     _refuse_absent(trials["path"], origin, at)
     return trials
@@ -65,10 +65,12 @@ def refuse_empty(values: pd.Series, at: At, error: type[TrialTableError] = Trial
     _refuse(bad, at, lambda row: said, error)
 
 
-def refuse_unknown(values: pd.Series, known: tuple[str, ...], at: At, error: type[TrialTableError] = TrialTableError) -> None:
-    """An error at the first row whose value is none of those known."""
+def refuse_unknown(
+    values: pd.Series, known: tuple[str, ...], at: At, error: type[TrialTableError] = TrialTableError, said: str = ""
+) -> None:
+    """An error at the first row whose value is none of those known; `said` is how the message calls these."""
     bad = ~values.isin(known).to_numpy()
-    _refuse(bad, at, lambda row: f"unknown {values.name} {values.iloc[row]!r}; known are {', '.join(known)}", error)
+    _refuse(bad, at, lambda row: f"unknown {values.name} {values.iloc[row]!r}; known are {said or ', '.join(known)}", error)
 
 
 def refuse_twice(ids: pd.Series, at: At, error: type[TrialTableError] = TrialTableError) -> None:
@@ -131,11 +133,13 @@ def read_columns(path: Path) -> pd.DataFrame:
     """A trial table as it is in the file, unchecked; its own columns are text, and its paths are made absolute."""
     if path.suffix == ".parquet":
         trials = read_parquet(path, TrialTableError)
-        trials = trials.astype({name: "str" for name in COLUMNS if name in trials.columns})
+        trials = trials.astype({name: "str" for name in (*COLUMNS, *TOLD) if name in trials.columns})
     elif path.suffix in _SEPARATORS:
         trials = _read_text(path)
     else:
         raise TrialTableError(f"{path}: {_KINDS}")
+    if "label" in trials.columns:
+        trials["label"] = read_labels(trials["label"])
     if "path" in trials.columns:
         folder = path.parent.resolve()
         trials["path"] = [os.path.join(folder, name) if name else "" for name in trials["path"].fillna("").astype(str)]

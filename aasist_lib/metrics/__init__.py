@@ -23,6 +23,7 @@ from .costs import (
 )
 from .intervals import Bootstrap, DetBand, Interval, PairedBootstrap, bootstrap, det_band, paired_bootstrap
 from .llr import Calibration, calibrate_apply, calibrate_fit, cllr, cllr_of, min_cllr, min_cllr_of
+from .operating import OperatingPoint, exact_rate, operating_point
 from .rates import (
     AsvRates,
     DetCurve,
@@ -49,6 +50,7 @@ __all__ = [
     "DetCurve",
     "Interval",
     "MetricError",
+    "OperatingPoint",
     "PairedBootstrap",
     "act_dcf",
     "asv_error_rates",
@@ -62,10 +64,12 @@ __all__ = [
     "det_band",
     "det_curve",
     "eer",
+    "exact_rate",
     "min_a_dcf",
     "min_cllr",
     "min_dcf",
     "min_tdcf",
+    "operating_point",
     "paired_bootstrap",
     "results_table",
     "split_classes",

@@ -3,6 +3,11 @@
 A replicate does not draw and sort scores again: it gives every trial the number of times it was drawn, and counts along
 the order that was found once. Trials are drawn within their class. When speakers repeat, trials are not independent:
 pass groups, and whole speakers are drawn instead, which gives the wider and honest interval.
+
+No error seen is no certainty, but every replicate of a sample without errors has none. The upper end of a rate is therefore that
+of replicates with one more trial of each class, which is wrong at every threshold; of n trials its share is drawn from Beta(1, n).
+Without errors that gives the exact interval (Clopper and Pearson 1934): 0 of 60 has the upper end 5.96 %. The lower end is that of
+the plain replicates, and so are both ends of a difference of two systems, which are wrong and right on the same trials.
 """
 
 from __future__ import annotations
@@ -20,11 +25,13 @@ from .rates import Floats, MetricError, as_scores, bonafide_mask, eer_point, ran
 Counts = NDArray[np.int64]
 Weights = tuple[Counts, Counts]
 MOST_REDRAWS = 1000
+FINE = 1 << 10
+"""A trial counts as so many where fractions of a trial are added."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value measured on all trials, and the percentile interval of its replicates."""
+    """A value measured on all trials, and the interval of its replicates."""
 
     value: float
     low: float
@@ -88,7 +95,7 @@ def bootstrap(
     c_miss: float = 1.0,
     c_fa: float = 10.0,
 ) -> Bootstrap:
-    """Percentile intervals of EER and minDCF.
+    """Intervals of EER and minDCF, which hold more than the trials seen have shown (see above).
 
     Args:
         bonafide, spoof: scores, (trials,).
@@ -106,11 +113,16 @@ def bootstrap(
     cuts = _cuts(ranked.bonafide, ranked.spoof)
     if groups is not None:
         groups = groups[0][orders[0]], groups[1][orders[1]]
-    draws = _draws(np.random.default_rng(seed), replicates, classes[0].size, classes[1].size, groups)
+    sizes = classes[0].size, classes[1].size
+    draws = _draws(np.random.default_rng(seed), replicates, *sizes, groups)
+    unseen = unseen_errors(replicates, *sizes, seed)
     costs = p_spoof, c_miss, c_fa
     found = eer_point(ranked.curve)[0], dcf_minimum(ranked.curve, *costs)
-    samples = np.array([_replicate(cuts, weights, costs) for weights in draws])
-    rate, dcf = (_interval(value, column, confidence) for value, column in zip(found, samples.T, strict=True))
+    samples = np.array([
+        [_replicate(cuts, weights, costs), _replicate(cuts, weights, costs, more)]
+        for weights, more in zip(draws, unseen, strict=True)
+    ])  # replicate, plain or with unseen errors, metric
+    rate, dcf = (_interval(value, *samples[:, :, metric].T, confidence) for metric, value in enumerate(found))
     return Bootstrap(rate, dcf, replicates, confidence, "trial" if groups is None else "group", units)
 
 
@@ -147,18 +159,18 @@ def paired_bootstrap(
     cuts = [_cuts(each.bonafide, each.spoof) for each in ranked]
     costs = p_spoof, c_miss, c_fa
     found = np.array([[eer_point(each.curve)[0], dcf_minimum(each.curve, *costs)] for each in ranked])
-    samples = np.empty((replicates, 2, 2))  # replicate, system, metric
-    for row, weights in enumerate(_draws(np.random.default_rng(seed), replicates, positives, negatives, numbers)):
+    samples = np.empty((replicates, 2, 2, 2))  # replicate, system, plain or with unseen errors, metric
+    draws = _draws(np.random.default_rng(seed), replicates, positives, negatives, numbers)
+    for row, (weights, more) in enumerate(zip(draws, unseen_errors(replicates, positives, negatives, seed), strict=True)):
         for system in range(2):
             sorted_weights = weights[0][orders[system][0]], weights[1][orders[system][1]]
-            samples[row, system] = _replicate(cuts[system], sorted_weights, costs)
+            samples[row, system] = [_replicate(cuts[system], sorted_weights, costs, also) for also in ((0, 0), more)]
     results: list[tuple[Interval, Interval, Interval, float]] = []
     for metric in range(2):
-        a, b = samples[:, 0, metric], samples[:, 1, metric]
-        values = found[0, metric], found[1, metric], found[0, metric] - found[1, metric]
-        pairs = zip(values, (a, b, a - b), strict=True)
-        of_a, of_b, of_both = (_interval(value, column, confidence) for value, column in pairs)
-        results.append((of_a, of_b, of_both, _p_value(a - b)))
+        of_a, of_b = (_interval(found[system, metric], *samples[:, system, :, metric].T, confidence) for system in range(2))
+        apart = samples[:, 0, 0, metric] - samples[:, 1, 0, metric]
+        difference = _interval(found[0, metric] - found[1, metric], apart, apart, confidence)
+        results.append((of_a, of_b, difference, _p_value(apart)))
     drawn = "trial" if numbers is None else "group"
     return PairedBootstrap(*results[0], *results[1], replicates, confidence, drawn, units)
 
@@ -188,14 +200,16 @@ def det_band(
     if grid.ndim != 1 or not np.all((grid >= 0) & (grid <= 1)):
         raise MetricError("far has values that are no rates: pass a list of fractions between 0 and 1, not percent")
     cuts = _cuts(*(scores[order] for scores, order in zip(classes, orders, strict=True)))
-    curves = np.empty((replicates, grid.size))
-    draws = _draws(np.random.default_rng(seed), replicates, classes[0].size, classes[1].size, groups)
-    for row, weights in enumerate(draws):
-        missed, rejected = _running(weights[0]), _running(weights[1])
-        first = np.searchsorted(rejected[cuts], rejected[-1] * (1 - grid) - 1e-9)
-        curves[row] = missed[first] / missed[-1]
-    low, high = np.quantile(curves, _tails(confidence), axis=0)
-    return DetBand(grid, low, high)
+    curves = np.empty((2, replicates, grid.size))
+    sizes = classes[0].size, classes[1].size
+    draws = _draws(np.random.default_rng(seed), replicates, *sizes, groups)
+    for row, (weights, more) in enumerate(zip(draws, unseen_errors(replicates, *sizes, seed), strict=True)):
+        for kind, also in enumerate(((0, 0), more)):
+            missed, rejected, negatives = _counted(weights, also)
+            first = np.searchsorted(rejected[cuts], negatives * (1 - grid) - 1e-9)
+            curves[kind, row] = missed[np.minimum(first, cuts.size - 1)] / missed[-1]
+    ends = _tails(confidence)
+    return DetBand(grid, *(np.quantile(curve, end, axis=0) for curve, end in zip(curves, ends, strict=True)))
 
 
 def _cuts(bonafide: Floats, spoof: Floats) -> NDArray[np.intp]:
@@ -206,20 +220,42 @@ def _cuts(bonafide: Floats, spoof: Floats) -> NDArray[np.intp]:
     return np.append(np.searchsorted(spoof, bonafide, side="left"), spoof.size)
 
 
-def _replicate(cuts: NDArray[np.intp], weights: Weights, costs: tuple[float, float, float]) -> tuple[float, float]:
-    """EER and minDCF when the trials, in order of score, count `weights` times."""
-    missed, rejected = _running(weights[0]), _running(weights[1])
+def unseen_errors(replicates: int, positives: int, negatives: int, seed: int) -> Counts:
+    """How much one more wrong trial of each class counts in every replicate, `(replicates, 2)`, in parts of 1 / `FINE` of a
+    trial: of n trials and itself its share is that of Beta(1, n), evenly spread over the replicates, so that 0 of n has Clopper and
+    Pearson's upper end."""
+    rng = np.random.default_rng([seed, 1])
+    levels = np.stack([(rng.permutation(replicates) + 0.5) / replicates for _ in range(2)], axis=1)
+    shares = 1 - (1 - levels) ** (1 / np.array([positives, negatives]))
+    return np.round(FINE * np.array([positives, negatives]) * shares / (1 - shares)).astype(np.int64)
+
+
+def _counted(weights: Weights, unseen: Any) -> tuple[Counts, Counts, int]:
+    """Bona fide missed at each cut and in all, spoofs rejected, and the number of spoofs; `unseen` is missed and never rejected."""
+    missed, rejected = FINE * _running(weights[0]) + unseen[0], FINE * _running(weights[1])
+    return missed, rejected, int(rejected[-1]) + int(unseen[1])
+
+
+def _replicate(
+    cuts: NDArray[np.intp], weights: Weights, costs: tuple[float, float, float], unseen: Any = (0, 0)
+) -> tuple[float, float]:
+    """EER and minDCF when the trials, in order of score, count `weights` times, with so much of unseen errors beside them."""
+    if any(unseen):
+        missed, rejected, negatives = _counted(weights, unseen)
+    else:
+        missed, rejected = _running(weights[0]), _running(weights[1])
+        negatives = int(rejected[-1])
     frr = missed / missed[-1]
-    far = (rejected[-1] - rejected[cuts]) / rejected[-1]
-    return _crossing(cuts, missed, rejected), float(np.min(weighted(frr, far, *costs)))
+    far = (negatives - rejected[cuts]) / negatives
+    return _crossing(cuts, missed, rejected, negatives), float(np.min(weighted(frr, far, *costs)))
 
 
-def _crossing(cuts: NDArray[np.intp], missed: Counts, rejected: Counts) -> float:
+def _crossing(cuts: NDArray[np.intp], missed: Counts, rejected: Counts, negatives: int) -> float:
     """EER from counts along the order: the two points around frr = far, in exact integers, and the closer of them.
 
     Up to the first cut with frr >= far the order takes the copies of one bona fide, one by one, then those of spoofs.
     """
-    positives, negatives = int(missed[-1]), int(rejected[-1])
+    positives = int(missed[-1])
     even = positives * negatives
     cut = int(np.searchsorted(missed * negatives + rejected[cuts] * positives, even))
     misses, rejections = int(missed[cut]), int(rejected[cuts[cut - 1]]) if cut else 0
@@ -291,9 +327,10 @@ def _split_groups(labels: Any, groups: ArrayLike) -> tuple[NDArray[Any], NDArray
     return given[mask], given[~mask]
 
 
-def _interval(value: float, samples: Floats, confidence: float) -> Interval:
-    low, high = np.quantile(samples, _tails(confidence))
-    return Interval(float(value), float(low), float(high))
+def _interval(value: float, plain: Floats, widened: Floats, confidence: float) -> Interval:
+    """The lower end of the plain replicates and the upper end of those with unseen errors."""
+    low, high = _tails(confidence)
+    return Interval(float(value), float(np.quantile(plain, low)), float(np.quantile(widened, high)))
 
 
 def _p_value(differences: Floats) -> float:

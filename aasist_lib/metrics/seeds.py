@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from .intervals import Interval, Weights, _check, _crossing, _cuts, _draws, _interval, _running
+from .intervals import Interval, Weights, _check, _counted, _crossing, _cuts, _draws, _interval, unseen_errors
 from .rates import Floats, MetricError, eer_point, rank, split_classes
 
 
@@ -66,16 +66,19 @@ class SeedBootstrap:
         ranked = {name: [_Drawn(labels, scores) for scores in trainings] for name, trainings in systems.items()}
         self.eer: dict[str, Floats] = {name: np.array([each.eer for each in trainings]) for name, trainings in ranked.items()}
         """The EERs as measured, (seeds,) of each system."""
-        self._samples = {name: np.empty((replicates, len(trainings))) for name, trainings in ranked.items()}
+        # plain or with unseen errors, replicate, seed
+        self._samples = {name: np.empty((2, replicates, len(trainings))) for name, trainings in ranked.items()}
         bonafide, spoof = split_classes(labels, next(iter(systems.values()))[0])
         draws = _draws(np.random.default_rng(seed), replicates, bonafide.size, spoof.size, None)
-        for row, weights in enumerate(draws):
+        unseen = unseen_errors(replicates, bonafide.size, spoof.size, seed)
+        for row, (weights, more) in enumerate(zip(draws, unseen, strict=True)):
             for name, trainings in ranked.items():
-                self._samples[name][row] = [each.replicate(weights) for each in trainings]
+                for kind, also in enumerate(((0, 0), more)):
+                    self._samples[name][kind, row] = [each.replicate(weights, also) for each in trainings]
 
     def mean(self, name: str) -> Interval:
         """The mean EER of a system over its seeds."""
-        return self._interval(self.eer[name], self._samples[name])
+        return self._interval(self.eer[name], *self._samples[name])
 
     def compare(self, a: str, b: str) -> SeedComparison:
         """The difference of two systems.
@@ -86,15 +89,16 @@ class SeedBootstrap:
         if self.eer[a].size != self.eer[b].size:
             raise MetricError(f"{a} has {self.eer[a].size} seeds and {b} {self.eer[b].size}: they cannot be paired")
         differences = self.eer[a] - self.eer[b]
-        interval = self._interval(differences, self._samples[a] - self._samples[b])
+        interval = self._interval(differences, *[self._samples[a][0] - self._samples[b][0]] * 2)
         return SeedComparison(interval, _t_test(differences), differences.size, self.confidence)
 
-    def _interval(self, values: Floats, samples: Floats) -> Interval:
-        """Of the mean over seeds: `values (seeds,)`, `samples (replicates, seeds)`. Equal numbers of seeds draw the same."""
+    def _interval(self, values: Floats, *samples: Floats) -> Interval:
+        """Of the mean over seeds: `values (seeds,)`, `samples (replicates, seeds)` for the lower and for the upper end. Equal
+        numbers of seeds draw the same."""
         seeds = values.size
         drawn = np.random.default_rng([self.seed, seeds]).integers(0, seeds, (self.replicates, max(seeds - 1, 1)))
-        means = np.take_along_axis(samples, drawn, axis=1).mean(axis=1)
-        return _interval(float(values.mean()), means, self.confidence)
+        low, high = (np.take_along_axis(each, drawn, axis=1).mean(axis=1) for each in samples)
+        return _interval(float(values.mean()), low, high, self.confidence)
 
 
 class _Drawn:
@@ -106,10 +110,10 @@ class _Drawn:
         ranked = rank(*classes)
         self.cuts, self.eer = _cuts(ranked.bonafide, ranked.spoof), eer_point(ranked.curve)[0]
 
-    def replicate(self, weights: Weights) -> float:
-        """EER when the trials, in the order given, count `weights` times."""
-        missed, rejected = (_running(counts[order]) for counts, order in zip(weights, self.orders, strict=True))
-        return _crossing(self.cuts, missed, rejected)
+    def replicate(self, weights: Weights, unseen: Any) -> float:
+        """EER when the trials, in the order given, count `weights` times, with so much of unseen errors beside them."""
+        positives, negatives = (counts[order] for counts, order in zip(weights, self.orders, strict=True))
+        return _crossing(self.cuts, *_counted((positives, negatives), unseen))
 
 
 def _t_test(differences: Floats) -> float:

@@ -6,6 +6,8 @@ position: `graph_layer`, `stream_layer` and `fusion_layer` choose.
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import Tensor, nn
 
@@ -159,6 +161,14 @@ class AASIST(nn.Module):
         if waveform.ndim != 2:
             raise ValueError(f"waveform has shape {tuple(waveform.shape)}; (batch, samples) is needed")
         return self.backend(self.frontend(waveform), return_attention)
+
+    def content_digest(self) -> str:
+        """16 hexadecimal digits of configuration, front end and trained weights, for keys of kept results."""
+        digest = hashlib.sha256(self.config.model_dump_json().encode() + self.frontend.content_digest().encode())
+        tuned = {f"frontend.{name}": p for name, p in self.frontend.named_parameters() if p.requires_grad}
+        for name, tensor in sorted({**self.backend.state_dict(), **tuned}.items()):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
 
 def _read(fused: dict[str, Tensor]) -> Tensor:

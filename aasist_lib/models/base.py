@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -22,3 +24,7 @@ class Frontend(nn.Module, ABC):
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """What banks and checkpoints go by: name, layers, and a sha256 of all that its states depend on."""
+
+    def content_digest(self) -> str:
+        """16 hexadecimal digits of `identity()`, for keys of kept results."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]

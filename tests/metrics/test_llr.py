@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
 
 from aasist_lib import metrics
 
@@ -70,10 +71,34 @@ def test_calibration_finds_the_true_ratios():
     assert fitted.offset == pytest.approx(0, abs=0.06)
 
 
-def test_calibration_of_separated_and_of_inverted_scores():
-    fitted = metrics.calibrate_fit([1.0, 2.0], [-2.0, -1.0])
-    assert np.isfinite([fitted.scale, fitted.offset]).all()
-    assert fitted.scale > 1
+@pytest.mark.parametrize("gap", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(("bonafide", "spoof"), [(6, 6), (12, 300), (2, 2), (1, 5)])
+def test_no_error_on_dev_is_said_and_gives_no_more_than_its_trials_support(gap, bonafide, spoof):
+    positive, negative = gap * (1 + np.arange(bonafide)), -gap * (1 + np.arange(spoof))
+    with pytest.warns(UserWarning, match="do not overlap: no error seen is no certainty"):
+        fitted = metrics.calibrate_fit(positive, negative)
+    bound = np.log(min(bonafide, spoof))
+    assert fitted.separable and fitted.bound == pytest.approx(bound)
+    anything = np.array([-1e9, -gap, gap, 1e9]) * gap
+    assert np.abs(metrics.calibrate_apply(fitted, anything)).max() <= bound
+    assert fitted.beyond([1e9 * gap]) and not fitted.beyond([-fitted.offset / fitted.scale]).any()
+    # Each class counts as one more wrong trial: at the mean of a class the line says about log(n + 1), and no slope is endless.
+    assert 0 < fitted.scale * gap < 100
+
+
+def test_scores_that_overlap_are_calibrated_as_before(golden_scores):
+    bonafide, spoof = golden_scores("gaussian")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted = metrics.calibrate_fit(bonafide, spoof)
+    assert not fitted.separable and fitted.bound == pytest.approx(np.log(1000))
+    scores, labels = np.concatenate((bonafide, spoof))[:, None], np.repeat([1, 0], [1000, 9000])
+    plain = LogisticRegression(C=1e6).fit(scores, labels, np.where(labels == 1, 5.0, 5 / 9))
+    assert fitted.scale == pytest.approx(plain.coef_[0, 0], rel=0.03)
+    assert fitted.offset == pytest.approx(plain.intercept_[0], abs=0.03)
+
+
+def test_calibration_of_inverted_scores():
     with pytest.warns(UserWarning, match="check the sign"):
         assert metrics.calibrate_fit([-1.0, 0.5, -2.0], [1.0, 2.0, -0.5]).scale < 0
 

@@ -78,7 +78,7 @@ def test_drawing_one_seed_less_gives_the_variance_of_the_mean():
     gaps = [1.2, 1.5, 1.9, 2.4]
     found = SeedBootstrap(LABELS, {"a": trainings(1, gaps)}, replicates=4000)
     rates = np.broadcast_to(found.eer["a"], (4000, 4))  # the trials held fast: only the seeds are drawn
-    interval = found._interval(found.eer["a"], rates)
+    interval = found._interval(found.eer["a"], rates, rates)
     means = rates[0, np.random.default_rng([0, 4]).integers(0, 4, (4000, 3))].mean(axis=1)
     assert means.var() == pytest.approx(found.eer["a"].var(ddof=1) / 4, rel=0.1)
     assert interval.low == np.quantile(means, 0.025)
@@ -93,7 +93,7 @@ def test_a_gain_that_is_the_same_in_every_seed_exceeds_the_noise():
 def test_of_two_seeds_one_is_drawn():
     found = SeedBootstrap(LABELS, {"a": trainings(1, [1.2, 2.4])}, confidence=0.4)  # means of two would be in the middle
     rates = np.broadcast_to(found.eer["a"], (1000, 2))  # the trials held fast
-    interval = found._interval(found.eer["a"], rates)
+    interval = found._interval(found.eer["a"], rates, rates)
     assert [interval.low, interval.high] == pytest.approx(sorted(found.eer["a"]))
 
 

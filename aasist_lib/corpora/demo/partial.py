@@ -35,7 +35,8 @@ from aasist_lib.corpora.demo.packages import SourceError
 from aasist_lib.corpora.demo.plan import Task, draw
 from aasist_lib.corpora.demo.seeds import generator
 from aasist_lib.corpora.demo.sources import collect, load, seconds
-from aasist_lib.corpora.table import COLUMNS, SPLITS, read_columns, validate
+from aasist_lib.conventions import SPLITS
+from aasist_lib.corpora.table import COLUMNS, read_columns, validate
 from aasist_lib.files import atomic, in_turn, sweep
 from aasist_lib.processes import end_with_parent, environment
 

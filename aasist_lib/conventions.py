@@ -1,0 +1,65 @@
+"""Words that the whole project shares: labels, splits, what is unknown, and the names that other people's files have for them."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+LABELS = ("bonafide", "spoof")
+SPLITS = ("train", "dev", "eval")
+SUBSETS = ("progress", "eval", "hidden")
+"""Of a key of ASVspoof 2021."""
+UNKNOWN = "-"
+"""In the place of what a corpus does not tell."""
+TOLD = ("gender", "quality", "language")
+"""Columns that a trial table has only where the corpus tells them."""
+
+LABEL_WORDS = {
+    "bonafide": ("bonafide", "bona-fide", "bona_fide", "bona fide", "genuine", "human", "real", "1", "1.0"),
+    "spoof": ("spoof", "spoofed", "fake", "deepfake", "0", "0.0"),
+}
+"""What the classes are called in files in circulation, in lower case. The field's numbers: bona fide 1, spoof 0."""
+NAMES: dict[str, tuple[str, ...]] = {
+    "utt_id": (
+        "utt-id", "filename", "file-name", "file", "utt", "utterance", "utterance-id", "trial", "trial-id", "id", "path",
+        "file-path", "filepath", "wav",
+    ),
+    "score": ("score", "scores", "cm-score", "cm-scores", "cmscore", "llr"),
+    "label": ("label", "cm-label", "key"),
+    "speaker": ("speaker", "spk", "speaker-id"),
+    "attack": ("attack", "attack-id", "attack-anon"),
+    "codec": ("codec",),
+    "gender": ("gender", "sex"),
+    "quality": ("quality", "codec-q"),
+    "language": ("language", "lang"),
+    "seconds": ("seconds", "duration"),
+    "subset": ("subset",),
+    "split": ("split",),
+}  # fmt: skip
+"""Column -> its names in headings, in lower case and with '-' for '_'; where a file has several of them, the first here counts."""
+_LABEL_OF = {word: label for label, words in LABEL_WORDS.items() for word in words}
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
+
+
+def column_of(heading: str) -> str | None:
+    """The column that a heading names, or None where it is none of those known."""
+    plain = heading.strip().lower().replace("_", "-")
+    return next((column for column, names in NAMES.items() if plain in names), None)
+
+
+def read_labels(values: pd.Series) -> pd.Series:
+    """Labels in any of `LABEL_WORDS`, in upper or lower case, as 'bonafide' and 'spoof'; other values stay as they are."""
+    plain = values.astype("str").str.strip().str.lower()
+    return plain.map(_LABEL_OF).fillna(values)
+
+
+def are_labels(values: pd.Series) -> bool:
+    """Whether every value is a label."""
+    return bool(values.astype("str").str.strip().str.lower().isin(set(_LABEL_OF)).all())
+
+
+def known_words(label: str) -> str:
+    """The words for a class, for messages: "bonafide, genuine, human, real or 1"."""
+    words = [word for word in LABEL_WORDS[label] if not re.search(r"[-_ .]", word)]
+    return f"{', '.join(words[:-1])} or {words[-1]}"
