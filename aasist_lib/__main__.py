@@ -17,6 +17,7 @@ from typing import Any
 
 from aasist_lib.config import ConfigError, Profile, load_profile, project_root
 from aasist_lib.files import WriteError, explain
+from aasist_lib.files import table_stem as stem
 from aasist_lib.interruption import ADVICE, interruptible, stopped_in_time
 from aasist_lib.processes import of_library
 
@@ -52,20 +53,48 @@ def prepare(options: argparse.Namespace) -> int:
     if options.encoder_only:
         return 0
     if profile.data.corpus != "demo":
-        from aasist_lib.corpora import load_trials
-        from aasist_lib.preflight import usable
-
-        trials = load_trials(profile.data)
-        counts = trials.groupby(["split", "label"], sort=False).size().unstack(fill_value=0)
-        _say(f"corpus: {profile.data.corpus} in {profile.data.root}, all files there\n{counts.to_string()}")
-        _say(f"audio: {len(usable(profile, trials))} of {len(trials)} clips can be read to their end")
-        return 0
+        return _check_corpus(profile, options)
+    if options.split_by:
+        raise ConfigError("--split-by divides a corpus of your own (data.corpus: folder or table); the demo comes divided")
     from aasist_lib.corpora.demo import build
 
     report = build(profile.data, say=_say)
     _say(f"corpus: {report.clips} clips in {report.root}, {report.made} made now, {len(report.skipped)} skipped")
     if extra:
         _say(f"corpus: run the notebooks on it with --set {' '.join(extra)}")
+    return 0
+
+
+def _check_corpus(profile: Profile, options: argparse.Namespace) -> int:
+    """Count the trials of a corpus, read every clip to its end, and divide it where that is asked for."""
+    from aasist_lib.corpora import load_trials, write_trials
+    from aasist_lib.corpora.folder import left_out
+    from aasist_lib.corpora.splits import split_by_speaker
+    from aasist_lib.preflight import usable
+
+    data = profile.data
+    trials = load_trials(data)
+    if options.split_by:
+        trials, notes = split_by_speaker(trials, profile.seed)
+        table = project_root() / "data" / f"{profile.name}_trials.csv"
+        if table.exists() and not options.overwrite:
+            raise ConfigError(f"{table} is there already: --overwrite writes it anew, with the clips that are there now")
+        write_trials(trials, table)
+        for note in notes:
+            print(f"warning: {note}", file=sys.stderr)
+        _say(f"split by speaker: {table}\nuse it: set data: {{corpus: table, root: {table.relative_to(project_root())}}} in {options.profile}")
+    counts = trials.groupby(["split", "label"], sort=False).size().unstack(fill_value=0)
+    _say(f"corpus: {data.corpus} in {data.root}, all files there\n{counts.to_string()}")
+    if data.corpus == "folder" and (others := left_out(data.source)):
+        _say(f"not audio, left out: {others}")
+    _say(f"audio: {len(usable(profile, trials))} of {len(trials)} clips can be read to their end")
+    missing = [split for split in ("train", "dev") if split not in set(trials["split"])]
+    if missing and "03" in profile.notebooks:
+        way = "sort the clips into train/, dev/ and eval/" if data.corpus == "folder" else "give the table a column 'split'"
+        raise ConfigError(
+            f"split '{missing[0]}' has no trials, so nothing can be trained: {way}, or have them divided: "
+            f"python -m aasist_lib prepare {options.profile} --split-by speaker"
+        )
     return 0
 
 
@@ -90,7 +119,7 @@ def features(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Train, or go on; under `accelerate launch` on as many devices as it was told."""
+    """Train, or resume; under `accelerate launch` on as many devices as it was told."""
     from aasist_lib.runs import RunFolder
     from aasist_lib.training import EpochRecord
     from aasist_lib.training import train as fit
@@ -104,7 +133,7 @@ def train(options: argparse.Namespace) -> int:
             f"dev EER {record.dev_eer:.2%}  focal {record.focal_weight:.2f}  {record.seconds:.1f} s"
         )
 
-    result = fit(profile, RunFolder.open(profile), tell)
+    result = fit(profile, RunFolder.open(profile, overwrite=options.overwrite), tell)
     if os.environ.get("RANK", "0") == "0":
         _say(f"best epoch {result.best_epoch}: {result.checkpoint}")
     return 0
@@ -121,16 +150,23 @@ def score(options: argparse.Namespace) -> int:
 
 def _score_corpus(options: argparse.Namespace) -> int:
     from aasist_lib.checkpoints import load_model
+    from aasist_lib.corpora import load_trials
     from aasist_lib.processes import agreed, team
     from aasist_lib.scoring import score_split
-    from aasist_lib.tables import FORMS, write_scores
+    from aasist_lib.tables import FORMS, refuse_form, write_scores
 
     profile = load_profile(options.profile, options.set)
     _encoder(profile)
     corpus = (options.split == "eval" and profile.data.evaluate_on or profile.data).corpus
-    suffix = options.out.suffix.removeprefix(".")
+    if options.out is None:
+        raise ConfigError("the scores of a corpus go to a file: --out eval.tsv (the organisers' form), .csv or .parquet")
+    suffix = options.out.suffix.lower().removeprefix(".")
+    if suffix not in ("csv", "parquet", "txt", "tsv", "gz", ""):
+        raise ConfigError(f"--out {options.out}: scores are written as .tsv or .txt (the organisers' form), .csv or .parquet")
     form = suffix if suffix in ("csv", "parquet") else next((form for form in FORMS if corpus.startswith(form)), "asvspoof5")
     with agreed():
+        trials = load_trials(profile.data)
+        refuse_form(trials[trials["split"] == options.split], options.out, form)
         model, _ = load_model(options.checkpoint or project_root() / profile.folder / "checkpoints" / "best")
     table = score_split(profile, model, options.split, team().device)
     if team().is_main_process:
@@ -140,59 +176,102 @@ def _score_corpus(options: argparse.Namespace) -> int:
 
 
 def _score_recordings(options: argparse.Namespace) -> int:
+    from contextlib import nullcontext
+
     from tqdm import tqdm
 
+    from aasist_lib.batch import for_terminal, refuse_out, results, score_to_csv
+    from aasist_lib.detector import Detector
     from aasist_lib.processes import agreed, team, team_alone
-    from aasist_lib.recordings import Detector, ScoringError, score_to_csv
+    from aasist_lib.recordings import LeftOut, Recording, score_recordings
+    from aasist_lib.scoring import ScoringError
 
     checkpoint = options.checkpoint or project_root() / "runs" / "demo" / "checkpoints" / "best"
-    members = team()
+    members, out, each = team(), options.out, options.channels == "each"
     with agreed():
+        refuse_out(out, options.timeline)
+        if out is None and members.num_processes > 1:
+            raise ScoringError("processes that share the work write a file: name it with --out scores.csv")
         detector = Detector.load(checkpoint, members.device, options.scores_only)
     if members.is_main_process:
         print(f"warning: {detector.caution()}", file=sys.stderr)
     part = f", process 1 of {members.num_processes}" if members.num_processes > 1 else ""
-    lock, busy = (
-        options.out.with_name(f".{options.out.name}.lock"),
-        ScoringError(f"another process is scoring into {options.out}"),
-    )
-    with team_alone(lock, busy), tqdm(desc=f"scoring{part}", unit=" s of audio", unit_scale=True, mininterval=1) as bar:
-        table, left_out = score_to_csv(
-            detector, options.paths, options.out, options.prior_spoof, options.timeline, options.hop, bar.update
-        )
+    busy = ScoringError(f"another process is scoring into {out}")
+    alone = team_alone(out.with_name(f".{out.name}.lock"), busy) if out else nullcontext()
+    bar = tqdm(desc=f"scoring{part}", unit=" s of audio", unit_scale=True, mininterval=1, disable=None if out is None else False)
+    with alone, bar:
+        if out is None:
+            found = list(score_recordings(detector, options.paths, options.hop, bar.update, each))
+            left_out = [missed for missed in found if isinstance(missed, LeftOut)]
+            table = results((done for done in found if isinstance(done, Recording)), detector, options.prior_spoof)
+            if table.empty:
+                reasons = "\n  ".join(f"{missed.path}: {missed.reason}" for missed in left_out)
+                raise ScoringError(f"nothing could be scored:\n  {reasons}")
+        else:
+            table, left_out = score_to_csv(
+                detector, options.paths, out, options.prior_spoof, options.timeline, options.hop, bar.update, each_channel=each
+            )
     if table is None:
         return 0
-    for row in table[table["warnings"] != ""].itertuples():
-        print(f"warning: {row.utt_id}: {row.warnings}", file=sys.stderr)
+    _say(for_terminal(table))
     for path, reason in left_out:
         print(f"left out: {path}: {reason}", file=sys.stderr)
-    prior = "" if options.scores_only else f"; p_bonafide is for a prior of spoof of {options.prior_spoof:g}"
-    _say(f"{len(table)} of {len(table) + len(left_out)} recordings scored: {options.out}{prior}")
+    prior = "" if options.scores_only else f"; probabilities are for a prior of spoof of {options.prior_spoof:g}"
+    done = table["utt_id"].nunique()
+    _say(f"{done} of {done + len(left_out)} recordings scored{f': {out}' if out else ''}{prior}")
     return 1 if left_out else 0
 
 
 def evaluate(options: argparse.Namespace) -> int:
     """Measure a score file against a key, print the table, and write it with its figures."""
-    from aasist_lib.corpora.protocols import read_key
+    from aasist_lib.evaluation import compare, format_comparison, format_evaluation, write_evaluation
     from aasist_lib.evaluation import evaluate as measure
-    from aasist_lib.evaluation import format_evaluation, output_folder, write_evaluation
-    from aasist_lib.tables import join, read_asv, read_scores
+    from aasist_lib.matching import add_duration, only, read_joined
+    from aasist_lib.metrics import eer, split_classes
+    from aasist_lib.runs import RunFolder, evaluation_folder
+    from aasist_lib.tables import read_asv, read_tandem
 
-    key = read_key(options.key)
-    table = join(read_scores(options.scores), key, (str(options.scores), str(options.key)))
-    if len(table) < len(key):
-        part = "its subset 'eval', the one that counts" if "subset" in key else f"split {', '.join(table['split'].unique())}"
-        _say(f"{len(table)} of the key's {len(key)} trials are of {part}")
+    table = read_joined(options.scores, options.key, options.columns)
+    _say_what_was_joined(table, options)
+    if "duration" in options.by:
+        table = add_duration(table, options.key)
+    table = only(table, options.only, options.leave_out)
+    threshold = options.threshold
+    if options.dev_scores:
+        dev = read_joined(options.dev_scores, options.dev_key)
+        threshold = eer(*split_classes(dev["label"], dev["score"]))[1]
     asv = read_asv(options.asv) if options.asv else None
-    folder = output_folder(options.scores, options.out)
+    tandem = read_tandem(options.scores, options.key) if options.key else None
     groups = None if options.bootstrap == "trial" else options.bootstrap
-    found = measure(table, by=options.by, groups=groups, asv=asv)
+    sasv = tandem.sasv if tandem else None
+    found = measure(table, by=options.by, groups=groups, threshold=threshold, asv=asv or (tandem and tandem.asv), sasv=sasv)
     _say(format_evaluation(found))
+    against = None
+    if options.against:
+        other = only(read_joined(options.against, options.key), options.only, options.leave_out)
+        against = compare(table, other, groups)
+        _say(f"\n{format_comparison(against, (stem(options.scores), stem(options.against)))}")
     for sentence in found.warnings:
         print(f"warning: {sentence}", file=sys.stderr)
-    sources = {"scores": options.scores, "key": options.key} | ({"asv": options.asv} if options.asv else {})
-    _say(f"written: {write_evaluation(found, table, folder, sources)[0]}, figures in {folder / 'figures'}")
+    roles = ("scores", "key", "asv", "dev_scores", "dev_key", "against")
+    sources = {role: file for role in roles if (file := getattr(options, role))}
+    inputs = {role: str(file.resolve()) for role, file in sources.items()}
+    inputs |= {name: getattr(options, name) for name in ("only", "leave_out", "columns", "threshold") if getattr(options, name)}
+    default = options.scores.parent / f"{stem(options.scores).lstrip('.') or 'scores'}_evaluation"
+    run = RunFolder.of_evaluation(options.out or evaluation_folder(default, inputs), inputs)
+    written = write_evaluation(found, table, run, sources, against)
+    _say(f"written: {written[0]}" + (f", figures in {run.folder / 'figures'}" if len(written) > 1 else ""))
     return 0
+
+
+def _say_what_was_joined(table: Any, options: argparse.Namespace) -> None:
+    """That ids were matched in another way than letter by letter, and that trials of the key do not count."""
+    if matched := table.attrs.get("matched"):
+        _say(matched)
+    if options.key and {"subset", "split"} & set(table.columns):
+        splits = ", ".join(table["split"].unique()) if "split" in table.columns else ""
+        part = "the subset 'eval', the one that counts" if "subset" in table.columns else f"split {splits}"
+        _say(f"{len(table)} trials, of {part}")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -200,7 +279,7 @@ def run(options: argparse.Namespace) -> int:
     from aasist_lib.workbook import run as run_notebooks
 
     _encoder(load_profile(options.profile, options.set))
-    return run_notebooks(options.profile, options.set, options.only)
+    return run_notebooks(options.profile, options.set, options.only, options.overwrite)
 
 
 def report(options: argparse.Namespace) -> int:
@@ -214,12 +293,15 @@ def report(options: argparse.Namespace) -> int:
 
 
 def _encoder(profile: Profile) -> None:
-    """Fetch and convert Whisper tiny.en or Moonshine tiny where the profile names a local copy that is not there."""
+    """Fetch and convert Whisper tiny.en or Moonshine tiny where the profile names a local copy that is not there, or that other code
+    made."""
+    from aasist_lib.kept import is_converted
+
     folder = Path(profile.model.frontend.name)
     if folder.name not in (WHISPER, MOONSHINE) or len(folder.parts) < 3:  # 'openai/whisper-tiny.en' is a hub name
         return
     folder = project_root() / folder
-    if (folder / "model.safetensors").is_file() and (folder / "preprocessor_config.json").is_file():
+    if is_converted(folder, "models.convert" if folder.name == WHISPER else "models.moonshine"):
         return
     downloads = project_root() / "data" / "downloads"
     if folder.name == MOONSHINE:
@@ -258,10 +340,12 @@ def _parser() -> argparse.ArgumentParser:
 
     corpus = add(prepare, "demo")
     corpus.add_argument("--encoder-only", action="store_true", help="leave the corpus out")
+    corpus.add_argument("--split-by", choices=("speaker",), help="divide a corpus of your own into train, dev and eval")
+    corpus.add_argument("--overwrite", action="store_true", help="write the table of --split-by anew")
     corpus.add_argument("--full", action="store_true", help="with the larger sources")
     corpus.add_argument("--bonafide", metavar="SOURCE", help="debian, librispeech, or a folder with one a speaker")
     add(features, "demo")
-    add(train)
+    training = add(train)
     scoring = add(score, profile=False)
     scoring.add_argument(
         "--checkpoint", type=Path, metavar="DIR", help="by default runs/demo/checkpoints/best, or that of the profile"
@@ -270,22 +354,34 @@ def _parser() -> argparse.ArgumentParser:
     scoring.add_argument("--split", choices=("train", "dev", "eval"), default="eval", help="of the corpus (default eval)")
     scoring.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="of the profile")
     scoring.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="audio files or folders of them")
+    scoring.add_argument("--out", type=Path, metavar="FILE", help="write a CSV; of a corpus also .parquet, .tsv or .txt")
     scoring.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="a CSV; of a corpus also .parquet, or else the organisers' form"
-    )
+        "--channels", choices=("mean", "each"), default="mean",
+        help="'each': the channels of a file apart, as the two sides of a call; default: their mean, or the loudest where it cancels",
+    )  # fmt: skip
     scoring.add_argument("--timeline", action="store_true", help="every window's score too, in FILE_timeline.csv")
     scoring.add_argument("--prior-spoof", type=float, default=0.5, metavar="P", help="prior of p_bonafide (default 0.5)")
     scoring.add_argument("--hop", type=float, metavar="SECONDS", help="between windows; by default half a window")
     scoring.add_argument("--scores-only", action="store_true", help="do without calibration: no llr, no p_bonafide")
     evaluation = add(evaluate, profile=False)
     evaluation.add_argument("--scores", type=Path, required=True, metavar="FILE", help="a score file, any known form")
-    evaluation.add_argument("--key", type=Path, required=True, metavar="FILE", help="a key, protocol or trial table")
+    evaluation.add_argument("--key", type=Path, metavar="FILE", help="a key, protocol or trial table; default: labels in the scores")
+    evaluation.add_argument("--columns", nargs="+", default=[], metavar="NAME", help="what the columns of the score file are")
+    evaluation.add_argument("--dev-scores", type=Path, metavar="FILE", help="scores of dev: error rates at its EER threshold")
+    evaluation.add_argument("--dev-key", type=Path, metavar="FILE", help="the key of these; default: labels in them")
+    evaluation.add_argument("--threshold", type=float, metavar="T", help="error rates at this threshold")
+    evaluation.add_argument("--against", type=Path, metavar="FILE", help="another system's scores of the same trials, to compare")
     evaluation.add_argument("--asv", type=Path, metavar="FILE", help="a speaker verifier's scores, for the t-DCF")
-    evaluation.add_argument("--by", nargs="+", default=[], metavar="COLUMN", help="break down, e.g. by attack codec")
+    evaluation.add_argument("--by", nargs="+", default=[], metavar="COLUMN", help="break down, e.g. by attack codec duration")
+    many: dict[str, Any] = {"nargs": "+", "action": "extend", "default": [], "metavar": "COLUMN=VALUE,…"}
+    evaluation.add_argument("--only", help="evaluate these trials alone, e.g. attack=A07,A08", **many)
+    evaluation.add_argument("--leave-out", help="evaluate without these trials", **many)
     evaluation.add_argument("--bootstrap", choices=("trial", "speaker"), default="trial", help="what intervals draw")
     evaluation.add_argument("--out", type=Path, metavar="DIR", help="results; by default a folder beside the scores")
     running = add(run)
     running.add_argument("--only", nargs="+", default=[], metavar="NN", help="numbers of the notebooks to run")
+    for command in (training, running):
+        command.add_argument("--overwrite", action="store_true", help="train over a finished training with other settings")
     add(report, "demo")
     return parser
 

@@ -159,6 +159,19 @@ def _choose(powers: NDArray[np.float64]) -> Mixdown:
     )
 
 
+def duration(path: str | Path) -> float:
+    """Length of a file in seconds; decoded to its end where its header does not tell exactly.
+
+    Raises:
+        AudioError: as `blocks`.
+    """
+    file = open_exact(Path(path))
+    if file is not None:
+        with file:
+            return file.frames / file.samplerate
+    return sum(len(wave) / rate for rate, wave in decode(Path(path)))
+
+
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 

@@ -77,7 +77,8 @@ def for_terminal(table: pd.DataFrame) -> str:
     lines = [("recording", "decision", "p(bona fide)", "warnings")]
     for name, row in zip(names, table.to_dict("records"), strict=True):
         probability = row.get("p_bonafide", np.nan)
-        shown = "–" if np.isnan(probability) else f"{'beyond ' if row['capped'] else ''}{probability:.1%}"
+        bound = ("≥ " if row.get("llr", 0) > 0 else "≤ ") if row.get("capped") else ""
+        shown = "–" if np.isnan(probability) else f"{bound}{probability:.1%}"
         lines.append((audio.printable(name), row["decision"], shown, row["warnings"]))
     widths = [max(len(line[place]) for line in lines) for place in range(3)]
     return "\n".join("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[3]]).rstrip()

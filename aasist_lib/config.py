@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from aasist_lib.distortions import AugmentationConfig, Fraction
 CHANGE_NOTHING = ("workers", "bad_audio", "tracker")
 """Keys of `training` that change no result: clips that are left out change the trial table."""
 _SHOWN = 300
+_OWN_NAME = re.compile(r'^name\s*=\s*"aasist-workbook"', re.MULTILINE)
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 LayerNumber = Annotated[int, Field(ge=0)]
@@ -264,16 +266,31 @@ class Profile(Section):
 
 
 def project_root(start: Path | None = None) -> Path:
-    """The nearest parent of `start` (default: the working directory) that holds `pyproject.toml`.
+    """The clone of this project that `start` (default: the working directory) lies in; elsewhere, the one that this package is of.
 
     Raises:
-        ConfigError: no parent holds one.
+        ConfigError: neither is in a clone.
     """
     here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
-        if (folder / "pyproject.toml").is_file():
+    for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
+        file = folder / "pyproject.toml"
+        if file.is_file() and _OWN_NAME.search(file.read_text(encoding="utf-8", errors="replace")):
             return folder
-    raise ConfigError(f"no pyproject.toml in {here} or above it: run this inside a clone of the repository")
+    raise ConfigError(f"{here} is not in a clone of this project, and the package was not installed from one (pip install -e .)")
+
+
+def given_path(text: str | Path, what: str) -> Path:
+    """A path that a notebook's parameter gives: relative ones count from the project's root, wherever the kernel works.
+
+    Raises:
+        ConfigError: nothing is there; where something is there from the working directory, the message says so.
+    """
+    path = project_root() / Path(text).expanduser()
+    if path.exists():
+        return path
+    elsewhere = Path(text).expanduser().absolute()
+    hint = f"; there is {elsewhere}: give that path" if elsewhere.exists() else ""
+    raise ConfigError(f"{what} = {str(text)!r}: {path} does not exist; relative paths count from {project_root()}{hint}")
 
 
 def load_profile(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Profile:

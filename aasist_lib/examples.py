@@ -14,7 +14,8 @@ import soxr
 from numpy.typing import NDArray
 
 from aasist_lib import audio
-from aasist_lib.runs import atomic
+from aasist_lib.conventions import UNKNOWN
+from aasist_lib.files import atomic
 from aasist_lib.scoring import ScoringError
 
 STRETCH_SECONDS = 7.0
@@ -24,24 +25,24 @@ STRETCH_SECONDS = 7.0
 def write_examples(folder: Path, trials: pd.DataFrame, known: Iterable[str] = ()) -> pd.DataFrame:
     """Write seven recordings, and say what is true of them.
 
-    All are of one speaker: the one with the most bona fide eval clips among those of whom there are spoofed ones. Written
-    are `bonafide-stereo.wav` (44.1 kHz), `bonafide-telephone.wav` (8 kHz, mu-law), `bonafide.ogg`, `spoof.mp3`, `spoof.m4a`,
+    All are of one speaker where the corpus allows it: the one with the most bona fide clips among those of whom there are spoofed
+    ones. Else the spoofed stretches have other voices. Written are `bonafide-stereo.wav` (44.1 kHz), `bonafide-telephone.wav` (8 kHz, mu-law), `bonafide.ogg`, `spoof.mp3`, `spoof.m4a`,
     `cut-off.wav`, which breaks off in the middle, and `alternating.flac`: four stretches, bona fide and spoofed in turn.
 
     Args:
         folder: made when missing; files of these names are written again.
-        trials: a trial table; its eval split is used.
+        trials: a trial table; its eval split is used, or dev or train where eval lacks a class.
         known: attacks to be preferred, such as those of train.
 
     Returns:
         A row a stretch of a whole file: `path`, `start`, `end` (s), `label`, `attack`.
 
     Raises:
-        ScoringError: eval has no speaker with clips of both classes.
+        ScoringError: no split has clips of both classes.
         AudioError: a clip cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    bonafide, spoofed = _of_one_speaker(trials[trials["split"] == "eval"], set(known))
+    bonafide, spoofed = _chosen(trials, set(known))
     attacks = list(spoofed)
     first, second, third = (_clip(bonafide, number) for number in range(3))
     fakes = [_clip(spoofed[attacks[number % len(attacks)]], number) for number in range(2)]
@@ -77,18 +78,22 @@ def write_m4a(path: Path, waves: Iterable[NDArray[np.float32]], rate: int = audi
         container.mux(stream.encode(None))
 
 
-def _of_one_speaker(trials: pd.DataFrame, known: set[str]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """The bona fide trials of a speaker, and the spoofed ones by attack, known attacks alone where there are any."""
-    trials = trials.sort_values("utt_id")
-    is_bonafide = trials["label"] == "bonafide"
-    both = set(trials["speaker"][is_bonafide]) & set(trials["speaker"][~is_bonafide])
-    if not both:
-        raise ScoringError("the eval split has no speaker with bona fide and spoofed clips: give files of your own")
-    speaker = trials["speaker"][is_bonafide & trials["speaker"].isin(both)].value_counts().index[0]
-    spoofed = trials[~is_bonafide & (trials["speaker"] == speaker)]
-    chosen = spoofed[spoofed["attack"].isin(known)]
-    by_attack = dict(iter((chosen if len(chosen) else spoofed).groupby("attack")))
-    return trials[is_bonafide & (trials["speaker"] == speaker)], by_attack
+def _chosen(trials: pd.DataFrame, known: set[str]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Bona fide trials of one speaker and spoofed ones by attack, of the same speaker and of known attacks where there are any."""
+    splits = (trials[trials["split"] == split] for split in ("eval", "dev", "train"))
+    both = next((part for part in splits if part["label"].nunique() == 2), None)
+    if both is None:
+        raise ScoringError("no split has bona fide and spoofed clips, of which examples could be made: give files of your own")
+    both = both.sort_values("utt_id")
+    is_bonafide = both["label"] == "bonafide"
+    spoofed = both[~is_bonafide]
+    counts = both.loc[is_bonafide, "speaker"].value_counts()
+    shared = counts[counts.index.isin(set(spoofed["speaker"])) & (counts.index != UNKNOWN)]
+    speaker = (shared if len(shared) else counts).index[0]
+    for preferred in (spoofed["speaker"] == speaker, spoofed["attack"].isin(known)):
+        if len(fitting := spoofed[preferred.reindex(spoofed.index)]):
+            spoofed = fitting
+    return both[is_bonafide & (both["speaker"] == speaker)], dict(iter(spoofed.groupby("attack")))
 
 
 def _write_alternating(

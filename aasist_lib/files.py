@@ -85,6 +85,15 @@ def _refusal(error: BaseException | None, path: Path, temporary: Path) -> OSErro
     return None
 
 
+def table_stem(path: Path) -> str:
+    """A table's name without its endings: 'aasist.lr1e-4' of 'aasist.lr1e-4.txt.gz'."""
+    name = path.name
+    for ending in (".gz", ".txt", ".csv", ".tsv", ".parquet", ".score", ".scores"):
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            name = name[: -len(ending)]
+    return name
+
+
 def sweep(folder: Path, deep: bool = True) -> list[Path]:
     """Remove the temporary files that killed processes left in a folder, and below it if `deep`; return their paths.
 

@@ -19,14 +19,6 @@ from typing import NamedTuple
 
 PACKAGE = "aasist_lib"
 ROOT = Path(__file__).resolve().parent.parent
-PLUMBING = frozenset(
-    f"{PACKAGE}.{name}"
-    for name in (
-        "__main__", "config", "files", "fingerprint", "headless", "interruption", "kept", "processes", "provenance", "report",
-        "runs", "workbook",
-    )
-)  # fmt: skip
-"""Modules that read settings, start, store, lock and report: no fingerprint holds them. Settings are in every key by value."""
 SHOWING = frozenset({"IPython", "ipywidgets", "jinja2", "markupsafe", "matplotlib", "seaborn", "tqdm"})
 """Installed packages that draw and report."""
 _SILENT_CALLS = {"print", "warn", "say"}
@@ -53,13 +45,13 @@ def code(entries: Iterable[str], leave_out: Iterable[str] = ()) -> dict[str, str
 
     Args:
         entries: modules from which imports are followed, such as 'aasist_lib.training'.
-        leave_out: modules and packages that are not followed, because the key holds what they give in another form.
+        leave_out: modules and packages of which nothing in the result depends, or what they give is in the key by value.
 
     Raises:
         StaleCode: a module was edited after this process loaded it.
     """
     seen: dict[str, str] = {}
-    avoided = PLUMBING | set(leave_out)
+    avoided = tuple(leave_out)
     waiting: list[tuple[str, str | None]] = [(entry, None) for entry in entries]
     asked = set(waiting)
     while waiting:
@@ -75,13 +67,18 @@ def code(entries: Iterable[str], leave_out: Iterable[str] = ()) -> dict[str, str
 
 
 def code_of_text(text: str, leave_out: Iterable[str] = ()) -> dict[str, str]:
-    """As `code`, of the modules that a piece of Python text imports, such as the cells of a notebook."""
-    tree = ast.parse(text)
-    entries = _wanted(tree, PACKAGE, Path())
+    """As `code`, of the modules that a piece of Python text imports, such as the cells of a notebook. Lines of IPython's own
+    commands ('%', '!') count for nothing.
+
+    Raises:
+        SyntaxError: it is no Python.
+    """
+    plain = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in text.split("\n"))
     found: dict[str, str] = {}
-    for module, name in entries:
+    for module, name in _wanted(ast.parse(plain), PACKAGE, Path()):
         for owner in _owners(module, name):
-            found |= code([owner], leave_out)
+            if owner not in found:
+                found |= code([owner], leave_out)
     return dict(sorted(found.items()))
 
 
@@ -242,7 +239,13 @@ def _installed(tree: ast.AST) -> Iterator[str]:
 
 @lru_cache(maxsize=1)
 def _distributions() -> dict[str, str]:
-    return {top: names[0] for top, names in metadata.packages_distributions().items()}
+    """Top-level name -> installed package; a single file of compiled code is one, too, which the standard library overlooks."""
+    found = {}
+    for package in metadata.distributions():
+        for file in package.files or ():
+            if len(file.parts) == 1 and file.suffix in (".so", ".pyd"):
+                found[file.name.split(".")[0]] = package.metadata["Name"]
+    return found | {top: names[0] for top, names in metadata.packages_distributions().items()}
 
 
 @lru_cache(maxsize=None)

@@ -25,8 +25,15 @@ from aasist_lib.fingerprint import code, versions
 
 Key = dict[str, Any]
 
-BY_CONTENT = ("aasist_lib.corpora", "aasist_lib.preflight", "aasist_lib.tables", "aasist_lib.tabular")
-"""Modules that only read tables of trials: a key holds what they read, so it need not hold their code."""
+BY_CONTENT = tuple(
+    f"aasist_lib.{name}" for name in ("config", "corpora", "preflight", "tables", "tabular")
+)
+"""Modules that read settings and tables of trials: a key holds what they read, so it need not hold their code."""
+PLUMBING = tuple(
+    f"aasist_lib.{name}"
+    for name in ("files", "fingerprint", "interruption", "kept", "processes", "provenance", "runs")
+)
+"""Modules that store, lock and start: no value of a result comes from them."""
 DAMAGED = "damaged"
 """In the place of a key, of a file that cannot be read."""
 _METADATA = b"aasist_key"
@@ -49,7 +56,7 @@ def make_key(
     Raises:
         StaleCode: a module was edited after this process loaded it.
     """
-    files = code([f"aasist_lib.{entry}" for entry in entries], leave_out)
+    files = code([f"aasist_lib.{entry}" for entry in entries], (*PLUMBING, *leave_out))
     plain = json.loads(json.dumps(settings, default=_plain))
     return {"settings": plain, "data": dict(data or {}), "code": files, "versions": versions(files)}
 
@@ -69,9 +76,9 @@ def changes(old: Any, new: Key) -> str:
     if not isinstance(old, dict) or set(old) != set(new):
         return "it was made by an earlier version of the workbook"
     phrases = []
-    if files := _different(old["code"], new["code"]):
+    if files := different(old["code"], new["code"]):
         phrases.append(f"{' and '.join(files)} {'has' if len(files) == 1 else 'have'} changed")
-    phrases += [f"{name} have changed" for name in _different(old["data"], new["data"])]
+    phrases += [f"{name} have changed" for name in different(old["data"], new["data"])]
     phrases += [text for part in ("settings", "versions") if (text := setting_changes(old[part], new[part]))]
     return "; ".join(phrases)
 
@@ -79,7 +86,7 @@ def changes(old: Any, new: Key) -> str:
 def setting_changes(old: Any, new: Any) -> str:
     """What differs between two nested mappings of settings: "training.epochs was 20 and is 22; seed was 1 and is 2"."""
     before, now = dict(_flat(old)), dict(_flat(new))
-    return "; ".join(f"{name} was {before.get(name)} and is {now.get(name)}" for name in _different(before, now))
+    return "; ".join(f"{name} was {before.get(name)} and is {now.get(name)}" for name in different(before, now))
 
 
 # ---- tables that carry their key --------------------------------------------------------------------------------------
@@ -107,6 +114,26 @@ def stored_key(path: Path) -> Any:
         return json.loads(metadata.get(_METADATA, b"null"))
     except (pyarrow.ArrowInvalid, ValueError):
         return DAMAGED
+
+
+def read_key(path: Path) -> Any:
+    """The key in a JSON file; None where there is no such file, `DAMAGED` where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return DAMAGED
+
+
+CONVERTED_BY = "converted_by.json"
+"""Of a folder with a converted encoder: the key of what converted it."""
+
+
+def is_converted(folder: Path, module: str) -> bool:
+    """Whether `folder` holds an encoder whole, as `module` (such as 'models.convert') makes it. Nothing large is imported."""
+    there = all((folder / name).is_file() for name in ("model.safetensors", "preprocessor_config.json"))
+    return there and read_key(folder / CONVERTED_BY) == make_key([module], {})
 
 
 # ---- digests ----------------------------------------------------------------------------------------------------------
@@ -161,5 +188,6 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _different(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def different(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The names that two mappings do not agree on, in order."""
     return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from aasist_lib import audio
+from aasist_lib.conventions import UNKNOWN
+from aasist_lib.corpora import TrialTableError, read_key, read_trials
 from aasist_lib.metrics import split_classes
 from aasist_lib.metrics.rates import eer_point, rank
-from aasist_lib.tables import TableError, _some
+from aasist_lib.metrics.tables import duration_class
+from aasist_lib.tables import TableError, _some, read_scores
 
 FAR_BETTER = 0.2
 """By so much must the inverted sign lower the EER to be spoken of."""
@@ -59,6 +63,43 @@ def join(scores: pd.DataFrame, key: pd.DataFrame, names: tuple[str, str] = ("the
     joined = joined[["utt_id", "score", *(name for name in wanted.columns if name not in ("utt_id", "score"))]]
     joined.attrs["matched"] = matched
     return joined
+
+
+def read_joined(scores: str | Path, key: str | Path | None, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """A score file joined with its key; without a key by the labels that the score file itself has.
+
+    Raises:
+        TableError: as `read_scores` and `join`, or there is no key and there are no labels.
+        ProtocolError: the key cannot be read.
+    """
+    table = read_scores(scores, columns)
+    if key is not None:
+        return join(table, read_key(key), (str(scores), str(key)))
+    if "label" not in table.columns:
+        raise TableError(f"{scores}: no labels in it: give the key of its trials with --key")
+    return table.assign(**{name: UNKNOWN for name in ("attack", "speaker", "codec") if name not in table.columns})
+
+
+def add_duration(table: pd.DataFrame, key: str | Path | None) -> pd.DataFrame:
+    """The table with a column `duration`, a class of `metrics.tables.DURATIONS` per trial, from the key's column `seconds`, or from
+    the audio where the key is a trial table with paths.
+
+    Raises:
+        TableError: the key has neither.
+    """
+    if "seconds" in table.columns:
+        seconds = pd.to_numeric(table["seconds"], errors="coerce")
+        if seconds.isna().any():
+            raise TableError(f"{key}: {int(seconds.isna().sum())} values of the column seconds are no numbers")
+        return table.assign(duration=duration_class(seconds))
+    try:
+        paths = read_trials(Path(key or "-")).set_index("utt_id")["path"]
+    except TrialTableError as error:
+        raise TableError(
+            f"the key tells no durations ({error}): add a column 'seconds' to it, or give the trial table of the corpus as --key"
+        ) from error
+    seconds = pd.Series([audio.duration(path) for path in paths[table["utt_id"]]], index=table.index)
+    return table.assign(duration=duration_class(seconds))
 
 
 def _as_in_key(scores: pd.DataFrame, keyed: pd.Series) -> tuple[pd.DataFrame, str]:
@@ -150,12 +191,3 @@ def check_sign(table: pd.DataFrame) -> str | None:
         f"{inverted:.2%}. A higher score must mean more bona fide. Nothing was changed: negate the scores in the file if "
         "they mean the opposite."
     )
-
-
-def stem(path: Path) -> str:
-    """A score file's name without the endings of tables: 'aasist.lr1e-4' of 'aasist.lr1e-4.txt.gz'."""
-    name = path.name
-    for ending in (".gz", ".txt", ".csv", ".tsv", ".parquet", ".score", ".scores"):
-        if name.lower().endswith(ending) and len(name) > len(ending):
-            name = name[: -len(ending)]
-    return name

@@ -171,22 +171,43 @@ def _take_math(source: str, formulae: dict[str, Markup], origin: str) -> str:
     return "".join(part if place % 2 else _MATH.sub(token, part) for place, part in enumerate(parts))
 
 
+def unreadable_formulae(source: str) -> list[str]:
+    """The formulae of a markdown text that cannot be drawn, each with the reason."""
+    formulae = (found for place, part in enumerate(_CODE.split(source)) if place % 2 == 0 for found in _MATH.finditer(part))
+    drawn = ((_latex(found)[0], _drawn(found)) for found in formulae)
+    return [f"{latex!r} ({reason})" for latex, reason in drawn if not isinstance(reason, Markup)]
+
+
 def _mathml(found: re.Match[str], origin: str) -> Markup:
+    drawn = _drawn(found)
+    if isinstance(drawn, Markup):
+        return drawn
+    latex, _ = _latex(found)
+    print(f"{origin}: the formula {latex!r} cannot be shown: {drawn}", file=sys.stderr)
+    return Markup('<code class="formula-error">{}</code>').format(latex)
+
+
+def _latex(found: re.Match[str]) -> tuple[str, bool]:
+    """A formula's text, and whether it stands in a block of its own."""
+    block = found["block"] is not None
+    return (found["block"] if block else found["inline"]).strip(), block
+
+
+def _drawn(found: re.Match[str]) -> Markup | str:
+    """A formula as MathML, or why it cannot be drawn."""
     from latex2mathml import exceptions
     from latex2mathml.converter import convert
 
     its_own = [kind for kind in vars(exceptions).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     unreadable: tuple[type[Exception], ...] = (*its_own, ValueError, LookupError, TypeError)
-    block = found["block"] is not None
-    latex = (found["block"] if block else found["inline"]).strip()
+    latex, block = _latex(found)
     try:
         written = convert(latex, display="block" if block else "inline")
-        if foreign := set(_TAG.findall(written)) - _MATHML:  # it does not escape the content of \text{…}
-            raise ValueError(f"<{'>, <'.join(sorted(foreign))}> in a text")
-        return Markup(written)  # nosec B704  # MathML alone, as just seen
     except unreadable as error:
-        print(f"{origin}: the formula {latex!r} cannot be shown: {type(error).__name__} {error}", file=sys.stderr)
-        return Markup('<code class="formula-error">{}</code>').format(latex)
+        return f"{type(error).__name__} {error}"
+    if foreign := set(_TAG.findall(written)) - _MATHML:  # it does not escape the content of \text{…}
+        return f"<{'>, <'.join(sorted(foreign))}> in a text"
+    return Markup(written)  # nosec B704  # MathML alone, as just seen
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------

@@ -75,31 +75,59 @@ class RunFolder:
         return f"RunFolder({str(self.folder)!r})"
 
     @classmethod
-    def open(cls, profile: Profile, root: Path | None = None, overwrite: bool = False) -> RunFolder:
+    def open(
+        cls, profile: Profile, root: Path | None = None, overwrite: bool = False, evaluation: Mapping[str, Any] | None = None
+    ) -> RunFolder:
         """Make the profile's run folder, or continue it, and write the facts of this run into its manifest.
 
         Args:
             profile: names the folder; a relative one lies under `root`.
             root: the project's root; found from the working directory when not given.
             overwrite: let a training with other settings take the place of a finished one.
+            evaluation: what is evaluated, where the run is that of a score file and not of a training; see `of_evaluation`.
 
         Raises:
-            RunError: the folder holds a finished training with other settings, or the results of an evaluation.
+            RunError: the folder holds a finished training with other settings, or the results of an evaluation of other inputs.
         """
         root = root or project_root()
         run = cls(root / profile.folder)
         facts = {"name": profile.name, "title": profile.title, "seed": profile.seed, **provenance(root)}
         with run.manifest_update() as manifest:
-            run._refuse_other_use(manifest, profile, overwrite)
+            if evaluation is None:
+                run._refuse_other_use(manifest, profile, overwrite)
+            else:
+                run._claim(manifest, evaluation)
             manifest |= facts | {"config": profile.model_dump(mode="json")}
         for name in FOLDERS:
             (run.folder / name).mkdir(parents=True, exist_ok=True)
         run._begun = True
         return run
 
+    @classmethod
+    def of_evaluation(cls, folder: str | Path, inputs: Mapping[str, Any]) -> RunFolder:
+        """The folder that the results of an evaluation go to.
+
+        Args:
+            inputs: what is evaluated, as JSON values; the same inputs may be evaluated again in their folder.
+
+        Raises:
+            RunError: the folder holds a run, or an evaluation of other inputs.
+        """
+        run = cls(folder)
+        with run.manifest_update() as manifest:
+            run._claim(manifest, inputs)
+        return run
+
+    def _claim(self, manifest: dict[str, Any], inputs: Mapping[str, Any]) -> None:
+        if not _is_new(manifest) and manifest.get("evaluation") != inputs:
+            held = "a run" if "evaluation" not in manifest else f"an evaluation of {_inputs_text(manifest['evaluation'])}"
+            raise RunError(f"{self.folder} holds {held}: nothing is written over it; name another folder with --out")
+        manifest["evaluation"] = dict(inputs)
+
     def _refuse_other_use(self, manifest: dict[str, Any], profile: Profile, overwrite: bool) -> None:
-        if "sources" in manifest:
-            raise RunError(f"{self.folder} holds an evaluation of {manifest['sources'][0]['path']}; give this run another name")
+        if "evaluation" in manifest:
+            held = _inputs_text(manifest["evaluation"])
+            raise RunError(f"{self.folder} holds an evaluation of {held}: give this run another name, such as --set name=other")
         trained = manifest.get("trained")
         if trained is None or trained["settings"] == profile.training_settings():
             return
@@ -324,6 +352,26 @@ def unchanged(path: Path, entry: Mapping[str, Any] | None) -> bool:
     if entry is None or not path.is_file() or path.stat().st_size != entry["bytes"]:
         return False
     return path.stat().st_mtime_ns == entry["mtime_ns"] or sha256(path) == entry["sha256"]
+
+
+def evaluation_folder(first: Path, inputs: Mapping[str, Any]) -> Path:
+    """`first`, or the next of `first-2`, `first-3`, … that is not there yet, or that holds an evaluation of the same inputs."""
+    for number in range(1, 10_000):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        manifest = folder / "manifest.json"
+        if not folder.exists() or not manifest.is_file() and not any(folder.iterdir()):
+            return folder
+        if manifest.is_file() and json.loads(manifest.read_text(encoding="utf-8")).get("evaluation") == inputs:
+            return folder
+    raise RunError(f"{first}: there are 10 000 folders of this name; move them away, or name one with --out")
+
+
+def _is_new(manifest: Mapping[str, Any]) -> bool:
+    return "name" not in manifest and "evaluation" not in manifest and not manifest["artefacts"]
+
+
+def _inputs_text(inputs: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in inputs.items() if value)
 
 
 def format_table(table: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:

@@ -14,18 +14,23 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aasist_lib.config import ConfigError, Profile, load_profile, project_root
-from aasist_lib.files import alone
+from aasist_lib.config import ConfigError, Profile, given_path, load_profile, project_root
+from aasist_lib.files import alone, table_stem
+from aasist_lib.fingerprint import code, code_of_text
 from aasist_lib.headless import NotebookError, execute, parameters_of
 from aasist_lib.interruption import Interrupted, interruptible
-from aasist_lib.runs import RunFolder, sha256
+from aasist_lib.runs import RunFolder, evaluation_folder, sha256
 
 PARAMETERS = ("PROFILE", "SET")
-_COMPUTES_NOTHING = ("__main__.py", "headless.py", "interruption.py", "report.py", "workbook.py")
+_SHOWS_NOTHING = tuple(
+    f"aasist_lib.{name}"
+    for name in ("config", "files", "fingerprint", "headless", "interruption", "kept", "processes", "provenance", "workbook")
+)
+"""Modules that no cell of a notebook gets a value or a picture from: settings are in its key by value."""
 
 
 def open_notebook(profile: str, overrides: str = "", number: str = "") -> tuple[Profile, RunFolder]:
@@ -42,6 +47,31 @@ def open_notebook(profile: str, overrides: str = "", number: str = "") -> tuple[
     return loaded, RunFolder.open(loaded)
 
 
+def open_scores(profile: str, overrides: str, number: str, files: Mapping[str, str]) -> tuple[Profile, RunFolder]:
+    """As `open_notebook`, for a notebook that looks at a score file instead of a run: results go to `runs/evaluations/<its name>`, or
+    to `…-2` and so on where that holds results of other files.
+
+    Args:
+        files: role -> path, 'scores' among them; empty paths are left out.
+    """
+    os.environ.setdefault("AASIST_NOTEBOOK", number)
+    inputs = {role: str(path.resolve()) for role, path in files_given(files).items()}
+    name = table_stem(Path(inputs["scores"])).lstrip(".") or "scores"
+    folder = evaluation_folder(project_root() / "runs" / "evaluations" / name, inputs)
+    facts = {"name": folder.name, "title": f"Scores of {Path(inputs['scores']).name}", "run_dir": folder}
+    loaded = load_profile(profile, split_overrides(overrides)).model_copy(update=facts)
+    return loaded, RunFolder.open(loaded, evaluation=inputs)
+
+
+def files_given(files: Mapping[str, str]) -> dict[str, Path]:
+    """The files that a notebook's parameters give; relative paths count from the project's root. Empty ones are left out.
+
+    Raises:
+        ConfigError: one is not there; the message names the parameter, and says where else it would be.
+    """
+    return {role: given_path(text, role.upper()) for role, text in files.items() if text}
+
+
 def split_overrides(text: str) -> list[str]:
     """`"a.b=1 title='two words'"` -> `["a.b=1", "title=two words"]`."""
     try:
@@ -50,14 +80,19 @@ def split_overrides(text: str) -> list[str]:
         raise ConfigError(f"SET = {text!r}: {error}") from error
 
 
-def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) -> int:
+def run(
+    profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] = (), overwrite: bool = False
+) -> int:
     """Run a profile's notebooks and write the report; return the exit code (0, 1 failed, 130 or 143 interrupted).
+
+    A notebook that fails ends the run; the report is written all the same, of those that worked.
 
     Args:
         profile: a name in `configs/`, or a path.
         overrides: `section.key=value`, any number of them.
         only: numbers of the notebooks to run (default: the profile's), its own in its order and then any others; the artefacts
             of those left out are used as they are.
+        overwrite: as `RunFolder.open`.
 
     Raises:
         ConfigError, NotebookError: nothing can be run as asked; found before the first notebook starts.
@@ -67,9 +102,9 @@ def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] 
     root = project_root()
     loaded = load_profile(profile, list(overrides))
     notebooks = [_Notebook(root, number) for number in _chosen(loaded, only)]
-    folder = RunFolder.open(loaded, root)
+    folder = RunFolder.open(loaded, root, overwrite)
     values = {"PROFILE": _passed(profile, root), "SET": shlex.join(overrides)}
-    ran = False
+    ran = failed = False
     busy = NotebookError(f"another run is working in {folder.folder}; wait for it, or set run_dir")
     with alone(folder.folder / ".run.lock", busy, patience=0), interruptible():
         folder.sweep()
@@ -79,14 +114,16 @@ def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] 
                 ran |= _step(notebook, loaded, folder, values)
             except NotebookError as error:
                 print(f"{notebook.name}: {error}", file=sys.stderr, flush=True)
-                return 1
+                ran = failed = True
+                break
             except Interrupted as stop:
                 _give_up(notebook, folder)
                 return 128 + stop.number
         if ran or not folder.path("report", "index.html").exists():
             build(folder)
-    print(f"report: {_shown(folder.path('report', 'index.html'))}", flush=True)
-    return 0
+    of = " (of what worked)" if failed else ""
+    print(f"report{of}: {_shown(folder.path('report', 'index.html'))}", flush=True)
+    return int(failed)
 
 
 def _passed(profile: str | Path, root: Path) -> str:
@@ -129,23 +166,22 @@ class _Notebook:
             for name, entry in artefacts.items()
             if entry["notebook"] in before and not name.startswith("notebooks/")  # these hold times
         }
-        parts = [self.source, self.promises, profile.model_dump(mode="json"), library_hash(), sorted(earlier.items())]
+        parts = [self.source, self.promises, profile.model_dump(mode="json"), self._code(), sorted(earlier.items())]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _code(self) -> dict[str, str]:
+        """The code of the library that its cells call, by `fingerprint.code`; all of it where the cells cannot be parsed."""
+        cells = "\n".join(source for kind, source in self.source if kind == "code")
+        try:
+            return code_of_text(cells, _SHOWS_NOTHING)
+        except SyntaxError:
+            return code(["aasist_lib.__main__"])
 
     def external(self, profile: Profile) -> dict[str, str | None]:
         """Hashes of the files promised outside the run folder, which are the demo corpus'; None where one is missing."""
         promised = self.promises.get("external", ()) if profile.data.corpus == "demo" else ()
         names = [name.format(**dict(profile)) for name in promised]
         return {name: sha256(self.root / name) if (self.root / name).is_file() else None for name in names}
-
-
-def library_hash() -> str:
-    """A hash of the library's sources, without the modules that only run or show things."""
-    folder, digest = Path(__file__).parent, hashlib.sha256()
-    for file in sorted(folder.rglob("*.py")):
-        if file.name not in _COMPUTES_NOTHING:
-            digest.update(f"{file.relative_to(folder)}\0".encode() + file.read_bytes())
-    return digest.hexdigest()
 
 
 def _step(notebook: _Notebook, profile: Profile, folder: RunFolder, values: dict[str, str]) -> bool:
@@ -185,10 +221,14 @@ def _is_done(record: dict[str, Any], key: str, external: dict[str, str | None], 
 
 
 def _check_promises(notebook: _Notebook, profile: Profile, folder: RunFolder) -> None:
+    from aasist_lib.report import unreadable_formulae
+
     missing = [name for name in notebook.artefacts if not (folder.folder / name).exists()]
     missing += [name for name, content in notebook.external(profile).items() if content is None]
     if missing:
         raise NotebookError(f"ran to its end but did not leave what it promises: {', '.join(missing)}")
+    if bad := [text for kind, source in notebook.source if kind == "markdown" for text in unreadable_formulae(source)]:
+        raise NotebookError(f"ran to its end, but formulae in its text cannot be drawn: {'; '.join(bad)}")
 
 
 def _give_up(notebook: _Notebook, folder: RunFolder) -> None:

@@ -123,7 +123,7 @@ def test_a_formula_brings_no_html_of_its_own(run: RunFolder, capsys) -> None:
     page = Page(build(run).parent / "notebooks" / "03_training.html")
     assert not page.tags & {"img", "script"} and page.path.read_text().count("<math") == 1
     assert r"\text{<script>alert(2)</script>}" in page.text
-    assert "ValueError <script> in a text" in capsys.readouterr().err
+    assert "<script> in a text" in capsys.readouterr().err
 
 
 def test_a_formula_that_cannot_be_read_is_shown_as_it_is_written(run: RunFolder, capsys) -> None:

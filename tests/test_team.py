@@ -33,7 +33,7 @@ def project(tiny_profile, tmp_path):
     trials = load_trials(tiny_profile.data)
     trials = pd.concat([rows.head(7) for _, rows in trials.groupby("split", sort=False)], ignore_index=True)
     trials.to_parquet(tmp_path / "trials.parquet", index=False)
-    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "aasist-workbook"\n')
     (tmp_path / "configs").mkdir()
     values = tiny_profile.model_dump(mode="json")
     values["training"] |= {"epochs": 2, "batch_size": 2, "average": 0.5}

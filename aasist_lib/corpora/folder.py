@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from aasist_lib import audio
 from aasist_lib.audio import EXTENSIONS, files_below
 from aasist_lib.conventions import LABELS, SPLITS, UNKNOWN
 from aasist_lib.corpora.table import COLUMNS, TrialTableError, read_columns, validate
@@ -15,8 +16,8 @@ from aasist_lib.corpora.table import COLUMNS, TrialTableError, read_columns, val
 def load_folder(root: Path, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
     """A folder with `bonafide/` and `spoof/` in it, or with `train/`, `dev/`, `eval/` that have these two in them.
 
-    Without split folders everything is eval. A folder below `bonafide/` names the speaker, one below `spoof/` the attack.
-    An utterance is called by its path below `root`.
+    Without split folders everything is eval. A folder below `bonafide/` names the speaker, one below `spoof/` the attack, and one
+    below that the speaker (`spoof/vits/anna/1.wav`). An utterance is called by its path below `root`.
 
     Args:
         root: the folder.
@@ -38,6 +39,11 @@ def load_folder(root: Path, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
     return validate(pd.DataFrame(rows, columns=COLUMNS), root, lambda row: str(rows[row][1]))
 
 
+def left_out(root: Path) -> str:
+    """What a folder corpus holds besides audio, in words; empty where there is nothing else."""
+    return audio.left_out_text(audio.search(root).left_out)
+
+
 def _rows(place: Path, split: str, root: Path) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for label in LABELS:
@@ -48,9 +54,9 @@ def _rows(place: Path, split: str, root: Path) -> list[tuple[str, ...]]:
                 "in the folder itself or in each of train/, dev/, eval/"
             )
         for file in files:
-            below = file.relative_to(place / label).parts
-            group = below[0] if len(below) > 1 else UNKNOWN
-            speaker, attack = (group, UNKNOWN) if label == "bonafide" else (UNKNOWN, group)
+            below = file.relative_to(place / label).parts[:-1]
+            first, second = (*below, UNKNOWN, UNKNOWN)[:2]
+            speaker, attack = (first, UNKNOWN) if label == "bonafide" else (second, first)
             name = file.relative_to(root).as_posix()
             rows.append((name, str(file), label, speaker, attack, UNKNOWN, split, root.name))
     return rows

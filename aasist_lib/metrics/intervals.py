@@ -247,7 +247,8 @@ def _replicate(
         negatives = int(rejected[-1])
     frr = missed / missed[-1]
     far = (negatives - rejected[cuts]) / negatives
-    return _crossing(cuts, missed, rejected, negatives), float(np.min(weighted(frr, far, *costs)))
+    cost = min(1.0, float(np.min(weighted(frr, far, *costs))))  # deciding without listening costs 1, whatever is unseen
+    return _crossing(cuts, missed, rejected, negatives), cost
 
 
 def _crossing(cuts: NDArray[np.intp], missed: Counts, rejected: Counts, negatives: int) -> float:

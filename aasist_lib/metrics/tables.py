@@ -8,14 +8,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aasist_lib.conventions import UNKNOWN
+
 from .intervals import bootstrap
 from .llr import cllr
+from .operating import operating_point
 from .rates import MetricError, bonafide_mask
 
-UNKNOWN = "-"
 GROUPS = ("known", "unseen", "untold")
 """Attacks that training had, others, and those of trials whose attack the corpus does not tell."""
 MEASURES = ("eer", "eer_low", "eer_high", "min_dcf", "min_dcf_low", "min_dcf_high")
+AT_THRESHOLD = ("frr", "far", "hter")
+DURATIONS = ("< 2 s", "2–4 s", "> 4 s")
+
+
+def duration_class(seconds: pd.Series) -> pd.Series:
+    """How long clips are, as one of `DURATIONS`, for a breakdown by it."""
+    return pd.Series(np.select([seconds < 2, seconds <= 4], DURATIONS[:2], DURATIONS[2]), index=seconds.index, name="duration")
 
 
 def breakdown(
@@ -23,6 +32,7 @@ def breakdown(
     by: list[str],
     *,
     known: Collection[str] | None = None,
+    threshold: float | None = None,
     groups: str | None = None,
     replicates: int = 1000,
     confidence: float = 0.95,
@@ -37,6 +47,7 @@ def breakdown(
         scores: a score table with `score`, `label` ('bonafide' | 'spoof') and the columns `by`.
         by: e.g. ['attack'] or ['attack', 'codec'].
         known: the attacks seen in training; adds the column `seen` (one of `GROUPS`) and a pooled row for each.
+        threshold: one chosen beforehand, on dev; adds `frr`, `far` and `hter` (their mean) there, fractions.
         groups: a column, such as 'speaker', whose values are drawn in the bootstrap instead of trials.
         replicates, confidence, seed: as `bootstrap`.
 
@@ -53,7 +64,7 @@ def breakdown(
     is_bonafide = bonafide_mask(scores["label"])
     bonafide, spoof = scores[is_bonafide], scores[~is_bonafide]
     shared = [column for column in by if len(bonafide) and (bonafide[column] != UNKNOWN).any()]
-    settings = {"groups": groups, "replicates": replicates, "confidence": confidence, "seed": seed}
+    settings = {"groups": groups, "replicates": replicates, "confidence": confidence, "seed": seed, "threshold": threshold}
     pooled: list[dict[str, Any]] = [_row("pooled", dict.fromkeys(by, "pooled"), bonafide, spoof, settings)]
     cells: list[dict[str, Any]] = []
     for values, attacked in spoof.groupby(by, sort=True):
@@ -73,6 +84,7 @@ def breakdown(
     measured = [row for row in cells if np.isfinite(row["eer"])]
     worst = [{**max(measured, key=lambda row: row["eer"]), "row": "worst"}] if measured else []
     columns = [*by, "row", *(["seen"] if known is not None else []), "bonafide", "spoof", *MEASURES]
+    columns += AT_THRESHOLD if threshold is not None else ()
     table = pd.DataFrame([*cells, *pooled, *worst])[columns]
     return table.fillna({"seen": UNKNOWN}) if known is not None else table
 
@@ -82,21 +94,23 @@ def results_table(
     known: Collection[str],
     names: Mapping[str, str],
     *,
+    thresholds: Mapping[str, float] | None = None,
     replicates: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row a system, split and group of attacks (see `GROUPS`), each against all bona fide trials.
+    """One row per system, split and group of attacks (see `GROUPS`), each against all bona fide trials.
 
     Args:
         tables: score tables by (system, split); columns `score`, `label`, `attack`.
         known: the attacks seen in training.
         names: a system's name in the table.
+        thresholds: of dev, by system: what is gained by them stands beside the EER.
         replicates, confidence, seed: as `bootstrap`.
 
     Returns:
-        columns `system, split, attacks, bonafide, spoof, EER, low, high, min DCF, Cllr`; rates are fractions, Cllr in bits.
-        A split without trials of a group has no row for it.
+        columns `system, split, attacks, bonafide, spoof, EER, low, high`, then `FRR, FAR, HTER` at the system's threshold where there
+        is one, `min DCF, Cllr`; rates are fractions, Cllr in bits. A split without trials of a group has no row for it.
     """
     rows = []
     for (system, split), table in tables.items():
@@ -109,10 +123,19 @@ def results_table(
                 continue
             found = bootstrap(bonafide, spoof, replicates=replicates, confidence=confidence, seed=seed)
             rate = found.eer
-            row = (names[system], split, group, len(bonafide), len(spoof), rate.value, rate.low, rate.high)
-            rows.append((*row, found.min_dcf.value, cllr(bonafide, spoof)))
-    columns = ["system", "split", "attacks", "bonafide", "spoof", "EER", "low", "high", "min DCF", "Cllr"]
-    return pd.DataFrame(rows, columns=columns)
+            row = {"system": names[system], "split": split, "attacks": group, "bonafide": len(bonafide), "spoof": len(spoof),
+                   "EER": rate.value, "low": rate.low, "high": rate.high}  # fmt: skip
+            if thresholds is not None:
+                at = _at_threshold(bonafide, spoof, thresholds[system])
+                row |= {name.upper(): value for name, value in at.items()}
+            rows.append(row | {"min DCF": found.min_dcf.value, "Cllr": cllr(bonafide, spoof)})
+    return pd.DataFrame(rows)
+
+
+def _at_threshold(bonafide: Any, spoof: Any, threshold: float) -> dict[str, float]:
+    found = operating_point(bonafide, spoof, threshold)
+    rates = found.frr and found.frr.value, found.far and found.far.value, found.hter
+    return {name: np.nan if rate is None else rate for name, rate in zip(AT_THRESHOLD, rates, strict=True)}
 
 
 def _seen(attack: str, known: Collection[str]) -> str:
@@ -125,9 +148,11 @@ def _row(
     kind: str, names: dict[str, str], bonafide: pd.DataFrame, spoof: pd.DataFrame, settings: dict[str, Any]
 ) -> dict[str, Any]:
     row = {**names, "row": kind, "bonafide": len(bonafide), "spoof": len(spoof)}
+    if settings["threshold"] is not None:
+        row |= _at_threshold(bonafide["score"], spoof["score"], settings["threshold"])
     if not len(bonafide) and kind == "cell":
         return {**row, **dict.fromkeys(MEASURES, np.nan)}
-    options = {key: value for key, value in settings.items() if key != "groups"}
+    options = {key: value for key, value in settings.items() if key not in ("groups", "threshold")}
     if settings["groups"] is not None:
         options |= {"bonafide_groups": bonafide[settings["groups"]], "spoof_groups": spoof[settings["groups"]]}
     found = bootstrap(bonafide["score"], spoof["score"], **options)

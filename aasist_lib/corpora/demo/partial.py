@@ -9,7 +9,6 @@ TASLP 2023, arXiv 2204.05177).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,6 @@ from aasist_lib.config import DataConfig, project_root
 from aasist_lib.corpora.demo import channel
 from aasist_lib.corpora.demo.attacks import ATTACKS, KNOWN_ATTACKS, TTS_ATTACKS, UNSEEN_ATTACKS, Source
 from aasist_lib.corpora.demo.builder import ONE_THREAD, reference
-from aasist_lib.corpora.demo.builder import RECIPE as CORPUS_RECIPE
 from aasist_lib.corpora.demo.packages import SourceError
 from aasist_lib.corpora.demo.plan import Task, draw
 from aasist_lib.corpora.demo.seeds import generator
@@ -38,10 +37,9 @@ from aasist_lib.corpora.demo.sources import collect, load, seconds
 from aasist_lib.conventions import SPLITS
 from aasist_lib.corpora.table import COLUMNS, read_columns, validate
 from aasist_lib.files import atomic, in_turn, sweep
+from aasist_lib.kept import Key, changes, make_key
 from aasist_lib.processes import end_with_parent, environment
 
-RECIPE = 1
-"""Raised with every change that alters the clips; a set made by another recipe is made again."""
 KINDS = ("spoof in bona fide", "bona fide in spoof", "control")
 SEGMENT_SECONDS = (0.4, 1.2)
 FADE_SECONDS = 0.01
@@ -99,21 +97,23 @@ def build_partial(
         raise ValueError(f"split = {split!r}: one of {', '.join(SPLITS)} is needed")
     if clips < 1 or samples < MIN_SECONDS * RATE:
         raise ValueError(f"clips = {clips}, samples = {samples}: at least 1 and {MIN_SECONDS * RATE:.0f} are needed")
-    folder, recipe = data.source / "partial", _recipe(data, split, samples)
+    folder, key = data.source / "partial", _key(data, split, samples)
     table = folder / f"partial-{split}.parquet"
-    found = _finished(table, recipe, clips)
+    found = _finished(table, key, clips)
     if found is not None:
         return found
     with in_turn(folder / f".{split}.lock", f"partial spoofs: another process is making {folder / split}; waiting for it"):
-        found = _finished(table, recipe, clips)
+        found = _finished(table, key, clips)
         return _make_set(data, split, clips, samples, workers, say, table) if found is None else found
 
 
 def _make_set(
     data: DataConfig, split: str, clips: int, samples: int, workers: int | None, say: Callable[[str], None], table: Path
 ) -> pd.DataFrame:
-    folder = table.parent
+    folder, key = table.parent, _key(data, split, samples)
     sweep(folder, deep=False)
+    if table.is_file() and (said := changes(_noted(table).get("key"), key)):
+        say(f"partial spoofs, {split}: {said}: they are made anew")
     table.unlink(missing_ok=True)
     shutil.rmtree(folder / split, ignore_errors=True)
     recordings = collect(data.bonafide, data.full, project_root() / "data" / "downloads", data.seed, say)
@@ -127,28 +127,31 @@ def _make_set(
         say(f"partial spoofs, {split}: left out {reason}")
     if not rows:
         raise SourceError(f"partial spoofs, {split}: none of {len(jobs)} recordings gives {MIN_SECONDS} s of speech")
-    notes = {"recipe": _recipe(data, split, samples), "seed": data.seed, "samples": samples, "asked": clips}
+    notes = {"key": key, "seed": data.seed, "samples": samples, "asked": clips}
     _write(pd.DataFrame(rows), table, notes | {"recordings": [job.name for job in jobs], "skipped": skipped})
     return read_columns(table)
 
 
-def _recipe(data: DataConfig, split: str, samples: int) -> str:
-    settings = [RECIPE, CORPUS_RECIPE, data.bonafide, data.full, data.clips_per_speaker, data.seed, split, samples]
-    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+def _key(data: DataConfig, split: str, samples: int) -> Key:
+    settings = data.model_dump(mode="json", include={"bonafide", "full", "clips_per_speaker", "seed"})
+    left_out = ("aasist_lib.config", "aasist_lib.tabular", "aasist_lib.corpora.table")
+    return make_key(["corpora.demo.partial"], settings | {"split": split, "samples": samples}, leave_out=left_out)
 
 
-def _finished(table: Path, recipe: str, clips: int) -> pd.DataFrame | None:
+def _finished(table: Path, key: Key, clips: int) -> pd.DataFrame | None:
     """A set on disk, or the part of it that a smaller one has, if all of it is there; else None."""
-    notes = table.with_suffix(".json")
-    if not (table.is_file() and notes.is_file()):
-        return None
-    written = json.loads(notes.read_text(encoding="utf-8"))
-    if written["recipe"] != recipe or written["asked"] < clips:
+    written = _noted(table)
+    if not table.is_file() or written.get("key") != key or written["asked"] < clips:
         return None
     rows = read_columns(table)
     if not all(Path(path).is_file() for path in rows["path"]):
         return None
     return rows[rows["recording"].isin(written["recordings"][:clips])].reset_index(drop=True)
+
+
+def _noted(table: Path) -> dict[str, Any]:
+    notes = table.with_suffix(".json")
+    return json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else {}
 
 
 def _write(rows: pd.DataFrame, table: Path, notes: dict[str, object]) -> None:
