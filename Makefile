@@ -26,8 +26,10 @@ demo: setup
 test: setup
 	@$(run) -m pytest
 
+# An upload comes as one message of the notebook's connection: so many megabytes are taken, and the explorers say so.
+uploads := 1024
 lab: setup
-	@$(run) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(as_root) $(LAB)
+	@AASIST_UPLOAD_MB=$(uploads) $(run) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks --ServerApp.tornado_settings="{'websocket_max_message_size': $(uploads)000000}" $(as_root) $(LAB)
 
 check: setup
 	@$(run) -m ruff check .

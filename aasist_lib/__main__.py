@@ -82,7 +82,10 @@ def _check_corpus(profile: Profile, options: argparse.Namespace) -> int:
         write_trials(trials, table)
         for note in notes:
             print(f"warning: {note}", file=sys.stderr)
-        _say(f"split by speaker: {table}\nuse it: set data: {{corpus: table, root: {table.relative_to(project_root())}}} in {options.profile}")
+        _say(
+            f"split by speaker: {table}\n"
+            f"use it: set data: {{corpus: table, root: {table.relative_to(project_root())}}} in {options.profile}"
+        )
     counts = trials.groupby(["split", "label"], sort=False).size().unstack(fill_value=0)
     _say(f"corpus: {data.corpus} in {data.root}, all files there\n{counts.to_string()}")
     if data.corpus == "folder" and (others := left_out(data.source)):
@@ -198,7 +201,9 @@ def _score_recordings(options: argparse.Namespace) -> int:
     part = f", process 1 of {members.num_processes}" if members.num_processes > 1 else ""
     busy = ScoringError(f"another process is scoring into {out}")
     alone = team_alone(out.with_name(f".{out.name}.lock"), busy) if out else nullcontext()
-    bar = tqdm(desc=f"scoring{part}", unit=" s of audio", unit_scale=True, mininterval=1, disable=None if out is None else False)
+    bar = tqdm(
+        desc=f"scoring{part}", unit=" s of audio", unit_scale=True, mininterval=1, disable=None if out is None else False
+    )
     with alone, bar:
         if out is None:
             found = list(score_recordings(detector, options.paths, options.hop, bar.update, each))
@@ -224,12 +229,12 @@ def _score_recordings(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Measure a score file against a key, print the table, and write it with its figures."""
+    from aasist_lib.asv import read_asv, read_tandem
     from aasist_lib.evaluation import compare, format_comparison, format_evaluation, write_evaluation
     from aasist_lib.evaluation import evaluate as measure
     from aasist_lib.matching import add_duration, only, read_joined
     from aasist_lib.metrics import eer, split_classes
     from aasist_lib.runs import RunFolder, evaluation_folder
-    from aasist_lib.tables import read_asv, read_tandem
 
     table = read_joined(options.scores, options.key, options.columns)
     _say_what_was_joined(table, options)
@@ -293,8 +298,8 @@ def report(options: argparse.Namespace) -> int:
 
 
 def _encoder(profile: Profile) -> None:
-    """Fetch and convert Whisper tiny.en or Moonshine tiny where the profile names a local copy that is not there, or that other code
-    made."""
+    """Fetch and convert Whisper tiny.en or Moonshine tiny where the profile names a local copy that is not there, or that other
+    code made."""
     from aasist_lib.kept import is_converted
 
     folder = Path(profile.model.frontend.name)
@@ -357,7 +362,7 @@ def _parser() -> argparse.ArgumentParser:
     scoring.add_argument("--out", type=Path, metavar="FILE", help="write a CSV; of a corpus also .parquet, .tsv or .txt")
     scoring.add_argument(
         "--channels", choices=("mean", "each"), default="mean",
-        help="'each': the channels of a file apart, as the two sides of a call; default: their mean, or the loudest where it cancels",
+        help="'each': the channels of a file apart, as the two sides of a call; by default their mean, or one where it cancels",
     )  # fmt: skip
     scoring.add_argument("--timeline", action="store_true", help="every window's score too, in FILE_timeline.csv")
     scoring.add_argument("--prior-spoof", type=float, default=0.5, metavar="P", help="prior of p_bonafide (default 0.5)")
@@ -365,12 +370,16 @@ def _parser() -> argparse.ArgumentParser:
     scoring.add_argument("--scores-only", action="store_true", help="do without calibration: no llr, no p_bonafide")
     evaluation = add(evaluate, profile=False)
     evaluation.add_argument("--scores", type=Path, required=True, metavar="FILE", help="a score file, any known form")
-    evaluation.add_argument("--key", type=Path, metavar="FILE", help="a key, protocol or trial table; default: labels in the scores")
+    evaluation.add_argument(
+        "--key", type=Path, metavar="FILE", help="a key, protocol or trial table; default: labels in the scores"
+    )
     evaluation.add_argument("--columns", nargs="+", default=[], metavar="NAME", help="what the columns of the score file are")
     evaluation.add_argument("--dev-scores", type=Path, metavar="FILE", help="scores of dev: error rates at its EER threshold")
     evaluation.add_argument("--dev-key", type=Path, metavar="FILE", help="the key of these; default: labels in them")
     evaluation.add_argument("--threshold", type=float, metavar="T", help="error rates at this threshold")
-    evaluation.add_argument("--against", type=Path, metavar="FILE", help="another system's scores of the same trials, to compare")
+    evaluation.add_argument(
+        "--against", type=Path, metavar="FILE", help="another system's scores of the same trials, to compare"
+    )
     evaluation.add_argument("--asv", type=Path, metavar="FILE", help="a speaker verifier's scores, for the t-DCF")
     evaluation.add_argument("--by", nargs="+", default=[], metavar="COLUMN", help="break down, e.g. by attack codec duration")
     many: dict[str, Any] = {"nargs": "+", "action": "extend", "default": [], "metavar": "COLUMN=VALUE,…"}

@@ -23,11 +23,10 @@ import yaml
 from aasist_lib.checkpoints import load_model
 from aasist_lib.config import Profile, load_profile
 from aasist_lib.corpora import load_trials
-from aasist_lib.cost import Cost, count
+from aasist_lib.cost import count, probe_cost
 from aasist_lib.kept import Key, changes, clips_digest, make_key, trials_digest
-from aasist_lib.metrics import split_classes, summarise
+from aasist_lib.metrics import operating_point, split_classes, summarise
 from aasist_lib.metrics.seeds import SeedBootstrap, SeedComparison
-from aasist_lib.models.base import Frontend
 from aasist_lib.models.frontend import build_frontend
 from aasist_lib.probe import run_probe
 from aasist_lib.processes import side_by_side
@@ -179,8 +178,8 @@ def run_ablation(
     workers: int | None = None,
     say: Callable[[str], None] = print,
 ) -> pd.DataFrame:
-    """Train, and score on dev and eval, every row with every seed that is not finished yet, or that other code, settings or data
-    have made.
+    """Train, and score on dev and eval, every row with every seed that is not finished yet, or that other code, settings or
+    data have made.
 
     Args:
         profile, run, rows, seeds: as in `plan`.
@@ -189,9 +188,10 @@ def run_ablation(
 
     Returns:
         one line a training, also in `metrics/ablation.parquet`: `row, seed`, the fractions `dev_eer, eval_eer` (attacks known
-        from training, or all where eval has none of them) and `unseen_eer` (the other attacks of eval, else NaN), `min_dcf`
-        (as `eval_eer`), `parameters_trained, parameters_frozen`, `gflop_backend, gflop_frontend` (a clip), `seconds` (of
-        training), `epochs, best_epoch, switch_epoch` (NaN without a switch).
+        from training, or all where eval has none of them), `eval_frr, eval_far, eval_hter` (as `eval_eer`, at dev's EER
+        threshold), `unseen_eer` (the other attacks of eval, else NaN), `min_dcf` (as `eval_eer`), `parameters_trained,
+        parameters_frozen`, `gflop_backend, gflop_frontend` (a clip), `seconds` (of training), `epochs, best_epoch,
+        switch_epoch` (NaN without a switch).
 
     Raises:
         AblationError: as `plan`.
@@ -222,24 +222,24 @@ def run_ablation(
 
 HEADINGS = {
     "row": "row", "title": "what changes", "seeds": "seeds", "dev_eer": "dev EER", "dev_sd": "± dev", "eval_eer": "eval EER",
-    "eval_sd": "± eval", "unseen_eer": "unseen EER", "unseen_sd": "± unseen", "min_dcf": "min DCF", "min_dcf_sd": "± DCF",
-    "parameters_trained": "trained parameters", "parameters_frozen": "frozen parameters", "gflop_backend": "GFLOP back end",
-    "gflop_frontend": "GFLOP front end", "seconds": "seconds", "paper_eer": "paper: EER on ASVspoof 5, quoted",
+    "eval_sd": "± eval", "eval_frr": "eval FRR", "eval_far": "eval FAR", "eval_hter": "eval HTER", "unseen_eer": "unseen EER",
+    "unseen_sd": "± unseen", "min_dcf": "min DCF", "min_dcf_sd": "± DCF", "parameters_trained": "trained parameters",
+    "parameters_frozen": "frozen parameters", "gflop_backend": "GFLOP back end", "gflop_frontend": "GFLOP front end",
+    "seconds": "seconds", "paper_eer": "paper: EER on ASVspoof 5, quoted",
 }  # fmt: skip
-FORMATS = {
-    **{name: "{:.2%}" for name in ("dev EER", "± dev", "eval EER", "± eval", "unseen EER", "± unseen", HEADINGS["paper_eer"])},
-    "min DCF": "{:.3f}", "± DCF": "{:.3f}", "trained parameters": "{:,.0f}", "frozen parameters": "{:,.0f}",
-    "GFLOP back end": "{:.3g}", "GFLOP front end": "{:.3g}", "seconds": "{:.0f}",
-}  # fmt: skip
+_COUNTS = {"min DCF": "{:.3f}", "± DCF": "{:.3f}", "trained parameters": "{:,.0f}", "frozen parameters": "{:,.0f}",
+           "GFLOP back end": "{:.3g}", "GFLOP front end": "{:.3g}", "seconds": "{:.0f}"}  # fmt: skip
+FORMATS = {name: _COUNTS.get(name, "{:.2%}") for name in list(HEADINGS.values())[3:]}
 
 
 @dataclass(frozen=True)
 class Summary:
     """The table, and what each step is worth. Rates are fractions; deviations and p are NaN with one seed.
 
-    `rows`, a line a row of the ablation: `row, title, seeds`; over seeds mean and standard deviation of `dev_eer, dev_sd,
+    `rows`, a line per row of the ablation: `row, title, seeds`; over seeds mean and standard deviation of `dev_eer, dev_sd,
     eval_eer, eval_sd, unseen_eer, unseen_sd, min_dcf, min_dcf_sd`; intervals of the means `dev_low, dev_high, eval_low,
-    eval_high`; means of `parameters_trained, parameters_frozen, gflop_backend, gflop_frontend, seconds`; `paper_eer, baseline`.
+    eval_high`; means of `eval_frr, eval_far, eval_hter` (at each training's own dev threshold), `parameters_trained,
+    parameters_frozen, gflop_backend, gflop_frontend, seconds`; `paper_eer, baseline`.
 
     `steps`, a line a step against the one above it, and the last against the first where there are more than two: `row,
     against`; `difference, low, high` of the mean eval EER; `p_value` of the paired t-test over seeds; `exceeds_noise`.
@@ -306,7 +306,8 @@ def _mean_line(row: str, table: pd.DataFrame, drawn: Mapping[str, SeedBootstrap]
     for split in SPLITS:
         interval = drawn[split].mean(row)
         line |= {f"{split}_low": interval.low, f"{split}_high": interval.high}
-    costs = ["parameters_trained", "parameters_frozen", "gflop_backend", "gflop_frontend", "seconds"]
+    costs = ["eval_frr", "eval_far", "eval_hter", "parameters_trained", "parameters_frozen", "gflop_backend", "gflop_frontend"]
+    costs.append("seconds")
     paper = ROWS[row].paper_eer
     return line | {name: table[name].mean() for name in costs} | {
         "paper_eer": float("nan") if paper is None else paper, "baseline": ROWS[row].baseline,
@@ -337,7 +338,16 @@ def _measure(training: Training, known: set[str]) -> dict[str, float]:
         summarise(*split_classes(part["label"], part["score"])) for part in (_asked(dev, known), _asked(test, known))
     )
     of_unseen = summarise(*split_classes(unseen["label"], unseen["score"]))["eer"] if both else float("nan")
-    return {"dev_eer": of_dev["eer"], "eval_eer": of_eval["eer"], "unseen_eer": of_unseen, "min_dcf": of_eval["min_dcf"]}
+    asked = _asked(test, known)
+    at = operating_point(*split_classes(asked["label"], asked["score"]), of_dev["eer_threshold"])
+    rates = dict(zip(("eval_frr", "eval_far", "eval_hter"), at.rates(), strict=True))
+    return {
+        "dev_eer": of_dev["eer"],
+        "eval_eer": of_eval["eer"],
+        **rates,
+        "unseen_eer": of_unseen,
+        "min_dcf": of_eval["min_dcf"],
+    }
 
 
 def _line(training: Training, known: set[str]) -> dict[str, Any]:
@@ -366,7 +376,7 @@ def _train(training: Training) -> None:
         frontend = build_frontend(profile.model.frontend)
         tables = run_probe(profile, frontend, device)
         facts = {"seconds": time.monotonic() - started, "epochs": None, "best_epoch": None, "switch_epoch": None}
-        facts |= asdict(_probe_cost(frontend, profile.model.samples))
+        facts |= asdict(probe_cost(frontend, profile.model.samples))
     else:
         result = train(profile, run, _talk(training))
         model, _ = load_model(result.checkpoint)
@@ -377,15 +387,6 @@ def _train(training: Training) -> None:
     for split, table in tables.items():
         run.write_parquet(training.scores_file(split).relative_to(run.folder), table)
     run.write_json(OUTCOME, {"key": training.key, **facts})
-
-
-def _probe_cost(frontend: Frontend, samples: int) -> Cost:
-    """A weight for mean and deviation of every feature of every layer, and one more."""
-    weights = 2 * len(frontend.layers) * frontend.features + 1
-    alone: Any = torch.nn.Module()
-    alone.frontend, alone.backend = frontend, torch.nn.Identity()
-    found = count(alone, samples)
-    return Cost(weights, found.parameters_trained + found.parameters_frozen, 2 * weights / 1e9, found.gflop_frontend)
 
 
 def _talk(training: Training) -> Callable[[EpochRecord], None]:

@@ -35,8 +35,8 @@ SOURCE_RATES = (2_000, 1_000_000)
 LOUDEST = 2.0**31
 """Largest absolute sample of a file that is read: above the full scale of 32-bit numbers, and squares leave float32's range."""
 CANCELS_BELOW, CANCELLED_SHARE = 0.25, 0.1
-"""The mean of the channels cancels in a stretch where its power is below so much of what unrelated channels would give, and in a
-file where this is so in so much of its sound."""
+"""The mean of the channels cancels in a stretch where its power is below so much of what unrelated channels would give, and in
+a file where this is so in so much of its sound."""
 _STRETCH_SECONDS = 0.1
 _NOT_AUDIO = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
@@ -102,8 +102,8 @@ def files_below(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Mixdown:
-    """How a file's channels become one: `channel` alone (counted from 1), or the mean of all (None). `warning` says why it is not
-    the mean, '' where it is."""
+    """How a file's channels become one: `channel` alone (counted from 1), or the mean of all (None). `warning` says why it is
+    not the mean, '' where it is."""
 
     channels: int
     channel: int | None = None
@@ -111,8 +111,8 @@ class Mixdown:
 
 
 def mixdown(path: str | Path) -> Mixdown:
-    """The mean of the channels, or the loudest of them where the mean cancels: one channel is another turned round, in the whole
-    file or a part of it. The file is read once for that.
+    """The mean of the channels, or the loudest of them where the mean cancels: one channel is another turned round, in the
+    whole file or a part of it. The file is read once for that.
 
     Raises:
         AudioError: as `blocks`.
@@ -190,8 +190,8 @@ def read(path: str | Path, rate: int = RATE) -> np.ndarray:
 def read_crop(path: str | Path, samples: int, start: Callable[[int], int] = lambda length: 0) -> np.ndarray:
     """Exactly `fit(wave, samples, start(len(wave)))` of `wave = read(path)`, read and decoded no further than it needs.
 
-    That is the crop alone where the file has 16 kHz, one channel and a format that gives its length and any sample at once: FLAC,
-    or PCM in WAV, AIFF and the like. Any other file is read whole.
+    That is the crop alone where the file has 16 kHz, one channel and a format that gives its length and any sample at once:
+    FLAC, or PCM in WAV, AIFF and the like. Any other file is read whole.
 
     Args:
         samples: wanted length.
@@ -235,8 +235,8 @@ def _crop(file: soundfile.SoundFile, path: Path, samples: int, start: Callable[[
 def blocks(path: str | Path, rate: int = RATE) -> Iterator[np.ndarray]:
     """Read a file as mono at `rate` Hz piece by piece, so that its length costs no memory.
 
-    Joined, the pieces are the file to its last sample, all parts of it where several are joined or chained: one that breaks off or
-    is damaged ends in an error.
+    Joined, the pieces are the file to its last sample, all parts of it where several are joined or chained: one that breaks off
+    or is damaged ends in an error.
 
     Yields:
         float32 arrays of shape `(samples,)`, none of them empty, full scale = 1.

@@ -27,9 +27,9 @@ COLUMNS = [
 
 
 def results(recordings: Iterable[Recording], detector: Detector, p_spoof: float) -> pd.DataFrame:
-    """A row a recording: `utt_id` (its path), `channel`, `decision`, `score`, `llr`, `p_bonafide` at the prior `p_spoof`, `capped`
-    (whether the llr lies at the bound of the calibration), `seconds`, `windows`, `lowest_score` of a window with speech and where
-    it begins (`lowest_start`, s), `warnings` in one text.
+    """A row a recording: `utt_id` (its path), `channel`, `decision`, `score`, `llr`, `p_bonafide` at the prior `p_spoof`,
+    `capped` (whether the llr lies at the bound of the calibration), `seconds`, `windows`, `lowest_score` of a window with
+    speech and where it begins (`lowest_start`, s), `warnings` in one text.
 
     Without a decision there is no llr and no probability. Without a calibration there are no such columns.
 
@@ -133,8 +133,8 @@ def score_to_csv(
         the table written, None where this is not the main process; and what was left out.
 
     Raises:
-        ScoringError: nothing could be scored, `out` cannot be written, or the prior or the hop are impossible. Nothing is written
-            then.
+        ScoringError: nothing could be scored, `out` cannot be written, or the prior or the hop are impossible. Nothing is
+            written then.
         WorkError, SystemExit: see `processes.agreed`.
     """
     members, table = team(), None
@@ -206,7 +206,9 @@ def _scored(unfinished: Unfinished, names: list[str]) -> Iterator[Recording]:
     for name in names:
         found = unfinished.scored(name)
         if not found:
-            raise ScoringError(f"{name}: scored, but not in a list beside {unfinished.path}: put --out where all processes see it")
+            raise ScoringError(
+                f"{name}: scored, but not in a list beside {unfinished.path}: put --out where all processes see it"
+            )
         yield from found
 
 

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -266,7 +268,8 @@ class Profile(Section):
 
 
 def project_root(start: Path | None = None) -> Path:
-    """The clone of this project that `start` (default: the working directory) lies in; elsewhere, the one that this package is of.
+    """The clone of this project that `start` (default: the working directory) lies in; elsewhere, the one that this package is
+    of.
 
     Raises:
         ConfigError: neither is in a clone.
@@ -276,21 +279,9 @@ def project_root(start: Path | None = None) -> Path:
         file = folder / "pyproject.toml"
         if file.is_file() and _OWN_NAME.search(file.read_text(encoding="utf-8", errors="replace")):
             return folder
-    raise ConfigError(f"{here} is not in a clone of this project, and the package was not installed from one (pip install -e .)")
-
-
-def given_path(text: str | Path, what: str) -> Path:
-    """A path that a notebook's parameter gives: relative ones count from the project's root, wherever the kernel works.
-
-    Raises:
-        ConfigError: nothing is there; where something is there from the working directory, the message says so.
-    """
-    path = project_root() / Path(text).expanduser()
-    if path.exists():
-        return path
-    elsewhere = Path(text).expanduser().absolute()
-    hint = f"; there is {elsewhere}: give that path" if elsewhere.exists() else ""
-    raise ConfigError(f"{what} = {str(text)!r}: {path} does not exist; relative paths count from {project_root()}{hint}")
+    raise ConfigError(
+        f"{here} is not in a clone of this project, and the package was not installed from one (pip install -e .)"
+    )
 
 
 def load_profile(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Profile:
@@ -317,7 +308,7 @@ def load_profile(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) 
     try:
         return Profile.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{file}: " + "; ".join(map(_explain, error.errors()))) from error
+        raise ConfigError("; ".join(_explain(problem, file, overrides) for problem in error.errors())) from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -376,8 +367,23 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     raw[last] = _yaml(value, f"override '{override[:_SHOWN]}'")
 
 
-def _explain(problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function"))
+def _explain(problem: Any, file: Path, overrides: Sequence[str]) -> str:
+    """What is wrong and where it was said: in the file, or on the command line."""
+    parts = [str(part) for part in problem["loc"] if not str(part).startswith("function")]
+    key = ".".join(parts)
+    said = (override for override in overrides if f"{override.partition('=')[0].strip()}.".startswith(f"{key}.") and key)
+    origin = next((f"--set {override[:_SHOWN]}" for override in said), str(file))
     if problem["type"] == "extra_forbidden":
-        return f"unknown key '{key}'"
-    return f"'{key}' = {_SHORT.repr(problem['input'])}: {problem['msg']}" if key else str(problem["msg"])
+        close = difflib.get_close_matches(parts[-1], _keys(parts[:-1]), n=1)
+        hint = f"; did you mean '{'.'.join([*parts[:-1], *close])}'?" if close else ""
+        return f"{origin}: unknown key '{key}'{hint}"
+    return f"{origin}: '{key}' = {_SHORT.repr(problem['input'])}: {problem['msg']}" if key else f"{origin}: {problem['msg']}"
+
+
+def _keys(sections: Sequence[str]) -> list[str]:
+    """The keys that the section may have; none of what is no section."""
+    model: Any = Profile
+    for section in sections:
+        field = getattr(model, "model_fields", {}).get(section)
+        model = None if field is None else field.annotation
+    return list(getattr(model, "model_fields", {}))

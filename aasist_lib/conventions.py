@@ -1,4 +1,5 @@
-"""Words that the whole project shares: labels, splits, what is unknown, and the names that other people's files have for them."""
+"""Words that the whole project shares: labels, splits, what is unknown, and the names that other people's files have for
+them."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "subset": ("subset",),
     "split": ("split",),
 }  # fmt: skip
-"""Column -> its names in headings, in lower case and with '-' for '_'; where a file has several of them, the first here counts."""
+"""Column -> its names in headings, in lower case and with '-' for '_'; where a file has several of them, the first here
+counts."""
 _LABEL_OF = {word: label for label, words in LABEL_WORDS.items() for word in words}
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 

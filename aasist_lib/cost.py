@@ -29,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from aasist_lib.config import ModelConfig
 from aasist_lib.models import AASIST, BackEnd
+from aasist_lib.models.base import Frontend
 from aasist_lib.models.graph import GraphAttention
 from aasist_lib.models.original import AASIST_CONFIG, AASIST_L_CONFIG
 from aasist_lib.models.pairwise import PairwiseAttention
@@ -76,6 +77,15 @@ def shapes(model: AASIST, samples: int) -> dict[str, list[tuple[int, ...]]]:
         module.register_forward_hook(_note(found, name.replace("backend.members.0", "backend")))
     sketch(torch.empty(1, samples, device="meta"))
     return found
+
+
+def probe_cost(frontend: Frontend, samples: int) -> Cost:
+    """Of the linear probe: a weight for mean and deviation of every feature of every layer, and one more."""
+    weights = 2 * len(frontend.layers) * frontend.features + 1
+    alone: Any = torch.nn.Module()
+    alone.frontend, alone.backend = frontend, torch.nn.Identity()
+    found = count(alone, samples)
+    return Cost(weights, found.parameters_trained + found.parameters_frozen, 2 * weights / 1e9, found.gflop_frontend)
 
 
 def table(samples: int = PAPER_SAMPLES) -> pd.DataFrame:

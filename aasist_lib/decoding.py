@@ -1,8 +1,8 @@
 """Samples of an audio file as it holds them: every part of it, at its own rate, with its own channels.
 
-libsndfile reads the formats of which it knows the length to the sample: FLAC, WAV, AIFF and their kin, and one by one the links of
-a chained Vorbis or Opus file. FFmpeg, by PyAV, reads all others (it gives Vorbis of some writers a fraction of a second too short).
-What comes out is compared with what `containers.parts` counted in the bytes.
+libsndfile reads the formats of which it knows the length to the sample: FLAC, WAV, AIFF and their kin, and one by one the links
+of a chained Vorbis or Opus file. FFmpeg, by PyAV, reads all others (it gives Vorbis of some writers a fraction of a second too
+short). What comes out is compared with what `containers.parts` counted in the bytes.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ def _unknown(path: Path) -> Iterator[Block]:
 
 
 class _Straight(soundfile.SoundFile):
-    """A file that is read on from where it is: soundfile seeks after every read, which a FLAC without a length does not take."""
+    """A file that is read on from where it is: soundfile seeks after every read, which a FLAC without a length does not
+    take."""
 
     def seekable(self) -> bool:
         return False
@@ -256,7 +257,7 @@ def _gathered(frames: Iterator[av.AudioFrame]) -> Iterator[Block]:
             held = []
         if kind != of:
             of, floats = kind, av.AudioResampler(format="fltp")
-        held += [piece.to_ndarray().T for piece in floats.resample(frame)]
+        held += [piece.to_ndarray().T.astype(np.float32, copy=False) for piece in floats.resample(frame)]
     if held and of is not None:
         yield of[0], np.concatenate(held)
 

@@ -75,7 +75,9 @@ class Detector:
         if self.calibration:
             fitted, bound = self.facts["calibration"], self.calibration.bound
             clips = f"{fitted['bonafide']} bona fide and {fitted['spoof']} spoofed dev clips"
-            sentences.insert(2, f"Its likelihood ratios were fitted on {clips}, and are capped at ±{bound:.1f}: these say no more.")
+            sentences.insert(
+                2, f"Its likelihood ratios were fitted on {clips}, and are capped at ±{bound:.1f}: these say no more."
+            )
             if self.calibration.separable:
                 sentences.insert(3, "ON DEV IT MADE NO ERROR: how often it errs is not known, only that it is not often there.")
         if self.calibration and self.calibration.scale <= 0:

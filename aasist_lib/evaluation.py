@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from aasist_lib.asv import AsvScores
 from aasist_lib.conventions import UNKNOWN
 from aasist_lib.matching import check_sign
 from aasist_lib.metrics import (
@@ -35,7 +36,6 @@ from aasist_lib.metrics import (
     summarise,
 )
 from aasist_lib.runs import RunFolder, sha256
-from aasist_lib.tables import AsvScores
 
 TDCF_FORMS: tuple[Literal["2019"], Literal["2021"]] = ("2019", "2021")
 
@@ -91,8 +91,8 @@ def evaluate(
         replicates, confidence, seed: of the bootstrap.
 
     Raises:
-        EvaluationError: `groups` is missing, a column is unknown ('-') where it would be needed, all scores are equal, or there is
-            one class only and no threshold.
+        EvaluationError: `groups` is missing, a column is unknown ('-') where it would be needed, all scores are equal, or there
+            is one class only and no threshold.
         MetricError: another column is missing, or scores are unusable.
     """
     is_bonafide = bonafide_mask(table["label"])
@@ -136,8 +136,8 @@ def _one_class(
     what = "detection rate (1 - FAR)" if label == "spoof" else "false alarm rate (FRR)"
     if threshold is None:
         raise EvaluationError(
-            f"all {len(table)} trials are {label}: an EER needs both classes. For the {what} at a threshold say --threshold T, or "
-            "give the scores that it was chosen on: --dev-scores FILE --dev-key FILE"
+            f"all {len(table)} trials are {label}: an EER needs both classes. For the {what} at a threshold say "
+            "--threshold T, or give the scores that it was chosen on: --dev-scores FILE --dev-key FILE"
         )
     if by or groups:
         raise EvaluationError(f"all {len(table)} trials are {label}: no breakdown and no draws; leave out --by and --bootstrap")
@@ -220,14 +220,18 @@ def format_comparison(found: PairedBootstrap, names: tuple[str, str]) -> str:
     """A paired comparison as plain text: both systems, and the difference of the first minus the second."""
     rows = [("", "EER", "minDCF")]
     for name, eer, dcf in ((names[0], found.eer_a, found.min_dcf_a), (names[1], found.eer_b, found.min_dcf_b)):
-        rows.append((name, f"{eer.value:.3%} ({_percent(eer.low, eer.high)})", f"{dcf.value:.4f} ({dcf.low:.4f} – {dcf.high:.4f})"))
+        rows.append(
+            (name, f"{eer.value:.3%} ({_percent(eer.low, eer.high)})", f"{dcf.value:.4f} ({dcf.low:.4f} – {dcf.high:.4f})")
+        )
     eer, dcf = found.eer_difference, found.min_dcf_difference
     rows.append(("difference", f"{eer.value:+.3%} ({_percent(eer.low, eer.high)})",
                  f"{dcf.value:+.4f} ({dcf.low:+.4f} – {dcf.high:+.4f})"))  # fmt: skip
     rows.append(("p", f"{found.eer_p_value:.3f}", f"{found.min_dcf_p_value:.3f}"))
     widths = [max(len(row[place]) for row in rows) for place in range(3)]
     drawn = f"paired bootstrap over {found.units} {found.unit}s"
-    return drawn + "\n" + "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return (
+        drawn + "\n" + "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    )
 
 
 # ---- written ---------------------------------------------------------------------------------------------------------

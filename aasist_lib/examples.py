@@ -25,9 +25,10 @@ STRETCH_SECONDS = 7.0
 def write_examples(folder: Path, trials: pd.DataFrame, known: Iterable[str] = ()) -> pd.DataFrame:
     """Write seven recordings, and say what is true of them.
 
-    All are of one speaker where the corpus allows it: the one with the most bona fide clips among those of whom there are spoofed
-    ones. Else the spoofed stretches have other voices. Written are `bonafide-stereo.wav` (44.1 kHz), `bonafide-telephone.wav` (8 kHz, mu-law), `bonafide.ogg`, `spoof.mp3`, `spoof.m4a`,
-    `cut-off.wav`, which breaks off in the middle, and `alternating.flac`: four stretches, bona fide and spoofed in turn.
+    All are of one speaker where the corpus allows it: the one with the most bona fide clips among those of whom there are
+    spoofed ones. Else the spoofed stretches have other voices. Written are `bonafide-stereo.wav` (44.1 kHz),
+    `bonafide-telephone.wav` (8 kHz, mu-law), `bonafide.ogg`, `spoof.mp3`, `spoof.m4a`, `cut-off.wav`, which breaks off in the
+    middle, and `alternating.flac`: four stretches, bona fide and spoofed in turn.
 
     Args:
         folder: made when missing; files of these names are written again.
@@ -79,7 +80,8 @@ def write_m4a(path: Path, waves: Iterable[NDArray[np.float32]], rate: int = audi
 
 
 def _chosen(trials: pd.DataFrame, known: set[str]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """Bona fide trials of one speaker and spoofed ones by attack, of the same speaker and of known attacks where there are any."""
+    """Bona fide trials of one speaker and spoofed ones by attack, of the same speaker and of known attacks where there are
+    any."""
     splits = (trials[trials["split"] == split] for split in ("eval", "dev", "train"))
     both = next((part for part in splits if part["label"].nunique() == 2), None)
     if both is None:

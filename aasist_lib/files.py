@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
+import json
 import os
 import re
 import time
@@ -11,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 TEMPORARY = ".tmp-"
 """Begins the names of files that are being written; twelve hexadecimal digits and the suffix follow."""
@@ -40,6 +42,10 @@ def explain(error: OSError, path: str | Path | None = None) -> str:
     number = error.errno or (errno.ENOENT if isinstance(error, FileNotFoundError) else 0)  # libraries leave the number out
     name, advice = path or error.filename, _ADVICE.get(number, "see whether its disk is full or fails")
     return f"{name}: {str(error.strerror or error).rstrip('.')}; {advice}; the same command then goes on from what is finished"
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used, or an artefact that does not keep the contract; the message says what to do."""
 
 
 @contextmanager
@@ -163,3 +169,32 @@ def in_turn(lock: Path, notice: str) -> Iterator[None]:
             print(notice, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+# ---- content ---------------------------------------------------------------------------------------------------------
+
+
+def sha256(path: str | Path) -> str:
+    """The hexadecimal SHA-256 of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def to_json(value: Any) -> str:
+    """Indented JSON with a final newline; numpy scalars, arrays and paths become plain values.
+
+    Raises:
+        RunError: a number is NaN or infinite, which JSON cannot hold.
+    """
+    try:
+        return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+    except ValueError as error:
+        raise RunError(f"cannot be written as JSON: {error}; write None where a value is missing") from error
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} cannot be written as JSON")

@@ -1,8 +1,8 @@
 """Fingerprints of code: which modules compute a result, and a hash of each that an edit of a comment leaves alone.
 
 The modules are found by following the imports of an entry module through the sources, function by function through the
-`__init__` of packages: `from aasist_lib.metrics import eer` leads to `metrics/rates.py` alone. Of each the syntax tree is hashed,
-without comments, docstrings, the messages of errors and what is printed.
+`__init__` of packages: `from aasist_lib.metrics import eer` leads to `metrics/rates.py` alone. Of each the syntax tree is
+hashed, without comments, docstrings, the messages of errors and what is printed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import platform
 import sys
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,8 @@ _SILENT_CALLS = {"print", "warn", "say"}
 
 
 class StaleCode(RuntimeError):
-    """A source file was edited after this process loaded it; what it computes is the older code's. The message names the file."""
+    """A source file was edited after this process loaded it; what it computes is the older code's. The message names the
+    file."""
 
 
 class Source(NamedTuple):
@@ -194,15 +195,12 @@ def _source(module: str) -> Source:
     return _read(module, file, state)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _read(module: str, file: Path, state: tuple[int, int]) -> Source:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     wanted = _wanted(tree, module, file)
     exported = {
-        bound: (base, name)
-        for node in tree.body
-        for base, name, bound in _imported(node, module, file)
-        if name is not None
+        bound: (base, name) for node in tree.body for base, name, bound in _imported(node, module, file) if name is not None
     }
     installed = frozenset(_installed(tree))
     computing = _Computing().visit(tree)
@@ -248,7 +246,7 @@ def _distributions() -> dict[str, str]:
     return found | {top: names[0] for top, names in metadata.packages_distributions().items()}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _file(module: str) -> Path | None:
     """The source of a module of the package, or None where there is none of this name."""
     if module.split(".")[0] != PACKAGE:

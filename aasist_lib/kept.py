@@ -25,13 +25,10 @@ from aasist_lib.fingerprint import code, versions
 
 Key = dict[str, Any]
 
-BY_CONTENT = tuple(
-    f"aasist_lib.{name}" for name in ("config", "corpora", "preflight", "tables", "tabular")
-)
+BY_CONTENT = tuple(f"aasist_lib.{name}" for name in ("config", "corpora", "preflight", "tables", "tabular"))
 """Modules that read settings and tables of trials: a key holds what they read, so it need not hold their code."""
 PLUMBING = tuple(
-    f"aasist_lib.{name}"
-    for name in ("files", "fingerprint", "interruption", "kept", "processes", "provenance", "runs")
+    f"aasist_lib.{name}" for name in ("files", "fingerprint", "interruption", "kept", "processes", "provenance", "runs")
 )
 """Modules that store, lock and start: no value of a result comes from them."""
 DAMAGED = "damaged"

@@ -13,7 +13,7 @@ from aasist_lib.corpora import TrialTableError, read_key, read_trials
 from aasist_lib.metrics import split_classes
 from aasist_lib.metrics.rates import eer_point, rank
 from aasist_lib.metrics.tables import duration_class
-from aasist_lib.tables import TableError, _some, read_scores
+from aasist_lib.tables import TableError, read_scores, some
 
 FAR_BETTER = 0.2
 """By so much must the inverted sign lower the EER to be spoken of."""
@@ -43,7 +43,7 @@ def join(scores: pd.DataFrame, key: pd.DataFrame, names: tuple[str, str] = ("the
     for table, name in zip((scores, key), names, strict=True):
         twice = table["utt_id"][table["utt_id"].duplicated()]
         if len(twice):
-            raise TableError(f"{name}: {len(twice)} ids occur more than once: {_some(twice)}")
+            raise TableError(f"{name}: {len(twice)} ids occur more than once: {some(twice)}")
     scores, matched = _as_in_key(scores, key["utt_id"])
     wanted = key[key["subset"] == "eval"] if "subset" in key.columns else key
     if "split" in key.columns:
@@ -58,7 +58,7 @@ def join(scores: pd.DataFrame, key: pd.DataFrame, names: tuple[str, str] = ("the
         if wrong.any():
             raise TableError(
                 f"{int(wrong.sum())} of {len(joined)} labels in {names[0]} contradict {names[1]}: "
-                f"{_some(joined.loc[wrong, 'utt_id'])}; is it the key of these scores?"
+                f"{some(joined.loc[wrong, 'utt_id'])}; is it the key of these scores?"
             )
     joined = joined[["utt_id", "score", *(name for name in wanted.columns if name not in ("utt_id", "score"))]]
     joined.attrs["matched"] = matched
@@ -81,8 +81,8 @@ def read_joined(scores: str | Path, key: str | Path | None, columns: Sequence[st
 
 
 def add_duration(table: pd.DataFrame, key: str | Path | None) -> pd.DataFrame:
-    """The table with a column `duration`, a class of `metrics.tables.DURATIONS` per trial, from the key's column `seconds`, or from
-    the audio where the key is a trial table with paths.
+    """The table with a column `duration`, a class of `metrics.tables.DURATIONS` per trial, from the key's column `seconds`, or
+    from the audio where the key is a trial table with paths.
 
     Raises:
         TableError: the key has neither.
@@ -96,7 +96,7 @@ def add_duration(table: pd.DataFrame, key: str | Path | None) -> pd.DataFrame:
         paths = read_trials(Path(key or "-")).set_index("utt_id")["path"]
     except TrialTableError as error:
         raise TableError(
-            f"the key tells no durations ({error}): add a column 'seconds' to it, or give the trial table of the corpus as --key"
+            f"the key tells no durations ({error}): add a column 'seconds' to it, or give the corpus' trial table as --key"
         ) from error
     seconds = pd.Series([audio.duration(path) for path in paths[table["utt_id"]]], index=table.index)
     return table.assign(duration=duration_class(seconds))
@@ -129,7 +129,7 @@ def _refuse_unmatched(scored: pd.Series, keyed: pd.Series, wanted: pd.Series, na
     unkeyed = scored[pd.Index(keyed).get_indexer(scored) < 0]
     unscored = wanted[pd.Index(scored).get_indexer(wanted) < 0]
     parts = [
-        f"{len(extra)} of {size} ids of {name} are not in {other}: {_some(extra)}"
+        f"{len(extra)} of {size} ids of {name} are not in {other}: {some(extra)}"
         for extra, size, name, other in (
             (unkeyed, len(scored), names[0], names[1]),
             (unscored, len(wanted), names[1], names[0]),
@@ -165,7 +165,7 @@ def only(table: pd.DataFrame, chosen: Iterable[str], left_out: Iterable[str]) ->
                 raise TableError(f"'{text}' is not of the form column=value,value with a column of the key: {columns}")
             there = sorted(set(table[column].astype("str")))
             if absent := [value for value in wanted if value not in there]:
-                raise TableError(f"'{text}': no trial has the {column} {', '.join(absent)}; there are {_some(there)}")
+                raise TableError(f"'{text}': no trial has the {column} {', '.join(absent)}; there are {some(there)}")
             fits = table[column].astype("str").isin(wanted)
             if column == "attack":
                 bonafide = table["label"] == "bonafide"

@@ -34,11 +34,13 @@ UNDECIDED = "undecided"
 class Recording:
     """One scored recording.
 
-    `channel` is 'mono', 'mean' (of several channels) or a channel's number from 1; `decision` 'bonafide', 'spoof' or 'undecided: '
-    and the reason. `llr` is None without a calibration or a decision, `capped` whether it lies at the calibration's bound.
+    `channel` is 'mono', 'mean' (of several channels) or a channel's number from 1; `decision` 'bonafide', 'spoof' or
+    'undecided: ' and the reason. `llr` is None without a calibration or a decision, `capped` whether it lies at the
+    calibration's bound.
 
-    `timeline` has a row a window: `start` and `end` in seconds, `score`, `llr` (where there is a calibration), `loud`, the share of
-    the window that is loud enough to hold speech, and `decision`. `peaks (frames,)` is the largest absolute sample of every 20 ms.
+    `timeline` has a row a window: `start` and `end` in seconds, `score`, `llr` (where there is a calibration), `loud`, the
+    share of the window that is loud enough to hold speech, and `decision`. `peaks (frames,)` is the largest absolute sample of
+    every 20 ms.
     """
 
     path: str
@@ -119,7 +121,9 @@ def _recording(
     timeline = pd.DataFrame({"start": starts / audio.RATE, "end": ends / audio.RATE, "score": scores})
     timeline["loud"] = [loud[a // FRAME : -(-b // FRAME)].mean() for a, b in zip(starts, ends, strict=True)]
     speech = timeline["loud"] * (timeline["end"] - timeline["start"]) >= LEAST_SPEECH_SECONDS
-    timeline["decision"] = [detector.decide(score) if has else f"{UNDECIDED}: no speech" for score, has in zip(scores, speech, strict=True)]
+    timeline["decision"] = [
+        detector.decide(score) if has else f"{UNDECIDED}: no speech" for score, has in zip(scores, speech, strict=True)
+    ]
     warnings, silent = [*filter(None, [mix.warning]), *levels.warnings()], int((~speech).sum())
     seconds = levels.samples / audio.RATE
     if (reason := levels.undecided()) is None and not speech.any():

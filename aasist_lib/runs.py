@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import fcntl
-import hashlib
 import html
 import io
 import json
@@ -21,8 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aasist_lib.config import Profile, project_root
+from aasist_lib.files import RunError as RunError
 from aasist_lib.files import atomic as atomic
+from aasist_lib.files import sha256 as sha256
 from aasist_lib.files import sweep
+from aasist_lib.files import to_json as to_json
 from aasist_lib.kept import Key, changes, make_key, read_table, setting_changes, stored_key, write_table
 from aasist_lib.provenance import provenance
 
@@ -34,28 +36,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 FOLDERS = ("trials", "checkpoints", "scores", "metrics", "attention", "figures", "notebooks")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-
-
-class RunError(ValueError):
-    """A run folder that cannot be used, or an artefact that does not keep the contract; the message says what to do."""
-
-
-def sha256(path: str | Path) -> str:
-    """The hexadecimal SHA-256 of a file's bytes."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def to_json(value: Any) -> str:
-    """Indented JSON with a final newline; numpy scalars, arrays and paths become plain values.
-
-    Raises:
-        RunError: a number is NaN or infinite, which JSON cannot hold.
-    """
-    try:
-        return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
-    except ValueError as error:
-        raise RunError(f"cannot be written as JSON: {error}; write None where a value is missing") from error
 
 
 def current_notebook() -> str:
@@ -70,9 +50,6 @@ class RunFolder:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder, self._begun = Path(folder).resolve(), False
-
-    def __repr__(self) -> str:
-        return f"RunFolder({str(self.folder)!r})"
 
     @classmethod
     def open(
@@ -136,8 +113,8 @@ class RunFolder:
             return
         differences = setting_changes(trained["settings"], profile.training_settings())
         raise RunError(
-            f"{self.folder} holds a finished training ({trained['epochs']} epochs) with other settings: {differences}. Give this "
-            f"run a name of its own (--set name={profile.name}-2, in a notebook SET = \"name={profile.name}-2\"), or say "
+            f"{self.folder} holds a finished training ({trained['epochs']} epochs) with other settings: {differences}. Give "
+            f'this run a name of its own (--set name={profile.name}-2, in a notebook SET = "name={profile.name}-2"), or say '
             "--overwrite: the training then starts anew, and the old checkpoint is kept in checkpoints/before-…"
         )
 
@@ -419,11 +396,3 @@ def _render(figure: Figure, suffix: str) -> bytes:
     with matplotlib.rc_context({"svg.hashsalt": "aasist-workbook"}):
         figure.savefig(buffer, format=suffix, dpi=160, bbox_inches="tight", metadata=stamps[suffix])
     return buffer.getvalue()
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"a {type(value).__name__} cannot be written as JSON")

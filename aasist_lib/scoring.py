@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from aasist_lib.config import Profile, project_root
 from aasist_lib.corpora import load_trials
 from aasist_lib.features import FeatureBank, build_bank
-from aasist_lib.kept import Key, clips_digest, digest, make_key, trials_digest
+from aasist_lib.kept import BY_CONTENT, Key, clips_digest, digest, make_key, trials_digest
 from aasist_lib.models import AASIST
 from aasist_lib.preflight import usable
 from aasist_lib.processes import agreed, team, team_alone
@@ -103,8 +102,10 @@ def _in_blocks(
 
 def _key(profile: Profile, model: AASIST, trials: pd.DataFrame, source: FeatureBank | Waves) -> Key:
     """What the scores depend on."""
-    bank = isinstance(source, FeatureBank)
-    inputs = {"the features": source.folder.name} if bank else {"the clips": clips_digest(trials)}
+    if isinstance(source, FeatureBank):
+        inputs = {"the features": source.folder.name}
+    else:
+        inputs = {"the clips": clips_digest(trials)}
     undistorted = (*BY_CONTENT, "aasist_lib.augment", "aasist_lib.distortions", "aasist_lib.losses")
     settings = {"detector": model.content_digest(), "root": str(profile.data.source)}  # paths stand in the table
     entries = ("scoring", "models.aasist", type(model.frontend).__module__.partition(".")[2])

@@ -8,18 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from aasist_lib.conventions import (
-    DECIMAL_COMMA, LABELS, NAMES, SUBSETS, UNKNOWN, are_labels, column_of, known_words, read_labels,
+    DECIMAL_COMMA,
+    LABELS,
+    NAMES,
+    UNKNOWN,
+    are_labels,
+    column_of,
+    known_words,
+    read_labels,
 )  # fmt: skip
 from aasist_lib.files import atomic, sweep
 from aasist_lib.tabular import (
-    TabularError, fields, head, read_parquet, read_rows, read_text, refuse_json_lines, refuse_line_breaks,
+    TabularError,
+    fields,
+    head,
+    read_parquet,
+    read_rows,
+    read_text,
+    refuse_json_lines,
+    refuse_line_breaks,
 )  # fmt: skip
 
 FORMS = ("asvspoof5", "asvspoof2019", "asvspoof2021", "csv", "parquet")
@@ -31,22 +43,6 @@ _SHOWN = 5
 
 class TableError(TabularError):
     """A score file or key that cannot be used; the message names the file, and the line where there is one."""
-
-
-class AsvScores(NamedTuple):
-    """Scores of a speaker verifier, (trials,) each: pass them on as `asv_error_rates(*scores)`."""
-
-    target: NDArray[np.float64]
-    nontarget: NDArray[np.float64]
-    spoof: NDArray[np.float64]
-
-
-class Tandem(NamedTuple):
-    """Trials of ASVspoof 5, track 2: an utterance against a speaker. Scores of the verifier and of the whole system, by kind of
-    trial; None where the file does not have them."""
-
-    asv: AsvScores | None
-    sasv: AsvScores | None
 
 
 def read_scores(path: str | Path, columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -69,26 +65,26 @@ def read_scores(path: str | Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     table = _told(path, columns) if columns else _named(path)
     if set(LOGITS) <= set(table.columns):
         for name in LOGITS:
-            _refuse_numbers(path, table[name])
+            refuse_numbers(path, table[name])
         table["score"] = (table["bonafide"].astype("float64") - table["spoof"].astype("float64")).map(repr)
-    _refuse_numbers(path, table["score"])
-    _refuse(path, table["utt_id"].isna() | (table["utt_id"].str.strip() == ""), table["score"], "scores have no id")
+    refuse_numbers(path, table["score"])
+    refuse(path, table["utt_id"].isna() | (table["utt_id"].str.strip() == ""), table["score"], "scores have no id")
     table = _once_each(path, table)
     if "label" in table.columns:
         read = read_labels(table["label"])
         words = " nor ".join(known_words(label) for label in LABELS)
-        _refuse(path, ~read.isin(LABELS), table["label"], f"labels are neither {words}")
+        refuse(path, ~read.isin(LABELS), table["label"], f"labels are neither {words}")
         table["label"] = read
     others = [name for name in ("label", "attack") if name in table.columns]
     scores = table["score"].astype("float64")  # exact to the last digit, which to_numeric is not
     return table[["utt_id", *others]].assign(score=scores)[["utt_id", "score", *others]].reset_index(drop=True)
 
 
-def _refuse_numbers(path: Path, values: pd.Series) -> None:
+def refuse_numbers(path: Path, values: pd.Series) -> None:
     bad = ~np.isfinite(pd.to_numeric(values, errors="coerce"))
     if bad.any() and values[bad].astype("str").str.fullmatch(DECIMAL_COMMA.pattern).all():
         raise _decimal_comma(path, int(values.index[bad][0]), values[bad].iloc[0])
-    _refuse(path, bad, values, "scores are not finite numbers")
+    refuse(path, bad, values, "scores are not finite numbers")
 
 
 def _once_each(path: Path, table: pd.DataFrame) -> pd.DataFrame:
@@ -100,10 +96,10 @@ def _once_each(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     first = ~twice
     if "speaker" in table.columns and table.duplicated(["utt_id", "speaker"]).sum() == 0:
         if (contradicting := twice & ~table.duplicated(others)).any():
-            _refuse(path, contradicting, table["utt_id"], "ids have another score than in an earlier line")
+            refuse(path, contradicting, table["utt_id"], "ids have another score than in an earlier line")
         return table[first]
     earlier = table.index[table["utt_id"] == table.loc[twice, "utt_id"].iloc[0]][0]
-    _refuse(path, twice, table["utt_id"], f"ids occurred before, the first at {path}:{earlier}")
+    refuse(path, twice, table["utt_id"], f"ids occurred before, the first at {path}:{earlier}")
     raise AssertionError("refused above")
 
 
@@ -149,109 +145,9 @@ def refuse_form(table: pd.DataFrame, path: str | Path, form: str) -> list[str]:
     for name in columns[:-1]:
         spaced = table[name].astype(str).str.contains(r"\s|^$", regex=True)
         if spaced.any():
-            found, other = _some(map(repr, table.loc[spaced, name])), Path(path).with_suffix(".csv")
+            found, other = some(map(repr, table.loc[spaced, name])), Path(path).with_suffix(".csv")
             raise TableError(f"{int(spaced.sum())} values of {name} are empty or hold white space: {found}; write {other.name}")
     return columns
-
-
-# ---- tandem ----------------------------------------------------------------------------------------------------------
-
-
-def read_asv(path: str | Path) -> AsvScores:
-    """The speaker verifier's scores, from the files that the organisers distribute, for the t-DCF.
-
-    ASVspoof 2019: `attack key score`, the key being target, nontarget or spoof. ASVspoof 2021: `speaker utterance score`,
-    line by line beside the key in `../trial_metadata.txt`, of which the subset 'eval' is taken.
-
-    Raises:
-        TableError: no such file, another form, a score that is not finite, or a class without scores.
-    """
-    path = Path(path)
-    table = _read_text(path)
-    if table.shape[1] != 3:
-        raise TableError(
-            f"{path}:{table.index[0]}: {table.shape[1]} columns; ASV scores have three: attack, key and score (ASVspoof 2019) "
-            "or speaker, utterance and score (2021)"
-        )
-    numbers = pd.to_numeric(table[2], errors="coerce")
-    _refuse(path, ~np.isfinite(numbers), table[2], "scores are not finite numbers")
-    kinds, values = table[1], table[2].astype("float64")
-    if not kinds.isin(AsvScores._fields).any():
-        kinds = _asv_key_2021(path, kinds)
-    else:
-        _refuse(path, ~kinds.isin(AsvScores._fields), kinds, f"keys are none of {', '.join(AsvScores._fields)}")
-    classes = AsvScores(*(values[(kinds == kind).to_numpy()].to_numpy() for kind in AsvScores._fields))
-    if empty := [kind for kind, found in classes._asdict().items() if not found.size]:
-        raise TableError(f"{path}: no {' and no '.join(empty)} scores: the t-DCF needs target, nontarget and spoof")
-    return classes
-
-
-def _asv_key_2021(path: Path, utterances: pd.Series) -> pd.Series:
-    """The key of each line, '-' outside the subset 'eval'."""
-    file = path.resolve().parent.parent / "trial_metadata.txt"
-    if not file.is_file():
-        raise TableError(
-            f"{path}: the second column holds neither target, nontarget nor spoof, so this is the form of ASVspoof 2021, "
-            f"whose key must lie at {file}: keep the organisers' folder keys/LA/ASV as it unpacks"
-        )
-    key = _read_text(file)
-    if key.shape[1] < 8:
-        raise TableError(f"{file}:{key.index[0]}: {key.shape[1]} columns; a key of ASVspoof 2021 has at least 8")
-    shared = min(len(key), len(utterances))
-    other = np.flatnonzero(key[1].to_numpy()[:shared] != utterances.to_numpy()[:shared])
-    if len(key) != len(utterances) or other.size:
-        row = int(other[0]) if other.size else shared
-        places = (
-            f"{of}:{lines.index[row]}" if row < len(lines) else str(of) for of, lines in ((file, key), (path, utterances))
-        )
-        raise TableError(
-            f"{': not the key of '.join(places)}: they must list the same utterances, line by line; they have {len(key)} "
-            f"and {len(utterances)} of them"
-        )
-    for column, known in ((5, AsvScores._fields), (7, SUBSETS)):
-        _refuse(file, ~key[column].isin(known), key[column], f"values are none of {', '.join(known)}")
-    return key[5].where(key[7] == "eval", "-")
-
-
-def read_tandem(scores: str | Path, key: str | Path) -> Tandem | None:
-    """What a score file and a key of ASVspoof 5, track 2, say of the speaker verifier and of both systems together; None where
-    they are of another kind.
-
-    The key has a line per speaker and utterance with `asv-label` (target, nontarget or spoof); the score file, for the same lines,
-    `asv-score`, `sasv-score` or both ('-' where a system has none).
-
-    Raises:
-        TableError: they do not list the same trials, a score is not finite, or a kind of trial is missing.
-    """
-    tables, trial = [], ["spk", "filename"]
-    for path, needed in ((Path(scores), ("asv-score", "sasv-score")), (Path(key), ("asv-label",))):
-        if path.suffix == ".parquet" or not set(needed) & set(_heading_words(path)):
-            return None
-        rows = _read_text(path)
-        names = [name.strip().lower().replace("_", "-") for name in rows.iloc[0]]
-        tables.append(rows.iloc[1:].set_axis(names, axis=1))
-        if absent := [name for name in trial if name not in names]:
-            raise TableError(f"{path}: no column {' and no '.join(absent)}: trials of track 2 are told by spk and filename")
-    scored, keyed = tables
-    kinds = [name for name in ("asv-score", "sasv-score") if name in scored]
-    _refuse(Path(key), ~keyed["asv-label"].isin(AsvScores._fields), keyed["asv-label"], "labels are none of " + ", ".join(AsvScores._fields))
-    for path, table in ((scores, scored), (key, keyed)):
-        _refuse(Path(path), table.duplicated(trial), table["filename"], "trials occurred before (same spk and filename)")
-    both = keyed.merge(scored, on=trial, how="outer", indicator=True, suffixes=("", "_scored"))
-    if (alone := both["_merge"] != "both").any():
-        trials = _some(both.loc[alone, "spk"] + " " + both.loc[alone, "filename"])
-        raise TableError(f"{int(alone.sum())} trials are in one of {scores} and {key} only: {trials}")
-    found: dict[str, AsvScores | None] = {"asv-score": None, "sasv-score": None}
-    for name in kinds:
-        if (both[name] == UNKNOWN).all():
-            continue
-        _refuse_numbers(Path(scores), both[name])
-        numbers = both[name].astype("float64").to_numpy()
-        classes = AsvScores(*(numbers[(both["asv-label"] == kind).to_numpy()] for kind in AsvScores._fields))
-        if empty := [kind for kind, values in classes._asdict().items() if not values.size]:
-            raise TableError(f"{key}: no {' and no '.join(empty)} trials: min a-DCF needs target, nontarget and spoof")
-        found[name] = classes
-    return Tandem(found["asv-score"], found["sasv-score"])
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -263,15 +159,15 @@ def _named(path: Path) -> pd.DataFrame:
         _need_file(path)
         table = read_parquet(path, TableError)
         return _rename(str(path), table.set_axis(range(1, len(table) + 1)), list(map(str, table.columns)))
-    table = _read_text(path)
+    table = read_text_table(path)
     first = list(table.iloc[0])
     if _is_heading(first):
         return _rename(f"{path}:{table.index[0]}", table.iloc[1:], first)
     if (names := _by_content(table)) is not None:
         return table.set_axis(names, axis=1)
     raise TableError(
-        f"{path}:{table.index[0]}: {table.shape[1]} columns without a known heading, of which it cannot be told which is the score: "
-        "say what they are, in their order, with --columns: "
+        f"{path}:{table.index[0]}: {table.shape[1]} columns without a known heading, of which it cannot be told which is the "
+        "score: say what they are, in their order, with --columns: "
         f"{' '.join(_guess(table))} (two logits: --columns utt_id spoof bonafide; '-' = a column without use)"
     )
 
@@ -314,7 +210,7 @@ def _told(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = read_parquet(path, TableError)
         table = table.set_axis(range(1, len(table) + 1)).astype({name: "str" for name in table.columns})
     else:
-        table = _read_text(path)
+        table = read_text_table(path)
         if by_name:
             table = table.iloc[1:].set_axis(list(table.iloc[0]), axis=1)
     if by_name:
@@ -351,8 +247,8 @@ def _rename(where: str, table: pd.DataFrame, heading: list[str]) -> pd.DataFrame
             )
     if missing := [name for name in ("utt_id", "score") if name not in names]:
         raise TableError(
-            f"{where}: no column {' and no '.join(missing)}; it has {', '.join(names)}. Say which is which: --columns utt_id=HEADING "
-            "score=HEADING (two logits: utt_id=HEADING spoof=HEADING bonafide=HEADING)"
+            f"{where}: no column {' and no '.join(missing)}; it has {', '.join(names)}. Say which is which: "
+            "--columns utt_id=HEADING score=HEADING (two logits: utt_id=HEADING spoof=HEADING bonafide=HEADING)"
         )
     table = table.set_axis(names, axis=1)
     if table.empty:
@@ -368,13 +264,13 @@ def _by_heading(heading: list[str], chosen: dict[str, str]) -> str:
     return " ".join(f"{column}={given}" for column, given in chosen.items())
 
 
-def _heading_words(path: Path) -> list[str]:
+def heading_words(path: Path) -> list[str]:
     """The words of a text file's first line, in lower case."""
     _need_file(path)
     return head(read_text(path, TableError), skip_blank=True).text.lower().replace("_", "-").split()
 
 
-def _read_text(path: Path) -> pd.DataFrame:
+def read_text_table(path: Path) -> pd.DataFrame:
     """The fields of a text file as text, without blank lines; the index holds line numbers."""
     _need_file(path)
     first = head(read_text(path, TableError), skip_blank=True)
@@ -390,8 +286,8 @@ def _read_text(path: Path) -> pd.DataFrame:
     if _is_heading(named) and following.text.strip() and following.text.count(first.mark) >= columns and first.mark == " ":
         there = len(following.text.split())
         raise TableError(
-            f"{path}:{first.number}: the heading names {columns} columns, line {first.number + following.number} has {there}: remove "
-            f"the heading, or name all of them, such as '{' '.join([*named, 'label', 'attack'][:there])}'"
+            f"{path}:{first.number}: the heading names {columns} columns, line {first.number + following.number} has {there}: "
+            f"remove the heading, or name all of them, such as '{' '.join([*named, 'label', 'attack'][:there])}'"
         )
     table = read_rows(path, first.whole, first.mark, TableError, first=first.number, columns=columns)
     table.index += first.number
@@ -402,7 +298,8 @@ def _read_text(path: Path) -> pd.DataFrame:
 def _decimal_comma(path: Path, line: int, value: str) -> TableError:
     made = path.with_name(f"{path.name.split('.')[0]}_points.txt")
     return TableError(
-        f"{path}:{line}: {value!r} has a decimal comma; numbers need a point: sed 's/\\([0-9]\\),\\([0-9]\\)/\\1.\\2/g' {path} > {made}"
+        f"{path}:{line}: {value!r} has a decimal comma; numbers need a point: "
+        f"sed 's/\\([0-9]\\),\\([0-9]\\)/\\1.\\2/g' {path} > {made}"
     )
 
 
@@ -411,11 +308,11 @@ def _need_file(path: Path) -> None:
         raise TableError(f"{path}: no such file")
 
 
-def _refuse(path: Path, bad: pd.Series, values: pd.Series, what: str) -> None:
+def refuse(path: Path, bad: pd.Series, values: pd.Series, what: str) -> None:
     if bad.any():
-        raise TableError(f"{path}:{bad.index[bad][0]}: {int(bad.sum())} {what}: {_some(map(repr, values[bad]))}")
+        raise TableError(f"{path}:{bad.index[bad][0]}: {int(bad.sum())} {what}: {some(map(repr, values[bad]))}")
 
 
-def _some(items: Iterable[object]) -> str:
+def some(items: Iterable[object]) -> str:
     texts = list(map(str, items))
     return ", ".join(texts[:_SHOWN]) + (" …" if len(texts) > _SHOWN else "")

@@ -36,7 +36,7 @@ from aasist_lib.checkpoints import (
     save_checkpoint,
     save_state,
     trained_weights,
-)
+)  # fmt: skip
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
 from aasist_lib.features import FeatureBank, build_bank
@@ -47,8 +47,9 @@ from aasist_lib.models import build_model
 from aasist_lib.preflight import usable
 from aasist_lib.processes import agreed, team, team_alone
 from aasist_lib.runs import RunFolder
-from aasist_lib.trial_data import EpochSampler, TrialData
-from aasist_lib.watch import TrainingError, Watch
+from aasist_lib.trial_data import EpochSampler, TrialData, both_classes, contents
+from aasist_lib.watch import TrainingError as TrainingError
+from aasist_lib.watch import Watch
 from aasist_lib.waves import Waves, waves_for
 
 DevScores = tuple[np.ndarray, np.ndarray]
@@ -127,7 +128,7 @@ class Trainer:
         listed = load_trials(profile.data)
         trials = usable(profile, listed, ("train", "dev"))
         self.left_out = int(listed["split"].isin(("train", "dev")).sum()) - len(trials)
-        self.train_trials, self.dev_trials = (_both_classes(trials, split) for split in ("train", "dev"))
+        self.train_trials, self.dev_trials = (both_classes(trials, split) for split in ("train", "dev"))
         self.schedule = LossSchedule(profile.loss)
         self.records: list[EpochRecord] = []
         self._prepare()
@@ -152,7 +153,9 @@ class Trainer:
             self.run.write_parquet("metrics/history.parquet", self._history())
             with self.run.manifest_update() as manifest:
                 manifest["trained"] = {"epochs": len(self.records), "settings": self.profile.training_settings()}
-        self._part()
+        self.accelerator.wait_for_everyone()  # and with nothing left that would still talk to the others
+        (self.trained,) = self.accelerator.free_memory(self.trained)
+        self.accelerator.end_training()
         self._refuse_constant(self._best())
         return TrainingResult(
             self._history(), self._best().epoch, self.schedule.switch_epoch, self.run.path("checkpoints", BEST)
@@ -165,12 +168,6 @@ class Trainer:
                 f"every dev clip has the same score, also in epoch {best.epoch}, the best: the detector tells nothing apart. "
                 "Lower training.learning_rate, or look at the features (a bank or encoder that gives the same for all clips)"
             )
-
-    def _part(self) -> None:
-        """Leave the other processes in order: when all are done, and with nothing left that would still talk to them."""
-        self.accelerator.wait_for_everyone()
-        (self.trained,) = self.accelerator.free_memory(self.trained)
-        self.accelerator.end_training()
 
     def _prepare(self) -> None:
         """Data, optimiser and schedule, handed to accelerate. With a bank only the back end takes part."""
@@ -189,6 +186,8 @@ class Trainer:
         options |= {"persistent_workers": settings.workers > 0, "pin_memory": self.accelerator.device.type == "cuda"}
         if settings.workers:  # their seeds, of which nothing here is drawn, come from elsewhere than the dropout: see `_epoch`
             options["generator"] = torch.Generator()
+        with agreed():
+            self._refuse_too_few(len(train_data))
         train_loader = DataLoader(train_data, sampler=self.sampler, drop_last=len(train_data) > settings.batch_size, **options)
         dev_loader = DataLoader(dev_data, **options)
         optimiser = torch.optim.AdamW(self._groups(), weight_decay=settings.weight_decay, fused=True)
@@ -201,6 +200,15 @@ class Trainer:
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimiser.optimizer, lambda step: _cosine(step, warmup, steps, settings.final_rate)
         )
+
+    def _refuse_too_few(self, clips: int) -> None:
+        """Batches are shared among processes, and each needs one."""
+        size, processes = self.settings.batch_size, self.accelerator.num_processes
+        if size < clips < size * processes:
+            raise TrainingError(
+                f"{clips} train clips make {clips // size} full batch(es) of {size}, and {processes} processes each need one: "
+                f"set training.batch_size={max(2, clips // processes)}, or start fewer processes"
+            )
 
     def _groups(self) -> list[dict[str, Any]]:
         """The optimiser's parameter groups: the back end, and at its own rate what of the encoder is fine-tuned."""
@@ -323,7 +331,7 @@ class Trainer:
         """What the best checkpoint says of itself: what it is, what it was trained on, and what its dev scores mean."""
         return {
             "model": self.profile.model.model_dump(mode="json"), "encoder": self.encoder_facts,
-            "trained_on": {"title": self.profile.title, "corpus": self.profile.data.corpus} | _contents(self.train_trials)
+            "trained_on": {"title": self.profile.title, "corpus": self.profile.data.corpus} | contents(self.train_trials)
             | {"left_out": self.left_out},
             "calibration": _calibration(*dev_scores), "key": self.key, **asdict(record),
         }  # fmt: skip
@@ -355,8 +363,10 @@ class Trainer:
         del settings["data"]  # its content counts
         data = {"the trials": trials_digest(pd.concat([self.train_trials, self.dev_trials]))}
         for name, trials, source in self.sources:
-            bank = isinstance(source, FeatureBank)
-            data[f"the {'features' if bank else 'clips'} of {name}"] = source.folder.name if bank else clips_digest(trials)
+            if isinstance(source, FeatureBank):
+                data[f"the features of {name}"] = source.folder.name
+            else:
+                data[f"the clips of {name}"] = clips_digest(trials)
         return make_key(["training", "models.aasist"], settings | {"encoder": self.encoder_facts}, data)
 
     def _judged(self) -> AbstractContextManager[None]:
@@ -385,23 +395,9 @@ def _cosine(step: int, warmup: int, steps: int, final: float) -> float:
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def _contents(trials: pd.DataFrame) -> dict[str, Any]:
-    """Clips of each class, number of bona fide speakers (None where the corpus does not tell them) and attacks of a split."""
-    speakers, attacks = set(trials.loc[trials["label"] == "bonafide", "speaker"]) - {"-"}, set(trials["attack"]) - {"-"}
-    return {**trials["label"].value_counts().to_dict(), "speakers": len(speakers) or None, "attacks": sorted(attacks)}
-
-
 def _calibration(bonafide: np.ndarray, spoof: np.ndarray) -> dict[str, float] | None:
     """Scale and offset from scores to natural-log likelihood ratios, and the numbers of clips that they were fitted on; None
     of a detector that gives every clip the same score."""
     if np.ptp(np.concatenate((bonafide, spoof))) == 0:
         return None
     return asdict(calibrate_fit(bonafide, spoof)) | {"bonafide": len(bonafide), "spoof": len(spoof)}
-
-
-def _both_classes(trials: pd.DataFrame, split: str) -> pd.DataFrame:
-    chosen: Any = trials[trials["split"] == split].reset_index(drop=True)
-    counts = chosen["label"].value_counts().to_dict()
-    if len(counts) < 2:
-        raise TrainingError(f"split '{split}' has {counts or 'no trials'}; bona fide and spoofed trials are both needed")
-    return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from aasist_lib.augment import Strength
 from aasist_lib.features import FeatureBank
+from aasist_lib.watch import TrainingError
 from aasist_lib.waves import Waves
 
 
@@ -67,3 +69,22 @@ class EpochSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist())
+
+
+def contents(trials: pd.DataFrame) -> dict[str, Any]:
+    """Clips of each class, number of bona fide speakers (None where the corpus does not tell them) and attacks of a split."""
+    speakers, attacks = set(trials.loc[trials["label"] == "bonafide", "speaker"]) - {"-"}, set(trials["attack"]) - {"-"}
+    return {**trials["label"].value_counts().to_dict(), "speakers": len(speakers) or None, "attacks": sorted(attacks)}
+
+
+def both_classes(trials: pd.DataFrame, split: str) -> pd.DataFrame:
+    """The trials of a split.
+
+    Raises:
+        TrainingError: it lacks a class.
+    """
+    chosen: Any = trials[trials["split"] == split].reset_index(drop=True)
+    counts = chosen["label"].value_counts().to_dict()
+    if len(counts) < 2:
+        raise TrainingError(f"split '{split}' has {counts or 'no trials'}; bona fide and spoofed trials are both needed")
+    return chosen

@@ -23,9 +23,9 @@ Place = tuple[Path, int]
 class Unfinished:
     """Lists with a line a scored recording: `<out>_unfinished.jsonl`, and `<out>_unfinished.<n>.jsonl` of each process n > 0.
 
-    Every process finds what any of them had when `read` was called. A list counts for the same detector, settings and code, and a
-    line for a file that is as it was. Lines are appended and flushed; one that was cut off, which can only be the last, is not
-    used. In memory there is only where each line begins.
+    Every process finds what any of them had when `read` was called. A list counts for the same detector, settings and code, and
+    a line for a file that is as it was. Lines are appended and flushed; one that was cut off, which can only be the last, is
+    not used. In memory there is only where each line begins.
     """
 
     def __init__(self, out: Path, settings: dict[str, Any], process: int = 0) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aasist_lib.config import ConfigError, Profile, given_path, load_profile, project_root
+from aasist_lib.config import ConfigError, Profile, load_profile, project_root
 from aasist_lib.files import alone, table_stem
 from aasist_lib.fingerprint import code, code_of_text
 from aasist_lib.headless import NotebookError, execute, parameters_of
@@ -48,8 +48,8 @@ def open_notebook(profile: str, overrides: str = "", number: str = "") -> tuple[
 
 
 def open_scores(profile: str, overrides: str, number: str, files: Mapping[str, str]) -> tuple[Profile, RunFolder]:
-    """As `open_notebook`, for a notebook that looks at a score file instead of a run: results go to `runs/evaluations/<its name>`, or
-    to `…-2` and so on where that holds results of other files.
+    """As `open_notebook`, for a notebook that looks at a score file instead of a run: results go to `runs/evaluations/<its
+    name>`, or to `…-2` and so on where that holds results of other files.
 
     Args:
         files: role -> path, 'scores' among them; empty paths are left out.
@@ -61,6 +61,20 @@ def open_scores(profile: str, overrides: str, number: str, files: Mapping[str, s
     facts = {"name": folder.name, "title": f"Scores of {Path(inputs['scores']).name}", "run_dir": folder}
     loaded = load_profile(profile, split_overrides(overrides)).model_copy(update=facts)
     return loaded, RunFolder.open(loaded, evaluation=inputs)
+
+
+def given_path(text: str | Path, what: str) -> Path:
+    """A path that a notebook's parameter gives: relative ones count from the project's root, wherever the kernel works.
+
+    Raises:
+        ConfigError: nothing is there; where something is there from the working directory, the message says so.
+    """
+    path = project_root() / Path(text).expanduser()
+    if path.exists():
+        return path
+    elsewhere = Path(text).expanduser().absolute()
+    hint = f"; there is {elsewhere}: give that path" if elsewhere.exists() else ""
+    raise ConfigError(f"{what} = {str(text)!r}: {path} does not exist; relative paths count from {project_root()}{hint}")
 
 
 def files_given(files: Mapping[str, str]) -> dict[str, Path]:
@@ -80,9 +94,7 @@ def split_overrides(text: str) -> list[str]:
         raise ConfigError(f"SET = {text!r}: {error}") from error
 
 
-def run(
-    profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] = (), overwrite: bool = False
-) -> int:
+def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] = (), overwrite: bool = False) -> int:
     """Run a profile's notebooks and write the report; return the exit code (0, 1 failed, 130 or 143 interrupted).
 
     A notebook that fails ends the run; the report is written all the same, of those that worked.

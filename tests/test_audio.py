@@ -72,7 +72,9 @@ def test_blocks_joined_are_the_file_read_at_once_to_the_last_bit(tmp_path, monke
 
 @pytest.mark.parametrize("name", WRITTEN_BY_SNDFILE)
 @pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (48_000, 2)])
-def test_what_libsndfile_writes_and_ffmpeg_reads_is_the_same_sound_of_the_same_length(tmp_path, monkeypatch, name, rate, channels):
+def test_what_libsndfile_writes_and_ffmpeg_reads_is_the_same_sound_of_the_same_length(
+    tmp_path, monkeypatch, name, rate, channels
+):
     form, subtype = WRITTEN_BY_SNDFILE[name]
     soundfile.write(tmp_path / name, speechlike(3, rate, channels), rate, format=form, subtype=subtype)
     whole, found = read_whole(tmp_path / name), audio.read(tmp_path / name)

@@ -18,13 +18,15 @@ import torch
 
 from aasist_lib import audio, preflight
 from aasist_lib.augment import Augmenter
+from aasist_lib.batch import score_to_csv
 from aasist_lib.checkpoints import read_facts
 from aasist_lib.config import ModelConfig
 from aasist_lib.corpora import TrialTableError, load_trials
+from aasist_lib.detector import Detector
 from aasist_lib.distortions import AugmentationConfig, catalogue
 from aasist_lib.metrics import Calibration
 from aasist_lib.models import build_model
-from aasist_lib.recordings import Detector, score_recording, score_to_csv
+from aasist_lib.recordings import score_recording
 from aasist_lib.runs import RunFolder
 from aasist_lib.scoring import score_split
 from aasist_lib.training import train

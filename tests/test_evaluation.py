@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from aasist_lib import metrics
+from aasist_lib.asv import AsvScores
 from aasist_lib.evaluation import EvaluationError, evaluate, format_evaluation, output_folder, write_evaluation
 from aasist_lib.runs import RunFolder, sha256
-from aasist_lib.tables import AsvScores
 
 SETTINGS = {"replicates": 40, "seed": 3}
 

@@ -171,7 +171,7 @@ def test_too_small_a_disk_is_said_before_anything_is_written(parts, monkeypatch)
     monkeypatch.setattr(features.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with pytest.raises(FeatureError, match="free; keep fewer layers"):
         build_bank(profile, encoder, trials, train=False)
-    assert not list(profile.data.folder.glob("features/*/*.npy"))
+    assert not list(profile.data.source.glob("features/*/*.npy"))
 
 
 def test_features_beyond_half_precision_name_the_clip_and_the_remedy(parts, monkeypatch):

@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 from aasist_lib.checkpoints import CheckpointError, load_model, put_weights, read_facts, trained_weights
 from aasist_lib.config import ConfigError, load_profile, project_root
 from aasist_lib.corpora import load_trials
+from aasist_lib.detector import Detector
 from aasist_lib.features import FeatureError, build_bank
 from aasist_lib.metrics import eer, split_classes
 from aasist_lib.models import build_model
 from aasist_lib.probe import run_probe
-from aasist_lib.recordings import Detector, score_recordings
+from aasist_lib.recordings import score_recordings
 from aasist_lib.runs import RunFolder
 from aasist_lib.scoring import score_split
 from aasist_lib.training import Trainer, train

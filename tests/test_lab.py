@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import ipaddress
 import json
 import os
@@ -24,11 +25,11 @@ START = 120
 
 
 def command(extra: str = "") -> list[str]:
-    """What `make lab` runs in the end."""
+    """What `make lab` runs in the end, without the variables that it sets before."""
     environment = os.environ | {"MAKEFLAGS": ""}  # these tests may run under make themselves
     asked = ["make", "--no-print-directory", "--dry-run", "lab", f"LAB={extra}"]
     done = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    return shlex.split(done.stdout.splitlines()[-1])
+    return [word for word in shlex.split(done.stdout.splitlines()[-1]) if not word.startswith("AASIST_")]
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,17 @@ def _answers(port: int) -> bool:
 def test_no_flag_of_it_weakens_the_server() -> None:
     flags = {argument.partition("=")[0] for argument in command()}
     assert {flag for flag in flags if flag.startswith("-")} <= {
-        "-m", "--ServerApp.root_dir", "--LabApp.default_url", "--allow-root",
+        "-m", "--ServerApp.root_dir", "--LabApp.default_url", "--ServerApp.tornado_settings", "--allow-root",
     }  # fmt: skip
+
+
+def test_it_takes_uploads_of_hundreds_of_megabytes_and_says_so_to_the_explorers() -> None:
+    line = subprocess.run(["make", "--no-print-directory", "--dry-run", "lab"], cwd=ROOT, capture_output=True, text=True).stdout
+    words = shlex.split(line.splitlines()[-1])
+    (told,) = (int(word.partition("=")[2]) for word in words if word.startswith("AASIST_UPLOAD_MB="))
+    (settings,) = (word.partition("=")[2] for word in words if word.startswith("--ServerApp.tornado_settings="))
+    taken = ast.literal_eval(settings)["websocket_max_message_size"]
+    assert 200e6 <= told * 1e6 <= taken
 
 
 def test_it_listens_on_this_machine_alone(server: Server) -> None:

@@ -16,9 +16,9 @@ from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
 from aasist_lib.distortions import AugmentationConfig
 from aasist_lib.files import WriteError
+from aasist_lib.matching import join
 from aasist_lib.preflight import BadAudio, find_bad, usable
 from aasist_lib.runs import RunFolder
-from aasist_lib.matching import join
 from aasist_lib.tables import TableError
 from tests.conftest import profile_for
 from tests.test_team import launch

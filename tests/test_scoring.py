@@ -60,7 +60,7 @@ def test_blocks_of_another_detector_are_not_taken(tiny_profile, model, monkeypat
 
 
 def test_a_split_that_is_not_there_and_a_detector_of_another_profile_are_errors(tiny_profile, model, tmp_path):
-    trials = pd.read_parquet(tiny_profile.data.folder / "trials.parquet")
+    trials = pd.read_parquet(tiny_profile.data.source / "trials.parquet")
     trials[trials["split"] != "eval"].to_parquet(tmp_path / "trials.parquet", index=False)
     with pytest.raises(ScoringError, match="has no split 'eval'"):
         score_split(changed(tiny_profile, data={"root": tmp_path}), model, "eval")

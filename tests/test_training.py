@@ -6,10 +6,11 @@ import torch
 from aasist_lib.augment import Strength
 from aasist_lib.checkpoints import CheckpointError, load_model, read_facts
 from aasist_lib.config import Profile
+from aasist_lib.detector import Detector
 from aasist_lib.metrics import calibrate_fit, eer, split_classes
 from aasist_lib.models import build_model
 from aasist_lib.probe import run_probe
-from aasist_lib.recordings import Detector, score_recordings
+from aasist_lib.recordings import score_recordings
 from aasist_lib.runs import RunFolder
 from aasist_lib.scoring import ScoringError, score_split
 from aasist_lib.training import EpochSampler, Trainer, TrainingError, train
@@ -177,7 +178,7 @@ def test_eval_cannot_reach_training(tiny_profile, run, monkeypatch):
 
 
 def test_dev_with_one_class_is_an_error(tiny_profile, run, tmp_path):
-    table = pd.read_parquet(tiny_profile.data.folder / "trials.parquet")
+    table = pd.read_parquet(tiny_profile.data.source / "trials.parquet")
     table[(table["split"] != "dev") | (table["label"] == "spoof")].to_parquet(tmp_path / "trials.parquet", index=False)
     with pytest.raises(TrainingError, match="split 'dev'"):
         train(changed(tiny_profile, data={"root": tmp_path}), run)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from aasist_lib.config import DataConfig
+from aasist_lib.conventions import SPLITS, UNKNOWN
 from aasist_lib.corpora.asvspoof5 import load_asvspoof5
 from aasist_lib.corpora.asvspoof2019 import load_asvspoof2019_la
 from aasist_lib.corpora.asvspoof2021 import load_asvspoof2021_df, load_asvspoof2021_la
 from aasist_lib.corpora.folder import load_folder, load_table
 from aasist_lib.corpora.in_the_wild import load_in_the_wild
 from aasist_lib.corpora.protocols import ProtocolError, read_key
-from aasist_lib.conventions import SPLITS, UNKNOWN
 from aasist_lib.corpora.table import COLUMNS, TrialTableError, read_trials, validate, write_trials
 
 __all__ = [

@@ -16,8 +16,8 @@ from aasist_lib.corpora.table import COLUMNS, TrialTableError, read_columns, val
 def load_folder(root: Path, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
     """A folder with `bonafide/` and `spoof/` in it, or with `train/`, `dev/`, `eval/` that have these two in them.
 
-    Without split folders everything is eval. A folder below `bonafide/` names the speaker, one below `spoof/` the attack, and one
-    below that the speaker (`spoof/vits/anna/1.wav`). An utterance is called by its path below `root`.
+    Without split folders everything is eval. A folder below `bonafide/` names the speaker, one below `spoof/` the attack, and
+    one below that the speaker (`spoof/vits/anna/1.wav`). An utterance is called by its path below `root`.
 
     Args:
         root: the folder.

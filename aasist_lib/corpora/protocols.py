@@ -41,10 +41,11 @@ def read_key(path: str | Path) -> pd.DataFrame:
     """Read a key, a protocol or a trial table of any known form; `.gz` is unpacked on the way.
 
     Returns:
-        A row per trial, in the file's order: `utt_id`, `label` ('bonafide' or 'spoof', whatever word of `conventions.LABEL_WORDS`
-        the file has), `speaker`, `attack` ('-' for bona fide) and `codec`, all text, '-' where the file does not tell; then those
-        of `FURTHER` that the file has, such as `subset` (2021: 'progress', 'eval' or 'hidden') and `split`. In ASVspoof 5 a codec
-        of '-' means not coded; it is 'none' here. A key of track 2 has a line per speaker: of each utterance one row is left.
+        A row per trial, in the file's order: `utt_id`, `label` ('bonafide' or 'spoof', whatever word of
+        `conventions.LABEL_WORDS` the file has), `speaker`, `attack` ('-' for bona fide) and `codec`, all text, '-' where the
+        file does not tell; then those of `FURTHER` that the file has, such as `subset` (2021: 'progress', 'eval' or 'hidden')
+        and `split`. In ASVspoof 5 a codec of '-' means not coded; it is 'none' here. A key of track 2 has a line per speaker:
+        of each utterance one row is left.
 
     Raises:
         ProtocolError: no such file, no known form, or a line that is not of the form (file and line are named).
@@ -78,7 +79,8 @@ def _text(path: Path) -> tuple[pd.DataFrame, int]:
     if len(names) not in HEADLESS:
         known = ", ".join(f"{number} ({name})" for number, (name, _) in HEADLESS.items())
         raise ProtocolError(
-            f"{path}:1: no known form of key: a heading needs a column utt_id or {' or '.join(NAMES['utt_id'])}; without heading a line "
+            f"{path}:1: no known form of key: a heading needs a column utt_id or {' or '.join(NAMES['utt_id'])}; "
+            "without heading a line "
             f"has {known} fields, not {len(names)}: {heading.text[:120]!r}"
         )
     form, meanings = HEADLESS[len(names)]

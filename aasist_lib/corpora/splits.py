@@ -13,7 +13,8 @@ SHARES = (0.6, 0.2, 0.2)
 
 
 def split_by_speaker(trials: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
-    """The trials with `split` drawn anew: whole speakers go to train, dev and eval, some 60, 20 and 20 % of the clips of each class.
+    """The trials with `split` drawn anew: whole speakers go to train, dev and eval, some 60, 20 and 20 % of the clips of each
+    class.
 
     Spoofed clips of unknown speakers are divided by chance, attack by attack.
 

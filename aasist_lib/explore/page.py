@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import json
 import os
 
 import ipywidgets
@@ -21,6 +22,47 @@ _KEEP_KEYS = """setTimeout(() => {  // the script runs before its output is part
         if (!(event.ctrlKey || event.metaKey || event.altKey || event.shiftKey)) event.stopPropagation();
     });
 });"""
+
+
+_GUARD = """setTimeout(() => {
+    const note = element, limit = %d, advice = %s;
+    element.closest('.jp-OutputArea')?.addEventListener('click', event => {
+        if (!event.target.closest('.widget-upload')) return;
+        note.textContent = '';
+        window.aasistUpload = {limit, refuse: file => {
+            const said = document.createElement('p');
+            said.setAttribute('role', 'alert');
+            const size = Math.ceil(file.size / 1e6);
+            said.textContent = `${file.name} was not uploaded: it has ${size} MB, this server takes ${Math.floor(limit / 1e6)};
+            ${advice}`; note.replaceChildren(said);
+        }};
+    }, true);
+    if (window.aasistRead) return;
+    window.aasistRead = FileReader.prototype.readAsArrayBuffer;
+    FileReader.prototype.readAsArrayBuffer = function (file) {
+        const guard = window.aasistUpload;
+        if (!guard || !(file instanceof File) || file.size <= guard.limit) return window.aasistRead.call(this, file);
+        guard.refuse(file);
+    };
+});"""
+"""A message that is larger than the server takes closes the notebook's connection without a word, so the page looks first."""
+_TORNADO_MB = 10
+"""What a JupyterLab takes that was not told otherwise."""
+
+
+def upload_limit() -> int:
+    """Bytes that an uploaded file may have: `make lab` says how many megabytes its server takes, in `AASIST_UPLOAD_MB`."""
+    return int(0.99e6 * float(os.environ.get("AASIST_UPLOAD_MB", _TORNADO_MB)))
+
+
+def guard_uploads(limit: int, advice: str) -> None:
+    """Have the upload buttons of the widget displayed above refuse what the server would not take, and say so.
+
+    Args:
+        limit: bytes.
+        advice: what to do instead.
+    """
+    display(Javascript(_GUARD % (limit, json.dumps(advice))))
 
 
 def is_live() -> bool:

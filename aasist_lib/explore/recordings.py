@@ -13,8 +13,9 @@ from IPython.display import HTML, display
 from numpy.typing import NDArray
 
 from aasist_lib import audio, plots
-from aasist_lib.explore.page import as_html, is_live, player, show_widget
-from aasist_lib.recordings import Detector, Recording, posterior, score_recording
+from aasist_lib.detector import Detector, posterior
+from aasist_lib.explore.page import as_html, guard_uploads, is_live, player, show_widget, upload_limit
+from aasist_lib.recordings import Recording, score_recording, short_names
 from aasist_lib.scoring import ScoringError
 
 HEARD_SECONDS = 30.0
@@ -42,17 +43,19 @@ class RecordingExplorer:
             raise ScoringError("an explorer of recordings needs at least one file, and a detector with its calibration")
         posterior(0.0, p_spoof)
         self.detector, self.p_spoof = detector, p_spoof
-        self.paths = {Path(path).name: Path(path) for path in paths}
+        self.paths = dict(zip(short_names(list(paths)), map(Path, paths), strict=True))
         self._uploads = tempfile.TemporaryDirectory()  # gone with this object: uploads are private
         self._scored: dict[str, Recording] = {}
 
     def add(self, name: str, content: bytes) -> str:
-        """Take an uploaded file among the choices; returns the name it goes by there."""
+        """Take an uploaded file among the choices; returns the name it goes by there, another one than any listed file's. A
+        later upload of the same name takes the place of an earlier one."""
         file = Path(self._uploads.name) / Path(name).name
         file.write_bytes(content)
-        self._scored.pop(file.name, None)
-        self.paths[file.name] = file
-        return file.name
+        shown = file.name if self.paths.get(file.name, file) == file else f"{file.name} (uploaded)"
+        self._scored.pop(shown, None)
+        self.paths[shown] = file
+        return shown
 
     def recording(self, name: str) -> Recording:
         """The scored recording of a name.
@@ -110,6 +113,7 @@ class RecordingExplorer:
     def _ipython_display_(self) -> None:
         if is_live():
             show_widget(self.widget())
+            guard_uploads(upload_limit(), "give it to PATHS, or start JupyterLab with make lab, which takes more")
             return
         names = list(self.paths)
         for name in dict.fromkeys((names[0], names[len(names) // 2], names[-1])):
@@ -122,13 +126,17 @@ def verdict(found: Recording, detector: Detector, p_spoof: float) -> str:
     Raises:
         ScoringError: the detector has no calibration.
     """
-    if found.llr is None:
+    if detector.calibration is None:
         raise ScoringError("a verdict needs a detector with its calibration")
+    of = "" if found.channel in ("mono", "mean") else f", channel {found.channel}"
+    if found.llr is None:
+        return f"{found.decision}: the detector gives such a recording a score, too ({found.score:+.2f}{of}); it means nothing."
     lowest = found.timeline.loc[found.timeline["score"].idxmin()]
-    taken = {"bonafide": "bona fide", "spoof": "spoof"}[detector.decide(found.score)]
+    taken = {"bonafide": "bona fide", "spoof": "spoof"}[found.decision]
+    bound = " (capped: dev supports no more)" if found.capped else ""
     return (
-        f"score {found.score:+.2f} (threshold {detector.threshold:+.2f}: taken for {taken}), "
-        f"log-likelihood ratio {found.llr:+.2f}; with a prior of spoof of {p_spoof:g}, bona fide with a probability of "
+        f"score {found.score:+.2f}{of} (threshold {detector.threshold:+.2f}: taken for {taken}), "
+        f"log-likelihood ratio {found.llr:+.2f}{bound}; with a prior of spoof of {p_spoof:g}, bona fide with a probability of "
         f"{float(posterior(found.llr, p_spoof)):.1%}; lowest window {lowest['score']:+.2f} at {lowest['start']:.1f} s."
     )
 

@@ -4,10 +4,11 @@ A replicate does not draw and sort scores again: it gives every trial the number
 the order that was found once. Trials are drawn within their class. When speakers repeat, trials are not independent:
 pass groups, and whole speakers are drawn instead, which gives the wider and honest interval.
 
-No error seen is no certainty, but every replicate of a sample without errors has none. The upper end of a rate is therefore that
-of replicates with one more trial of each class, which is wrong at every threshold; of n trials its share is drawn from Beta(1, n).
-Without errors that gives the exact interval (Clopper and Pearson 1934): 0 of 60 has the upper end 5.96 %. The lower end is that of
-the plain replicates, and so are both ends of a difference of two systems, which are wrong and right on the same trials.
+No error seen is no certainty, but every replicate of a sample without errors has none. The upper end of a rate is therefore
+that of replicates with one more trial of each class, which is wrong at every threshold; of n trials its share is drawn from
+Beta(1, n). Without errors that gives the exact interval (Clopper and Pearson 1934): 0 of 60 has the upper end 5.96 %. The lower
+end is that of the plain replicates, and so are both ends of a difference of two systems, which are wrong and right on the same
+trials.
 """
 
 from __future__ import annotations
@@ -118,11 +119,13 @@ def bootstrap(
     unseen = unseen_errors(replicates, *sizes, seed)
     costs = p_spoof, c_miss, c_fa
     found = eer_point(ranked.curve)[0], dcf_minimum(ranked.curve, *costs)
-    samples = np.array([
-        [_replicate(cuts, weights, costs), _replicate(cuts, weights, costs, more)]
-        for weights, more in zip(draws, unseen, strict=True)
-    ])  # replicate, plain or with unseen errors, metric
-    rate, dcf = (_interval(value, *samples[:, :, metric].T, confidence) for metric, value in enumerate(found))
+    samples = np.array(
+        [
+            [_replicate(cuts, weights, costs), _replicate(cuts, weights, costs, more)]
+            for weights, more in zip(draws, unseen, strict=True)
+        ]
+    )  # replicate, plain or with unseen errors, metric
+    rate, dcf = (_interval(value, *_both(samples[:, :, metric]), confidence) for metric, value in enumerate(found))
     return Bootstrap(rate, dcf, replicates, confidence, "trial" if groups is None else "group", units)
 
 
@@ -167,7 +170,9 @@ def paired_bootstrap(
             samples[row, system] = [_replicate(cuts[system], sorted_weights, costs, also) for also in ((0, 0), more)]
     results: list[tuple[Interval, Interval, Interval, float]] = []
     for metric in range(2):
-        of_a, of_b = (_interval(found[system, metric], *samples[:, system, :, metric].T, confidence) for system in range(2))
+        of_a, of_b = (
+            _interval(found[system, metric], *_both(samples[:, system, :, metric]), confidence) for system in range(2)
+        )
         apart = samples[:, 0, 0, metric] - samples[:, 1, 0, metric]
         difference = _interval(found[0, metric] - found[1, metric], apart, apart, confidence)
         results.append((of_a, of_b, difference, _p_value(apart)))
@@ -222,8 +227,8 @@ def _cuts(bonafide: Floats, spoof: Floats) -> NDArray[np.intp]:
 
 def unseen_errors(replicates: int, positives: int, negatives: int, seed: int) -> Counts:
     """How much one more wrong trial of each class counts in every replicate, `(replicates, 2)`, in parts of 1 / `FINE` of a
-    trial: of n trials and itself its share is that of Beta(1, n), evenly spread over the replicates, so that 0 of n has Clopper and
-    Pearson's upper end."""
+    trial: of n trials and itself its share is that of Beta(1, n), evenly spread over the replicates, so that 0 of n has Clopper
+    and Pearson's upper end."""
     rng = np.random.default_rng([seed, 1])
     levels = np.stack([(rng.permutation(replicates) + 0.5) / replicates for _ in range(2)], axis=1)
     shares = 1 - (1 - levels) ** (1 / np.array([positives, negatives]))
@@ -231,7 +236,8 @@ def unseen_errors(replicates: int, positives: int, negatives: int, seed: int) ->
 
 
 def _counted(weights: Weights, unseen: Any) -> tuple[Counts, Counts, int]:
-    """Bona fide missed at each cut and in all, spoofs rejected, and the number of spoofs; `unseen` is missed and never rejected."""
+    """Bona fide missed at each cut and in all, spoofs rejected, and the number of spoofs; `unseen` is missed and never
+    rejected."""
     missed, rejected = FINE * _running(weights[0]) + unseen[0], FINE * _running(weights[1])
     return missed, rejected, int(rejected[-1]) + int(unseen[1])
 
@@ -332,6 +338,11 @@ def _interval(value: float, plain: Floats, widened: Floats, confidence: float) -
     """The lower end of the plain replicates and the upper end of those with unseen errors."""
     low, high = _tails(confidence)
     return Interval(float(value), float(np.quantile(plain, low)), float(np.quantile(widened, high)))
+
+
+def _both(samples: Floats) -> tuple[Floats, Floats]:
+    """The plain and the widened replicates of `(replicates, 2)`."""
+    return samples[:, 0], samples[:, 1]
 
 
 def _p_value(differences: Floats) -> float:

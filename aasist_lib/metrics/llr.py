@@ -16,9 +16,9 @@ from .rates import Floats, MetricError, Ranked, as_scores, rank
 
 @dataclass(frozen=True)
 class Calibration:
-    """The map `scale * score + offset` from scores to natural-log likelihood ratios, capped at ±`bound`: of n trials of the rarer
-    class, none of which was wrong, no more than log(n) can be said. `separable`: no score of one class lay among the other's, so
-    that the slope rests on the smoothing of the fit alone."""
+    """The map `scale * score + offset` from scores to natural-log likelihood ratios, capped at ±`bound`: of n trials of the
+    rarer class, none of which was wrong, no more than log(n) can be said. `separable`: no score of one class lay among the
+    other's, so that the slope rests on the smoothing of the fit alone."""
 
     scale: float
     offset: float
@@ -70,8 +70,9 @@ def min_cllr_of(ranked: Ranked) -> float:
 def calibrate_fit(bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float = 0.5) -> Calibration:
     """Linear calibration by logistic regression; the classes weigh 1 - `p_spoof` and `p_spoof`, whatever their sizes.
 
-    Each class counts as if one more trial of it had been wrong and one right (Platt 1999, eq. 11: targets (n + 1) / (n + 2)), so
-    that scores without an error do not give a slope without end, and ratios are capped at the log of the smaller class' size.
+    Each class counts as if one more trial of it had been wrong and one right (Platt 1999, eq. 11: targets (n + 1) / (n + 2)),
+    so that scores without an error do not give a slope without end, and ratios are capped at the log of the smaller class'
+    size.
 
     Fit it on dev scores only. A scale below 0 (scores that point the wrong way) is kept, with a UserWarning; another tells of
     classes that do not overlap.

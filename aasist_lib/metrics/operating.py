@@ -30,6 +30,11 @@ class OperatingPoint:
         """Half total error rate, the mean of the two; None where a class has no trials."""
         return None if self.frr is None or self.far is None else (self.frr.value + self.far.value) / 2
 
+    def rates(self) -> tuple[float, float, float]:
+        """FRR, FAR and HTER as plain numbers, NaN where a class is missing."""
+        of = [np.nan if rate is None else rate.value for rate in (self.frr, self.far)]
+        return of[0], of[1], np.nan if self.hter is None else self.hter
+
 
 def operating_point(bonafide: ArrayLike, spoof: ArrayLike, threshold: float, confidence: float = 0.95) -> OperatingPoint:
     """Both error rates at a threshold.

@@ -109,8 +109,8 @@ def results_table(
         replicates, confidence, seed: as `bootstrap`.
 
     Returns:
-        columns `system, split, attacks, bonafide, spoof, EER, low, high`, then `FRR, FAR, HTER` at the system's threshold where there
-        is one, `min DCF, Cllr`; rates are fractions, Cllr in bits. A split without trials of a group has no row for it.
+        columns `system, split, attacks, bonafide, spoof, EER, low, high`, then `FRR, FAR, HTER` at the system's threshold where
+        there is one, `min DCF, Cllr`; rates are fractions, Cllr in bits. A split without trials of a group has no row for it.
     """
     rows = []
     for (system, split), table in tables.items():
@@ -134,8 +134,7 @@ def results_table(
 
 def _at_threshold(bonafide: Any, spoof: Any, threshold: float) -> dict[str, float]:
     found = operating_point(bonafide, spoof, threshold)
-    rates = found.frr and found.frr.value, found.far and found.far.value, found.hter
-    return {name: np.nan if rate is None else rate for name, rate in zip(AT_THRESHOLD, rates, strict=True)}
+    return dict(zip(AT_THRESHOLD, found.rates(), strict=True))
 
 
 def _seen(attack: str, known: Collection[str]) -> str:

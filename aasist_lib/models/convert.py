@@ -76,8 +76,8 @@ def ensure_whisper(folder: Path, downloads: Path) -> Path:
 
 
 def save_once(folder: Path, convert: Callable[[], PreTrainedModel], extractor: FeatureExtractionMixin) -> Path:
-    """Write the model that `convert` gives, with its preprocessor, to `folder`, unless both are there already and were made by this
-    code.
+    """Write the model that `convert` gives, with its preprocessor, to `folder`, unless both are there already and were made by
+    this code.
 
     The folder appears whole or not at all. Of several processes one converts; the others wait and find the result.
 

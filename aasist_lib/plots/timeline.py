@@ -26,11 +26,12 @@ def score_timeline(
     """The score of every window over the waveform's envelope, with the decision at a threshold.
 
     A window's score stands at its middle: a filled circle above the threshold (taken for bona fide), an open square at or
-    below it (taken for spoof). Where the truth is known, spoofed stretches are hatched in both panels.
+    below it (taken for spoof), a cross where there is no speech and so no decision. Where the truth is known, spoofed stretches
+    are hatched in both panels.
 
     Args:
-        timeline: columns `start`, `end` (s) and `score`, a row a window, in the order of time.
-        threshold: scores at or below it are taken for spoof.
+        timeline: columns `start`, `end` (s) and `score`, and where it is there `decision`, a row per window, in the order of
+        time. threshold: scores at or below it are taken for spoof.
         peaks: largest absolute sample of frames of equal length that cover the recording, `(frames,)`.
         title: of the figure.
         truth: columns `start`, `end` (s) and `label` ('bonafide' | 'spoof') of known stretches.
@@ -64,11 +65,12 @@ def _draw_envelope(axes: Axes, peaks: Array, end: float) -> None:
 
 def _draw_scores(axes: Axes, timeline: pd.DataFrame, threshold: float) -> None:
     accepted = timeline["score"] > threshold
+    judged = ~timeline["decision"].str.startswith("undecided") if "decision" in timeline else accepted | True
     low, high = min(timeline["score"].min(), threshold), max(timeline["score"].max(), threshold)
     margin = 0.12 * max(high - low, 1.0)
     axes.set_ylim(low - margin, high + margin)
     axes.plot(timeline["middle"], timeline["score"], color=GREY, linewidth=1.2, zorder=2)
-    marks = {"bonafide": ("o", accepted), "spoof": ("s", ~accepted)}
+    marks = {"bonafide": ("o", accepted & judged), "spoof": ("s", ~accepted & judged)}
     for label, (marker, chosen) in marks.items():
         name, colour, _, _ = CLASSES[label]
         part = timeline[chosen]
@@ -76,6 +78,11 @@ def _draw_scores(axes: Axes, timeline: pd.DataFrame, threshold: float) -> None:
         face = "white" if label == "spoof" else colour
         axes.plot(part["middle"], part["score"], marker, color=colour, markerfacecolor=face, markersize=size,
                   markeredgewidth=1.6 if size > 2 else 0.6, label=f"taken for {name} ({len(part)})", zorder=3)  # fmt: skip
+    if not judged.all():
+        part = timeline[~judged]
+        axes.plot(
+            part["middle"], part["score"], "x", color=GREY, markersize=6, label=f"no speech, undecided ({len(part)})", zorder=3
+        )
     axes.axhline(threshold, color="black", linestyle=":", linewidth=1.6, label=f"threshold {threshold:.2f}")
 
 

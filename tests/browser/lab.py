@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 VIEWPORT = {"width": 1280, "height": 900}
 FRAME = 140
 """Pixels above and below the notebook: menus, toolbar, status line."""
+UPLOAD_MB = 220
+"""What the server takes as an upload; `make lab` lets it take more."""
 START, RUN = 120, 900
 """Seconds after which a server that does not answer, or a notebook that does not end, is a failure."""
 SILENT = '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}'
@@ -60,6 +62,7 @@ def _options(port: int, token: str) -> list[str]:
         "ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.port_retries": 0, "ServerApp.root_dir": ROOT,
         "ServerApp.open_browser": False, "ServerApp.allow_root": True, "IdentityProvider.token": token,
         "LabApp.expose_app_in_browser": True, "LabApp.extension_manager": "readonly",
+        "ServerApp.tornado_settings": f"{{'websocket_max_message_size': {UPLOAD_MB}_000_000}}",
         "ServerApp.shutdown_no_activity_timeout": 900, "MappingKernelManager.cull_idle_timeout": 900,
     }  # fmt: skip
     return [f"--{name}={value}" for name, value in options.items()]
@@ -75,7 +78,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime",
         "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython",
     }  # fmt: skip
-    return kept | {name: str(folder / place) for name, place in places.items()}
+    return kept | {name: str(folder / place) for name, place in places.items()} | {"AASIST_UPLOAD_MB": str(UPLOAD_MB)}
 
 
 def _wait(server: psutil.Popen, address: str, log: Path) -> None:

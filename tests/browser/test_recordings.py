@@ -71,6 +71,33 @@ def test_an_upload_is_scored_and_shown(notebook: Notebook, explorer: Locator, tm
     assert notebook.problems == []
 
 
+def test_an_upload_of_two_hundred_megabytes_arrives(notebook: Notebook, explorer: Locator, tmp_path: Path) -> None:
+    """25 s of six channels at 192 kHz in 64 bits: large, and soon scored."""
+    wave = 0.1 * np.random.default_rng(0).standard_normal((23 * 192_000, 6))
+    soundfile.write(tmp_path / "large.wav", wave, 192_000, subtype="DOUBLE")
+    assert 200e6 < (tmp_path / "large.wav").stat().st_size < 215e6
+    with notebook.page.expect_file_chooser() as chooser:
+        press(explorer.get_by_role("button", name="Upload"), "Enter")
+    chooser.value.set_files(tmp_path / "large.wav")
+    expect(control(explorer, "Recording").get_by_role("combobox")).to_have_value("large.wav", timeout=120_000)
+    expect(explorer.locator("img")).to_have_attribute("alt", re.compile(r"^large\.wav: .*score"), timeout=120_000)
+    assert notebook.problems == []
+
+
+def test_an_upload_that_the_server_would_not_take_is_refused_aloud(
+    notebook: Notebook, explorer: Locator, tmp_path: Path
+) -> None:
+    with (tmp_path / "huge.wav").open("wb") as file:
+        file.truncate(230_000_000)
+    before = control(explorer, "Recording").get_by_role("combobox").input_value()
+    with notebook.page.expect_file_chooser() as chooser:
+        press(explorer.get_by_role("button", name="Upload"), "Enter")
+    chooser.value.set_files(tmp_path / "huge.wav")
+    refused = notebook.page.get_by_role("alert").filter(has_text="huge.wav was not uploaded")
+    expect(refused).to_contain_text("it has 230 MB, this server takes 217; give it to PATHS")
+    assert control(explorer, "Recording").get_by_role("combobox").input_value() == before and notebook.problems == []
+
+
 def test_an_upload_that_is_no_audio_says_so(notebook: Notebook, explorer: Locator, tmp_path: Path) -> None:
     (tmp_path / "notes.wav").write_text("not a sound", encoding="utf-8")
     with notebook.page.expect_file_chooser() as chooser:

@@ -90,7 +90,8 @@ def test_no_error_seen_is_no_certainty(bonafide, spoof):
 
 
 def test_rare_errors_are_covered_as_often_as_is_said():
-    """Two errors in a hundred, 60 bona fide and 100 spoofed trials: often none is seen, and the truth must lie in the interval."""
+    """Two errors in a hundred, 60 bona fide and 100 spoofed trials: often none is seen, and the truth must lie in the
+    interval."""
     truth = 0.02
     shift = 2 * norm.isf(truth)
     found = [metrics.bootstrap(*gaussian(seed, 60, 100, shift), replicates=200).eer for seed in range(200)]

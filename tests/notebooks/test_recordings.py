@@ -12,8 +12,9 @@ import soundfile
 
 from aasist_lib.__main__ import main
 from aasist_lib.config import load_profile
+from aasist_lib.detector import Detector
 from aasist_lib.headless import NotebookError, execute
-from aasist_lib.recordings import Detector, score_recording
+from aasist_lib.recordings import score_recording
 from aasist_lib.runs import RunFolder
 from aasist_lib.training import train
 

@@ -36,7 +36,8 @@ from aasist_lib.kept import PLUMBING, changes, different, make_key, read_key
 from aasist_lib.processes import end_with_parent, environment
 
 RECIPE = "recipe.json"
-"""Of a corpus' folder: the key of what made its clips, and the code of each attack. Clips that other code would make are made anew."""
+"""Of a corpus' folder: the key of what made its clips, and the code of each attack. Clips that other code would make are made
+anew."""
 _READS_OR_STORES = (*PLUMBING, "aasist_lib.config", "aasist_lib.tabular", "aasist_lib.corpora.table")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """One thread a worker: the libraries read these variables when a worker starts."""
@@ -64,9 +65,9 @@ class _Outcome:
 def build(data: DataConfig, workers: int | None = None, say: Callable[[str], None] = print) -> BuildReport:
     """Build the demo corpus into `data.root`: `flac/<split>/*.flac`, `trials.parquet` and `build.json`.
 
-    Finished clips of the same settings, code and versions are kept, so an interrupted build resumes where it stopped; a finished
-    one returns at once. An edited attack makes its own clips anew, and no others. A broken recording is skipped and listed in the
-    report.
+    Finished clips of the same settings, code and versions are kept, so an interrupted build resumes where it stopped; a
+    finished one returns at once. An edited attack makes its own clips anew, and no others. A broken recording is skipped and
+    listed in the report.
 
     Args:
         data: the profile's section; a relative root counts from the project root.

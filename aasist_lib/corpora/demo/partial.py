@@ -27,6 +27,7 @@ from scipy.signal import correlate, correlation_lags
 
 from aasist_lib.audio import RATE, write_flac
 from aasist_lib.config import DataConfig, project_root
+from aasist_lib.conventions import SPLITS
 from aasist_lib.corpora.demo import channel
 from aasist_lib.corpora.demo.attacks import ATTACKS, KNOWN_ATTACKS, TTS_ATTACKS, UNSEEN_ATTACKS, Source
 from aasist_lib.corpora.demo.builder import ONE_THREAD, reference
@@ -34,7 +35,6 @@ from aasist_lib.corpora.demo.packages import SourceError
 from aasist_lib.corpora.demo.plan import Task, draw
 from aasist_lib.corpora.demo.seeds import generator
 from aasist_lib.corpora.demo.sources import collect, load, seconds
-from aasist_lib.conventions import SPLITS
 from aasist_lib.corpora.table import COLUMNS, read_columns, validate
 from aasist_lib.files import atomic, in_turn, sweep
 from aasist_lib.kept import Key, changes, make_key
