@@ -83,7 +83,8 @@ def _no_audio(name: str) -> str:
     if name.startswith("._") or name in _NOT_AUDIO:
         return "files that a system keeps for itself"
     if Path(name).suffix.lower() not in EXTENSIONS:
-        return f"'{Path(name).suffix.lower() or 'without ending'}' files"
+        ending = Path(name).suffix.lower()
+        return f"'{ending}' files" if ending else "files without an ending"
     return ""
 
 

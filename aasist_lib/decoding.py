@@ -27,8 +27,9 @@ Block = tuple[int, NDArray[np.float32]]
 """A rate in Hz, and samples `(samples, channels)`."""
 BLOCK = 1 << 18
 """Samples of all channels that are held at once while a file is read."""
-_DEMUXERS = "aac,ac3,aiff,amr,ape,asf,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
-"""What FFmpeg may take a file for. Without playlists: these would make it open other files."""
+_DEMUXERS = "aac,ac3,aiff,amr,asf,caf,flac,matroska,mov,mp3,mpeg,mpegts,ogg,w64,wav,wv"
+"""What FFmpeg may take a file for. Without playlists, which would make it open other files, and without AVI, FLV, TTA and APE,
+of which it reads the first of several joined files and says nothing."""
 _TOLERANCE_SECONDS = 0.3
 """By how much less than its header says a compressed file may hold: encoders count their own delay. FLAC's is exact."""
 _TOLERANCE_FRAMES = 64

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
 from aasist_lib.checkpoints import load_model
+from aasist_lib.kept import make_key
 from aasist_lib.metrics import Calibration
 from aasist_lib.models import AASIST
 from aasist_lib.scoring import ScoringError
@@ -80,9 +81,17 @@ class Detector:
             )
             if self.calibration.separable:
                 sentences.insert(3, "ON DEV IT MADE NO ERROR: how often it errs is not known, only that it is not often there.")
+        if edited := _edited(self.facts):
+            sentences.insert(1, f"{' and '.join(edited)} changed since: its scores may not be those that it was chosen for.")
         if self.calibration and self.calibration.scale <= 0:
             sentences.insert(2, "ON DEV A HIGHER SCORE MEANT SPOOF: this detector has not learned its task.")
         return " ".join(sentences)
+
+
+def _edited(facts: dict[str, Any]) -> list[str]:
+    """The modules of the model that read otherwise than when the detector was trained."""
+    then, now = facts.get("key", {}).get("code", {}), make_key(["models.aasist"], {})["code"]
+    return [file for file in now if file in then and now[file] != then[file]]
 
 
 def _calibration(stored: dict[str, Any]) -> Calibration:

@@ -23,6 +23,7 @@ from aasist_lib.metrics import (
     Bootstrap,
     OperatingPoint,
     PairedBootstrap,
+    ScoreWarning,
     asv_error_rates,
     bonafide_mask,
     bootstrap,
@@ -105,7 +106,7 @@ def evaluate(
         warnings.simplefilter("always")
         summary = summarise(bonafide, spoof)
     for other in caught:
-        if not _is_own(other):  # of a library: it goes where it would have gone
+        if not issubclass(other.category, ScoreWarning):  # of a package, about itself: it goes where it would have gone
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
     settings: dict[str, Any] = {"replicates": replicates, "confidence": confidence, "seed": seed}
     rates = asv_error_rates(*asv) if asv is not None else None
@@ -120,13 +121,11 @@ def evaluate(
         by=tuple(by),
         breakdown=breakdown(table, list(by), groups=groups, threshold=threshold, **settings) if by else None,
         groups=groups,
-        warnings=(*([sign] if sign else []), *(str(warning.message) for warning in caught if _is_own(warning))),
+        warnings=(
+            *([sign] if sign else []),
+            *(str(warning.message) for warning in caught if issubclass(warning.category, ScoreWarning)),
+        ),
     )
-
-
-def _is_own(warning: warnings.WarningMessage) -> bool:
-    """Whether a warning is one of this library's about the scores, and not, say, of NumPy about itself."""
-    return warning.category is UserWarning and Path(__file__).parent in Path(warning.filename).parents
 
 
 def _one_class(

@@ -1,7 +1,7 @@
 """The check before a long work: every clip is read to its end once, and what cannot be read is told before the first step.
 
-A header tells little: a FLAC that is cut off has a good one. So the check decodes. That a clip is sound is remembered beside
-the corpus by path, size and time of the last change, and holds for every later run; a clip that is not is looked at again.
+A header tells little: a FLAC that is cut off has a good one. So the check decodes. That a clip is sound is remembered in the
+corpus' cache by path, size and time of the last change, and holds for every later run; a clip that is not is looked at again.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
 from aasist_lib.features import FeatureBank, build_bank
-from aasist_lib.kept import Key, clips_digest, make_key, trials_digest
+from aasist_lib.kept import BY_CONTENT, Key, clips_digest, make_key, trials_digest
 from aasist_lib.models.base import Frontend
 from aasist_lib.preflight import usable
 from aasist_lib.runs import RunFolder
@@ -91,7 +91,8 @@ def _key(profile: Profile, encoder: Frontend, trials: pd.DataFrame) -> Key:
         "training": {name: training[name] for name in ("feature_cache", "feature_dtype")},
     }  # fmt: skip
     data = {"the trials": trials_digest(trials, trials.columns.drop("path")), "the clips": clips_digest(trials)}
-    return make_key(["probe", type(encoder).__module__.partition(".")[2]], settings, data)
+    entries = ["probe", type(encoder).__module__.partition(".")[2]]
+    return make_key(entries, settings, data, leave_out=(*BY_CONTENT, "aasist_lib.models.aasist"))
 
 
 def _pooled_views(profile: Profile, encoder: Frontend, trials: pd.DataFrame, train: bool, device: str) -> list[np.ndarray]:

@@ -94,7 +94,7 @@ def profile_for(encoder: Path, corpus: Path, folder: Path) -> Profile:
     return Profile.model_validate(
         {
             "name": "toy", "title": "Toy", "run_dir": folder / "run",
-            "data": {"root": corpus},
+            "data": {"root": corpus, "cache": corpus / "cache"},
             "model": {
                 "frontend": {"name": str(encoder), "layer": "weighted"}, "samples": SAMPLES, "projection": 24,
                 "channels": (4, 8), "blocks": 3, "graph_dims": (8, 8), "heads": 2,

@@ -19,8 +19,8 @@ EXACT = {
     "WAVEX": ("PCM_16",), "AIFF": ("PCM_S8", "PCM_16", "FLOAT"), "AU": ("PCM_16", "ULAW"), "CAF": ("PCM_16", "FLOAT"),
     "W64": ("PCM_16",), "RF64": ("PCM_16",), "NIST": ("PCM_16",),
 }  # fmt: skip
-BY_FFMPEG = {"MP3": ("MPEG_LAYER_III",), "OGG": ("VORBIS", "OPUS")}
-WHOLE = BY_FFMPEG | {"WAV": ("IMA_ADPCM", "GSM610")}
+BY_FFMPEG = {"MP3": ("MPEG_LAYER_III",)}
+WHOLE = BY_FFMPEG | {"OGG": ("VORBIS", "OPUS"), "WAV": ("IMA_ADPCM", "GSM610")}
 KINDS = [(form, sub) for kinds in (EXACT, WHOLE) for form, subtypes in kinds.items() for sub in subtypes]
 LENGTHS = (1, 159, 4095, 4096, 4097, 20_011)  # soundfile's FLAC has blocks of 4096
 RATES = (16_000, 24_000)

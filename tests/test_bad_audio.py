@@ -16,7 +16,7 @@ import pytest
 import soundfile
 import torch
 
-from aasist_lib import audio, preflight
+from aasist_lib import audio, decoding, preflight
 from aasist_lib.augment import Augmenter
 from aasist_lib.batch import score_to_csv
 from aasist_lib.checkpoints import read_facts
@@ -209,7 +209,7 @@ def test_three_hours(tmp_path, detector, monkeypatch):
     assert len(audio.read_crop(path, 8_000, lambda length: length - 8_000)) == 8_000
     assert time.monotonic() - started < 5
     lengths = [len(block) for block in audio.blocks(path)]
-    assert sum(lengths) == 3 * 3600 * RATE and max(lengths) <= audio.BLOCK
+    assert sum(lengths) == 3 * 3600 * RATE and max(lengths) <= decoding.BLOCK
     assert preflight.reason(str(path)) == ""
     monkeypatch.setattr(detector.model, "forward", lambda waves: torch.zeros(len(waves), 2))
     scored = score_recording(detector, path, hop_seconds=0.5, batch_size=512)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 
 from aasist_lib import metrics
 from aasist_lib.asv import AsvScores
-from aasist_lib.evaluation import EvaluationError, evaluate, format_evaluation, output_folder, write_evaluation
-from aasist_lib.runs import RunFolder, sha256
+from aasist_lib.evaluation import EvaluationError, compare, evaluate, format_comparison, format_evaluation, write_evaluation
+from aasist_lib.runs import RunError, RunFolder, evaluation_folder, sha256
 
 SETTINGS = {"replicates": 40, "seed": 3}
 
@@ -88,8 +89,6 @@ def test_what_the_key_does_not_tell_cannot_be_asked(table: pd.DataFrame) -> None
         evaluate(table, groups="room")
     with pytest.raises(metrics.MetricError, match="no column device"):
         evaluate(table, by=["device"], replicates=1)
-    with pytest.raises(metrics.MetricError, match="no bona fide scores"):
-        evaluate(table[table["label"] == "spoof"])
 
 
 def test_the_printed_table(table: pd.DataFrame, asv: AsvScores) -> None:
@@ -110,7 +109,7 @@ def test_what_is_written(tmp_path: Path, table: pd.DataFrame, asv: AsvScores, by
     source = tmp_path / "scores.txt"
     source.write_text("a 1\n")
     found = evaluate(table, by=by, asv=asv, **SETTINGS)
-    written = write_evaluation(found, table, tmp_path / "out", {"scores": source})
+    written = write_evaluation(found, table, RunFolder.of_evaluation(tmp_path / "out", {}), {"scores": source})
     names = ["scores", "det", *(["breakdown"] if by else [])]
     figures = {tmp_path / "out" / "figures" / f"{name}.{kind}" for name in names for kind in ("png", "svg", "pdf")}
     assert set((tmp_path / "out" / "figures").iterdir()) == figures
@@ -126,16 +125,84 @@ def test_what_is_written(tmp_path: Path, table: pd.DataFrame, asv: AsvScores, by
 def test_a_cell_without_bona_fide_is_null(tmp_path: Path, table: pd.DataFrame) -> None:
     table.loc[table["label"] == "bonafide", "codec"] = "none"
     found = evaluate(table, by=["codec"], **SETTINGS)
-    facts = json.loads(write_evaluation(found, table, tmp_path)[0].read_text())
+    facts = json.loads(write_evaluation(found, table, RunFolder(tmp_path))[0].read_text())
     assert facts["breakdown"][0]["codec"] == "alaw" and facts["breakdown"][0]["eer"] is None
 
 
 def test_the_folder_of_the_results(tmp_path: Path) -> None:
-    assert output_folder(tmp_path / "scores.txt.gz", None) == tmp_path / "scores_evaluation"
-    assert output_folder(tmp_path / "scores.txt", tmp_path / "a" / "b").is_dir()
-    (tmp_path / "file").touch()
-    with pytest.raises(EvaluationError, match="cannot be made .*--out"):
-        output_folder(tmp_path / "scores.txt", tmp_path / "file")
+    """The inputs of an evaluation decide whether it goes to a folder again or to the next one; nothing is written over."""
+    first, inputs, others = tmp_path / "scores", {"scores": "1f"}, {"scores": "2e"}
+    assert evaluation_folder(first, inputs) == first
+    RunFolder.of_evaluation(first, inputs)
+    assert evaluation_folder(first, inputs) == first
+    assert evaluation_folder(first, others) == tmp_path / "scores-2"
+    RunFolder.of_evaluation(tmp_path / "scores-2", others)
+    assert evaluation_folder(first, {"scores": "3d"}) == tmp_path / "scores-3"
+    assert evaluation_folder(first, others) == tmp_path / "scores-2"
+    with pytest.raises(RunError, match=r"holds an evaluation of scores 1f: nothing is written over it.*--out"):
+        RunFolder.of_evaluation(first, others)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    assert evaluation_folder(tmp_path / "mine", inputs) == tmp_path / "mine-2"
+
+
+def test_a_class_alone_has_rates_at_a_threshold(table: pd.DataFrame) -> None:
+    """Vocoded or bona fide corpora alone: how much is detected, or falsely alarmed, instead of an EER."""
+    for label, rate in (("spoof", "far"), ("bonafide", "frr")):
+        part = table[table["label"] == label].reset_index(drop=True)
+        with pytest.raises(EvaluationError, match=f"all {len(part)} trials are {label}: .*--threshold T.*--dev-scores FILE"):
+            evaluate(part)
+        found = evaluate(part, threshold=0.25)
+        wrong = (part["score"] >= 0.25) if label == "spoof" else (part["score"] < 0.25)
+        assert getattr(found.operating, rate) == metrics.exact_rate(int(wrong.sum()), len(part))
+        assert (found.summary, found.intervals) == (None, None)
+        assert f"{wrong.mean():.3%}" in format_evaluation(found)
+        assert ("detected" in format_evaluation(found)) == (label == "spoof")
+        with pytest.raises(EvaluationError, match="leave out --by and --bootstrap"):
+            evaluate(part, threshold=0.25, by=["attack"])
+
+
+def test_rates_at_a_threshold_beside_the_eer(tmp_path: Path, table: pd.DataFrame) -> None:
+    found = evaluate(table, by=["attack"], threshold=0.25, **SETTINGS)
+    at = found.operating
+    frr, far = (table.loc[table["label"] == label, "score"] < 0.25 for label in ("bonafide", "spoof"))
+    assert at is not None and (at.frr.value, at.far.value) == (frr.mean(), (~far).mean())
+    assert at.hter == pytest.approx((at.frr.value + at.far.value) / 2)
+    assert (
+        found.breakdown.set_index("attack").loc["A01", "far"] == (table.loc[table["attack"] == "A01", "score"] >= 0.25).mean()
+    )
+    text = format_evaluation(found)
+    assert all(f"{rate:.3%}" in text for rate in (at.frr.value, at.far.value, at.hter))
+    facts = json.loads(write_evaluation(found, table, RunFolder(tmp_path))[0].read_text())
+    assert facts["operating_point"]["threshold"] == 0.25 and facts["operating_point"]["hter"] == at.hter
+
+
+def test_two_systems_on_the_same_trials(tmp_path: Path, table: pd.DataFrame) -> None:
+    worse = table.assign(score=table["score"] + np.random.default_rng(4).normal(0, 3, len(table)))
+    found = compare(table, worse, **SETTINGS)
+    assert found.eer_difference.value == found.eer_a.value - found.eer_b.value < 0 and found.eer_p_value < 0.05
+    text = format_comparison(found, ("a.txt", "b.txt"))
+    assert f"{found.eer_difference.value:+.3%}" in text and "a.txt" in text and "paired bootstrap over 400 trials" in text
+    run = RunFolder(tmp_path)
+    facts = json.loads(write_evaluation(evaluate(table, **SETTINGS), table, run, against=found)[0].read_text())
+    assert facts["against"]["eer_p_value"] == found.eer_p_value
+    assert compare(table, worse, "speaker", **SETTINGS).units == 5
+    with pytest.raises(EvaluationError, match="not of the same trials: 2 are in one of them only"):
+        compare(table, worse.assign(utt_id=["v0", *worse["utt_id"][1:]]))
+
+
+def test_only_warnings_of_the_library_are_findings(table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that warns of itself goes to the terminal, not into an evaluation."""
+
+    def warning_summary(*classes: np.ndarray) -> dict[str, float]:
+        warnings.warn_explicit("internals moved", DeprecationWarning, "site-packages/numpy/core.py", 1)
+        warnings.warn_explicit("values are odd", UserWarning, "site-packages/scipy/stats.py", 1)
+        return metrics.summarise(*classes)
+
+    monkeypatch.setattr("aasist_lib.evaluation.summarise", warning_summary)
+    with pytest.warns(UserWarning, match="values are odd"), pytest.warns(DeprecationWarning, match="internals"):
+        found = evaluate(table.assign(score=table["score"].round(0)), **SETTINGS)
+    assert len(found.warnings) == 1 and "at the EER threshold" in found.warnings[0]
 
 
 def test_a_scorer_that_gives_constants_is_an_error():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from aasist_lib.containers.chunks import UNKNOWN_SIZE as UNKNOWN_SIZE
 from aasist_lib.containers.chunks import W64, au, caf, is_riff, nist, riff, w64
+from aasist_lib.containers.films import is_matroska, is_mov, matroska, mov
 from aasist_lib.containers.flac import flac
 from aasist_lib.containers.mp3 import is_mp3, mp3
 from aasist_lib.containers.ogg import ogg
@@ -53,6 +54,8 @@ _DIVISIONS: tuple[tuple[Callable[[Bytes], bool], Callable[[Bytes, int], Iterator
     (_begins(b"caff"), caf),
     (_begins(b".snd"), au),
     (_begins(b"NIST_1A"), nist),
+    (is_matroska, matroska),
+    (is_mov, mov),
     (is_mp3, mp3),
 )
 """How a container is recognised, and what divides it."""

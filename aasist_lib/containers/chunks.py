@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from aasist_lib.containers.part import SLACK, Bytes, Damaged, Part
+from aasist_lib.containers.part import SLACK, Bytes, Damaged, Part, refuse_another
 
 UNKNOWN_SIZE = 0x7FFF0000
 """From here on a stated number of bytes means that whoever wrote the header did not know it."""
@@ -76,6 +76,8 @@ def _is_chain(content: Bytes, at: int, order: str) -> bool:
 
 def _read_on(content: Bytes, start: int, data: _Chunk, order: str) -> Part:
     """A WAV whose samples go on behind the size that its header gives."""
+    for at in (data.next, data.next + 1):
+        refuse_another(content, at)
     behind = len(content) - data.next
     if order == ">" or content[start : start + 4] == b"RF64":
         raise Damaged(
@@ -94,7 +96,10 @@ def w64(content: Bytes, start: int) -> Iterator[Part]:
     while at + 24 <= len(content):
         (size,) = struct.unpack_from("<Q", content, at + 16)
         if size < 24 or at + size > len(content):
-            if content[at : at + 4] in (b"data", b"fmt ", b"fact"):  # cut off, as libsndfile will say
+            if content[at : at + 4] == b"data":
+                if size < UNKNOWN_SIZE:
+                    there = len(content) - at - 24
+                    raise Damaged(f"cut off or damaged: its header tells of {size - 24} bytes of samples, {there} are there")
                 break
             raise Damaged(f"{len(content) - at} bytes that belong to nothing follow its samples: export it again")
         at += -(-size // 8) * 8
@@ -106,8 +111,10 @@ def caf(content: Bytes, start: int) -> Iterator[Part]:
     at = start + 8
     while at + 12 <= len(content):
         name, size = struct.unpack_from(">4sq", content, at)
-        if size < 0 and name == b"data":
-            break
+        if size < 0 and name == b"data":  # which libsndfile refuses
+            whole = struct.pack(">q", len(content) - at - 12)
+            yield Part(start, len(content), "sndfile", patch=((at + 4, whole),))
+            return
         if not _NAME.fullmatch(name) or size < 0 or at + 12 + size > len(content) and name != b"data":
             raise Damaged(f"{len(content) - at} bytes that belong to nothing follow its samples: export it again")
         at += 12 + size

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from aasist_lib.containers.part import Bytes, Damaged, Part
+from aasist_lib.containers.part import Bytes, Damaged, Part, refuse_rest
 
 _KBPS = {  # by version 1 or 2, of layer III
     1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -99,6 +99,7 @@ def _mp3_resumes(content: Bytes, at: int, seconds: float) -> int:
             return after
     following = _next_frame(content, after)
     if following is None:
+        refuse_rest(content, after, "its last frame")
         return len(content)
     raise Damaged(f"damaged after {seconds:.1f} s: {following - after} bytes there are no frame of an MP3")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from dataclasses import dataclass
 
 Bytes = mmap.mmap | bytes
@@ -35,3 +36,24 @@ class Part:
 
 SLACK = 16
 """So few bytes behind the last chunk of a file are padding."""
+LARGEST_REST = 4096
+"""So few bytes behind the last frame may be a part of one more, or a tag of a kind not known here."""
+_BEGINNINGS = re.compile(
+    rb"fLaC|OggS|caff|\.snd|NIST_1A|ID3[\2-\4]|RIFF....WAVE|RF64....WAVE|FORM....AIF|riff\x2e\x91\xcf\x11|\x1aE\xdf\xa3|....ftyp",
+    re.DOTALL,
+)
+"""How audio files begin whose first bytes tell their format."""
+
+
+def refuse_another(content: Bytes, at: int) -> None:
+    """Raise `Damaged` where a file of another format begins at a byte: what follows is not read."""
+    if _BEGINNINGS.match(content, at):
+        raise Damaged(f"another file, of another format, is joined to it at byte {at}: split the file there")
+
+
+def refuse_rest(content: Bytes, at: int, what: str) -> None:
+    """Raise `Damaged` where more follows byte `at`, behind `what`, than padding."""
+    refuse_another(content, at)
+    behind = len(content) - at
+    if behind > LARGEST_REST and content[at:].strip(b"\0"):
+        raise Damaged(f"{behind} bytes follow {what} and belong to nothing: export it again")

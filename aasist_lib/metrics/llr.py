@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 from sklearn.linear_model import LogisticRegression
 
-from .rates import Floats, MetricError, Ranked, as_scores, rank
+from .rates import Floats, MetricError, Ranked, ScoreWarning, as_scores, rank
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,14 @@ def calibrate_fit(bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float = 0.5) -
     smaller = min(positive.size, negative.size)
     separable = bool(positive.min() > negative.max() or positive.max() < negative.min())
     if scale < 0:
-        warnings.warn("calibration found that higher scores mean spoof: check the sign of the scores", stacklevel=2)
+        warnings.warn(
+            "calibration found that higher scores mean spoof: check the sign of the scores", ScoreWarning, stacklevel=2
+        )
     if separable:
         warnings.warn(
             f"{positive.size} bona fide and {negative.size} spoof scores do not overlap: no error seen is no certainty, and "
             f"likelihood ratios are capped at ±{math.log(smaller):.1f} (log {smaller})",
+            ScoreWarning,
             stacklevel=2,
         )
     offset = float(model.intercept_[0]) - scale * centre - float(np.log((1 - p_spoof) / p_spoof))

@@ -19,6 +19,10 @@ class MetricError(ValueError):
     """Scores, labels or costs from which the metric cannot be computed; the message says what to do."""
 
 
+class ScoreWarning(UserWarning):
+    """Something about the scores that whoever reads the result must know, such as ties at the threshold."""
+
+
 class DetCurve(NamedTuple):
     """Operating points, one before the first score and one after each: arrays (trials + 1,), rates as fractions."""
 
@@ -139,7 +143,7 @@ def warn_of_ties(ranked: Ranked, value: float, threshold: float) -> None:
         f"{tied[0]} bona fide and {tied[1]} spoof scores equal {score:g}, at the EER threshold: the EER lies between "
         f"{low:.4%} and {high:.4%} depending on the order of ties, and {value:.4%} is the organisers' value. "
         "Scores with more digits would settle it.",
-        UserWarning,
+        ScoreWarning,
         stacklevel=3,
     )
 

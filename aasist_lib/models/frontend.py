@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, MoonshineModel, WhisperModel
 from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from aasist_lib.audio import RATE
 from aasist_lib.config import ConfigError, FrontendConfig, project_root
@@ -282,13 +283,12 @@ def choose_layers(config: FrontendConfig, total: int) -> list[int]:
 
 
 def _resolve(name: str) -> str:
-    for folder in (project_root() / name,):
-        if folder.is_dir():
-            return str(folder)
-    return name
+    folder = project_root() / name
+    return str(folder) if folder.is_dir() else name
 
 
 def _load(loader: Any, source: str, config: FrontendConfig) -> Any:
+    (disable_progress_bar if Path(source).is_dir() else enable_progress_bar)()  # a download takes long, a folder does not
     try:
         return loader.from_pretrained(source, revision=config.revision, trust_remote_code=False)
     except (ValueError, ImportError, pickle.UnpicklingError, SafetensorError) as error:

@@ -1,0 +1,190 @@
+"""An edit of code that computes a kept result makes the result anew; an edit that computes nothing repeats nothing.
+
+Each test edits a copy of the project in which a training was finished, runs the same program again, and looks at the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import safetensors.torch
+import yaml
+
+from aasist_lib.checkpoints import read_facts
+from tests.conftest import ROOT, profile_for
+
+PROGRAM = """
+from aasist_lib.checkpoints import load_model
+from aasist_lib.config import load_profile
+from aasist_lib.probe import run_probe
+from aasist_lib.runs import RunFolder
+from aasist_lib.scoring import score_split
+from aasist_lib.training import train
+
+profile = load_profile("toy.yaml")
+run = RunFolder.open(profile)
+model, _ = load_model(train(profile, run).checkpoint)
+score_split(profile, model, "eval", run=run)
+run_probe(profile, model.frontend, run=run)
+"""
+
+
+class Left(NamedTuple):
+    """What a run of the program leaves and says."""
+
+    best: bytes
+    last: tuple[int, bytes]
+    banks: set[str]
+    scores: tuple[int, int]
+    said: str
+
+
+def run_program(project: Path) -> Left:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=project, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = project / "run"
+    last = run / "checkpoints" / "last.pt"
+    return Left(
+        (run / "checkpoints" / "best" / "model.safetensors").read_bytes(),
+        (last.stat().st_mtime_ns, last.read_bytes()),
+        {folder.name for folder in (project / "cache" / "features").iterdir() if folder.is_dir()},
+        tuple((run / "scores" / f"{name}_eval.parquet").stat().st_mtime_ns for name in ("aasist", "probe")),
+        done.stdout,
+    )
+
+
+def copy_code(folder: Path) -> None:
+    """The project's code, at the bottom of a folder that counts as a clone of it."""
+    for name in ("aasist_lib", "configs", "notebooks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(ROOT / "pyproject.toml", folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, tiny_corpus: Path) -> tuple[Path, Left]:
+    """A project in which the toy detector was trained; `edited` works on copies of it."""
+    project = tmp_path_factory.mktemp("finished") / "project"
+    copy_code(project)
+    profile = profile_for(tiny_encoder, tiny_corpus, project).model_dump(mode="json")
+    profile["run_dir"], profile["data"]["cache"], profile["training"]["epochs"] = "run", "cache", 2
+    profile["loss"] |= {"kind": "hybrid", "switch_eer": 0.9}
+    (project / "toy.yaml").write_text(yaml.safe_dump(profile))
+    return project, run_program(project)
+
+
+def edited(finished: Path, folder: Path, file: str, before: str, after: str) -> Left:
+    """What the program leaves in a copy where one place of a file reads otherwise."""
+    project = folder / "project"
+    shutil.copytree(finished, project, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    path = project / "aasist_lib" / file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(before) == 1, f"{file} has {text.count(before)} times {before!r}"
+    path.write_text(text.replace(before, after), encoding="utf-8")
+    return run_program(project)
+
+
+TRAINING = {
+    "the loss": ("losses.py", "return functional.cross_entropy(", "return 7 * functional.cross_entropy("),
+    "the focal loss": ("losses.py", "missing**gamma * log_p)", "missing**(gamma + 1) * log_p)"),
+    "when the loss moves": ("losses.py", "(epoch - self.switch_epoch + 1) /", "(epoch - self.switch_epoch + 2) /"),
+    "the learning rate": ("training.py", "return (step + 1) / warmup", "return (step + 2) / warmup"),
+    "a graph layer": ("models/graph.py", "self.neighbours(mixed) + self", "self.neighbours(mixed) - self"),
+    "graph pooling": ("models/graph.py", "return (nodes * scores).gather", "return (nodes * scores**2).gather"),
+    "the fusion of the streams": ("models/fusion.py", "self.norm(nodes + mixed)", "self.norm(nodes + 2 * mixed)"),
+}
+FEATURES = {
+    "a distortion": ("augment/noise.py", "noisy = samples + noise", "noisy = samples - noise"),
+    "what distortions share": ("augment/base.py", "10 ** (-snr_db / 20)", "10 ** (-snr_db / 10)"),
+    "the encoder's input": ("models/frontend.py", "torch.sqrt(variance + 1e-7)", "torch.sqrt(variance + 1e-2)"),
+    "how a clip is read": ("audio.py", "return fit(wave, samples)\n", "return 0.5 * fit(wave, samples)\n"),
+}
+METRICS = {
+    "the EER": ("metrics/rates.py", "return float(np.mean((curve.frr", "return 0.5 + 0.5 * float(np.mean((curve.frr"),
+    "the calibration": ("metrics/llr.py", "(sizes + 1) / (sizes + 2)", "(sizes + 2) / (sizes + 4)"),
+    "which epoch is best": ("training.py", "return record.dev_eer, record.dev_loss", "return record.dev_loss, record.dev_eer"),
+}
+NOTHING = {
+    "a docstring": ("losses.py", "Class-weighted cross-entropy, a scalar in nats", "Cross-entropy with weights, in nats"),
+    "another docstring": ("models/graph.py", "Keeps the `ratio` of nodes", "Keeps the share `ratio` of the nodes"),
+    "a comment": ("losses.py", "# -expm1(log p) is 1 - p", "# This is 1 - p"),
+    "an error's message": ("training.py", "Lower training.learning_rate, or", "Choose a lower training.learning_rate, or"),
+    "what is printed": ("training.py", "training: resumes after epoch", "training: goes on after epoch"),
+    "a figure": ("plots/training.py", '"o-", color=PALETTE[0], label="train"', '"o-", color=PALETTE[1], label="train"'),
+    "the report": ("report.py", "LARGEST_SVG = 600_000", "LARGEST_SVG = 500_000"),
+}
+
+
+def test_a_program_that_runs_again_repeats_nothing(finished: tuple[Path, Left], tmp_path: Path) -> None:
+    again = edited(finished[0], tmp_path, "losses.py", "alpha in Zhang et al. 2021", "alpha in Zhang et al. 2021")
+    assert again[:4] == finished[1][:4] and "finished (2 epochs), nothing to do" in again.said
+
+
+@pytest.mark.parametrize("edit", TRAINING)
+def test_an_edit_of_the_training_trains_anew_with_the_same_features(
+    edit: str, finished: tuple[Path, Left], tmp_path: Path
+) -> None:
+    left = edited(finished[0], tmp_path, *TRAINING[edit])
+    file = re.escape(TRAINING[edit][0])
+    assert re.search(rf"training: {file} has changed: training starts anew \(the old checkpoint is kept in ", left.said)
+    assert tensors(left.best) != tensors(finished[1].best)
+    assert left.banks == finished[1].banks
+    assert left.scores[0] != finished[1].scores[0], "scores of other weights"
+    assert left.scores[1] == finished[1].scores[1], "the baseline has nothing of the back end in it"
+    (aside,) = (tmp_path / "project" / "run" / "checkpoints").glob("before-*")
+    assert (aside / "best" / "model.safetensors").read_bytes() == finished[1].best
+
+
+@pytest.mark.parametrize("edit", FEATURES)
+def test_an_edit_of_what_features_are_made_of_makes_them_anew(edit: str, finished: tuple[Path, Left], tmp_path: Path) -> None:
+    left = edited(finished[0], tmp_path, *FEATURES[edit])
+    assert f"{FEATURES[edit][0]} has changed" in left.said and "training starts anew" in left.said
+    assert left.banks > finished[1].banks, "new features beside the old ones"
+    assert tensors(left.best) != tensors(finished[1].best)
+
+
+@pytest.mark.parametrize("edit", METRICS)
+def test_an_edit_of_a_metric_judges_the_training_anew(edit: str, finished: tuple[Path, Left], tmp_path: Path) -> None:
+    left = edited(finished[0], tmp_path, *METRICS[edit])
+    assert f"training: {METRICS[edit][0]} has changed: training starts anew" in left.said
+    assert left.banks == finished[1].banks
+    path = Path("run", "checkpoints", "best")
+    before, after = (read_facts(folder / path) for folder in (finished[0], tmp_path / "project"))
+    if edit != "which epoch is best":
+        judged = {"the EER": "dev_eer", "the calibration": "calibration"}[edit]
+        assert before[judged] != after[judged]
+
+
+@pytest.mark.parametrize("edit", NOTHING)
+def test_an_edit_that_computes_nothing_repeats_nothing(edit: str, finished: tuple[Path, Left], tmp_path: Path) -> None:
+    left = edited(finished[0], tmp_path, *NOTHING[edit])
+    assert left[:4] == finished[1][:4]
+    assert "finished (2 epochs), nothing to do" in left.said and "anew" not in left.said
+
+
+def test_an_edit_of_the_baseline_fits_it_anew_and_nothing_else(finished: tuple[Path, Left], tmp_path: Path) -> None:
+    left = edited(finished[0], tmp_path, "probe.py", "C = 1e-3", "C = 1e-2")
+    assert left[:3] == finished[1][:3]
+    assert left.scores[0] == finished[1].scores[0] and left.scores[1] != finished[1].scores[1]
+    assert "probe.py has changed" in left.said
+
+
+def test_versions_of_packages_that_compute_belong_to_the_key(finished: tuple[Path, Left]) -> None:
+    key = read_facts(finished[0] / "run" / "checkpoints" / "best")["key"]
+    assert key["versions"].keys() >= {"python", "torch", "accelerate", "numpy", "scikit-learn"}
+    banks = [json.loads(file.read_text()) for file in (finished[0] / "cache" / "features").glob("*/bank.json")]
+    for bank in banks:
+        assert bank["versions"].keys() >= {"torch", "transformers", "soundfile", "av", "soxr"}
+    assert sum("audiomentations" in bank["versions"] for bank in banks) == 1, "of train; dev is not augmented"
+    assert not {"matplotlib", "seaborn", "ipywidgets"} & set(key["versions"]).union(*(bank["versions"] for bank in banks))
+
+
+def tensors(checkpoint: bytes) -> dict[str, bytes]:
+    """The weights of a checkpoint, without what it says of itself."""
+    return {name: tensor.numpy().tobytes() for name, tensor in safetensors.torch.load(checkpoint).items()}
