@@ -4,6 +4,7 @@ them."""
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -63,5 +64,14 @@ def are_labels(values: pd.Series) -> bool:
 
 def known_words(label: str) -> str:
     """The words for a class, for messages: "bonafide, genuine, human, real or 1"."""
-    words = [word for word in LABEL_WORDS[label] if not re.search(r"[-_ .]", word)]
-    return f"{', '.join(words[:-1])} or {words[-1]}"
+    return _either(word for word in LABEL_WORDS[label] if not re.search(r"[-_ .]", word))
+
+
+def known_names(column: str) -> str:
+    """The names of a column, for messages: "utt_id, filename, file … or wav"."""
+    return _either(dict.fromkeys([column, *(name for name in NAMES[column] if "-" not in name)]))
+
+
+def _either(words: Iterable[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aasist_lib.conventions import LABELS, NAMES, SPLITS, SUBSETS, TOLD, UNKNOWN, column_of, known_words, read_labels
+from aasist_lib.conventions import LABELS, NAMES, SPLITS, SUBSETS, TOLD, UNKNOWN, column_of, known_names, known_words, read_labels
 from aasist_lib.corpora.table import TrialTableError, refuse_empty, refuse_twice, refuse_unknown
 from aasist_lib.tabular import fields, head, read_parquet, read_rows, read_text, refuse_json_lines
 
@@ -25,6 +25,7 @@ HEADLESS: dict[int, tuple[str, tuple[str | None, ...]]] = {
     2: ("utterance and label", ("utt_id", "label")),
     4: ("ASVspoof 2015 protocol", ("speaker", "utt_id", "attack", "label")),
     5: ("ASVspoof 2019 protocol", ("speaker", "utt_id", None, "attack", "label")),
+    7: ("ASVspoof 2017 protocol", ("utt_id", "label", "speaker", None, None, None, None)),
     8: ("ASVspoof 2021 LA key", ("speaker", "utt_id", "codec", None, "attack", "label", None, "subset")),
     10: ("ASVspoof 5 protocol", ("speaker", "utt_id", "gender", "codec", "quality", None, None, "attack", "label", None)),
     12: ("ASVspoof 2021 PA key", ("speaker", "utt_id", *[None] * 7, "label", None, "subset")),
@@ -79,9 +80,8 @@ def _text(path: Path) -> tuple[pd.DataFrame, int]:
     if len(names) not in HEADLESS:
         known = ", ".join(f"{number} ({name})" for number, (name, _) in HEADLESS.items())
         raise ProtocolError(
-            f"{path}:1: no known form of key: a heading needs a column utt_id or {' or '.join(NAMES['utt_id'])}; "
-            "without heading a line "
-            f"has {known} fields, not {len(names)}: {heading.text[:120]!r}"
+            f"{path}:1: no known form of key: a heading needs a column {known_names('utt_id')}; without heading a line has "
+            f"{known} fields, not {len(names)}: {heading.text[:120]!r}"
         )
     form, meanings = HEADLESS[len(names)]
     known_places = {name: place for place, name in enumerate(meanings) if name}
@@ -104,7 +104,7 @@ def _by_name(given: list[str], path: Path) -> dict[str, str]:
             found[column] = min(fitting, key=lambda field: order.index(field if field == column else _plain(field)))
     for name in ("utt_id", "label"):
         if name not in found:
-            raise ProtocolError(f"{path}:1: no column {name} or {' or '.join(NAMES[name])}; the heading has {', '.join(given)}")
+            raise ProtocolError(f"{path}:1: no column {known_names(name)}; the heading has {', '.join(given)}")
     if twice := [field for field in found.values() if given.count(field) > 1]:
         raise ProtocolError(f"{path}:1: the heading has {', '.join(twice)} more than once: rename or remove one")
     found.pop("score", None)

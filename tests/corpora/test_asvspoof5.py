@@ -34,11 +34,12 @@ def load(root: Path):
 
 def test_protocols_become_the_trial_table(tree):
     trials = load(tree)
-    assert list(trials.columns) == COLUMNS and len(trials) == 6
+    assert list(trials.columns) == [*COLUMNS, "gender", "quality"] and len(trials) == 6
     spoof = trials.set_index("utt_id").loc["E_0009538969"]
     assert (spoof["label"], spoof["speaker"], spoof["attack"], spoof["codec"], spoof["split"]) == (
         "spoof", "E_1607", "A19", "C05", "eval",
     )  # fmt: skip
+    assert (spoof["gender"], spoof["quality"]) == ("F", "4")
     assert (trials.loc[trials["label"] == "bonafide", "attack"] == "-").all()
     assert set(trials["corpus"]) == {"asvspoof5"} and set(trials.loc[trials["split"] != "eval", "codec"]) == {"none"}
 
@@ -112,7 +113,7 @@ def test_an_utterance_in_two_splits_names_both_lines(tree):
     [
         ("T_1 T_2 F - - - AC3 A05 spoof", "10 fields are needed"),
         ("T_1 T_2 F - - - AC3 A05 spoof - -", "10 fields are needed"),
-        ("T_1 T_2 F - - - AC3 A05 fake -", "unknown label 'fake'"),
+        ("T_1 T_2 F - - - AC3 A05 maybe -", "unknown label 'maybe'"),
         ("", "remove the line if it is empty"),
     ],
 )

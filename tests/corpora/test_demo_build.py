@@ -65,7 +65,7 @@ def test_another_seed_replaces_the_clips(config, capsys, monkeypatch):
     before = hashes(data.root / "flac")
     again = build(data.model_copy(update={"seed": 7}), workers=1)
     said = capsys.readouterr().out
-    assert "replaced" in said
+    assert "seed was 2025 and is 7: the clips in" in said and "are made anew" in said
     assert "recordings: 3 of 3, " in said.splitlines()[-1] and "\r" not in said
     after = hashes(data.root / "flac")
     assert again.made == again.clips == len(after)

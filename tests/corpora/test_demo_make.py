@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import multiprocessing
@@ -11,7 +10,6 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +27,7 @@ from aasist_lib.corpora.demo.plan import Clip, Task
 from aasist_lib.corpora.demo.seeds import generator
 from aasist_lib.corpora.demo.sources import Recording
 from aasist_lib.corpora.table import COLUMNS
+from aasist_lib.kept import changes
 from tests.corpora.conftest import RATE, talk
 
 BONAFIDE, SPOOF = Clip("dev-ann-0000-bonafide", "-", "ann"), Clip("dev-ann-0000-half", "half", "espeak-cs+m1")
@@ -140,7 +139,7 @@ def test_a_clip_s_codec_is_its_own_and_all_are_about_equally_frequent():
     assert set(counts.index) == set(channel.CODEC_NAMES) and counts.between(60, 140).all()
     assert drawn != [codec_of(Clip(f"x-{number}", "-", "x"), 2) for number in range(700)]
     pinned = ["mu-law", "none", "a-law", "mp3-32k", "mu-law"]
-    assert drawn[:5] == pinned, "another draw: clips change, RECIPE must be raised"
+    assert drawn[:5] == pinned, "another draw: other clips of the same seed"
 
 
 def test_a_bona_fide_clip_is_the_reference_through_the_channel():
@@ -186,19 +185,19 @@ def test_the_end_of_a_build_is_its_table_and_its_notes(tmp_path):
         _Outcome([row("a", tmp_path, split="dev", speaker="eve"), row("d", tmp_path, **spoof)], 2, {}),
     ]
     skipped = {"x.wav": "zu kurz – пусто", "y": "broken"}
-    report = builder._finish(tmp_path, "0123", data, outcomes)
+    report = builder._finish(tmp_path, {"key": "0123"}, data, outcomes)
     assert report == BuildReport(tmp_path, tmp_path / "trials.parquet", 4, 3, skipped)
     assert list(read_trials(report.trials)["utt_id"]) == ["b", "c", "a", "d"]
     text = (tmp_path / "build.json").read_text(encoding="utf-8")
     assert "пусто" in text and text.endswith("}\n") and text.startswith('{\n "recipe"')
     notes = json.loads(text)
-    assert list(notes.pop("versions")) == list(builder._PACKAGES)
     assert list(notes["counts"]) == sorted(notes["counts"])
     assert notes == {
-        "recipe": "0123",
+        "recipe": {"key": "0123"},
         "seed": 9,
         "settings": {
             "corpus": "demo",
+            "cache": None,
             "evaluate_on": None,
             "bonafide": "folder",
             "full": False,
@@ -209,13 +208,12 @@ def test_the_end_of_a_build_is_its_table_and_its_notes(tmp_path):
         "counts": {"dev bonafide -": 1, "train bonafide -": 1, "train spoof psola": 2},
         "skipped": skipped,
     }
-    assert json.loads(text)["versions"]["numpy"] == version("numpy")
 
 
 def test_no_clip_at_all_is_an_error_with_the_first_reasons(tmp_path):
     outcomes = [_Outcome([], 0, {f"{number}.wav": f"reason {number}"}) for number in range(5)]
     with pytest.raises(SourceError) as error:
-        builder._finish(tmp_path, "", DataConfig(root=tmp_path), outcomes)
+        builder._finish(tmp_path, {}, DataConfig(root=tmp_path), outcomes)
     assert str(error.value) == "none of 5 recordings is usable: ['reason 0', 'reason 1', 'reason 2']"
     assert list(tmp_path.iterdir()) == []
 
@@ -223,67 +221,95 @@ def test_no_clip_at_all_is_an_error_with_the_first_reasons(tmp_path):
 # ---- what is there already -------------------------------------------------------------------------------------------
 
 
-def test_a_recipe_knows_every_setting_that_changes_clips_and_no_other(monkeypatch):
-    monkeypatch.setattr(builder, "RECIPE", 4)
+def recipe(seed: str, **attacks: dict[str, str]) -> dict:
+    """A recipe that differs from others in its seed and in the code of attacks."""
+    return {"key": {"settings": {"seed": seed}, "data": {}, "code": {}, "versions": {}}, "attacks": attacks}
+
+
+def test_a_recipe_knows_every_setting_that_changes_clips_and_no_other():
     data = DataConfig(root=Path("a"))
-    same = [data, data.model_copy(update={"root": Path("b")})]
-    other = [{"bonafide": "x"}, {"full": True}, {"clips_per_speaker": 7}, {"seed": 7}]
-    recipes = [builder._recipe(one) for one in [*same, *(data.model_copy(update=change) for change in other)]]
-    assert recipes[0] == recipes[1] and len(set(recipes)) == 5
-    pinned = hashlib.sha256(b'[4, "debian", false, 200, 2025]').hexdigest()[:16]
-    assert recipes[0] == pinned, "corpora that are built already would be built again"
-    monkeypatch.setattr(builder, "RECIPE", 5)
-    assert builder._recipe(data) != pinned
+    first = builder._recipe(data)
+    assert builder._recipe(data.model_copy(update={"root": Path("b"), "cache": Path("c")})) == first
+    for change in ({"bonafide": "x"}, {"full": True}, {"clips_per_speaker": 7}, {"seed": 7}):
+        other = builder._recipe(data.model_copy(update=change))
+        assert other["attacks"] == first["attacks"] and changes(first["key"], other["key"]).startswith(next(iter(change)))
+
+
+def test_a_recipe_holds_the_code_of_the_channel_of_the_attacks_one_by_one_and_versions():
+    recipe = builder._recipe(DataConfig(root=Path("a")))
+    files = recipe["key"]["code"]
+    assert {"corpora/demo/builder.py", "corpora/demo/channel.py", "corpora/demo/plan.py", "audio.py"} <= files.keys()
+    shared = {f"corpora/demo/attacks/{name}.py" for name in ("__init__", "source")}
+    assert {name for name in files if name.startswith("corpora/demo/attacks/")} == shared
+    assert recipe["attacks"].keys() == ATTACKS.keys()
+    psola, neural = recipe["attacks"]["psola"], recipe["attacks"]["piper"]
+    assert "corpora/demo/attacks/praat.py" in psola and "corpora/demo/attacks/praat.py" not in neural
+    assert "corpora/demo/gpl_worker.py" in psola, "a program that is started counts as one that is imported"
+    assert {"numpy", "scipy", "soxr", "praat-parselmouth"} <= recipe["key"]["versions"].keys()
 
 
 @pytest.fixture
 def finished(tmp_path) -> Path:
-    """A build of two clips, finished by recipe 'r'."""
+    """A build of two clips, finished by the recipe 'r'."""
     outcomes = [_Outcome([row("a", tmp_path), row("b", tmp_path, split="dev")], 2, {"x": "broken – пусто"})]
-    builder._finish(tmp_path, "r", DataConfig(root=tmp_path), outcomes)
+    builder._finish(tmp_path, recipe("r"), DataConfig(root=tmp_path), outcomes)
     row("more", tmp_path)
     return tmp_path
 
 
 def test_a_finished_build_is_known_again(finished):
     report = BuildReport(finished, finished / "trials.parquet", 2, 0, {"x": "broken – пусто"})
-    assert builder._finished(finished, "r") == report
-    assert builder._finished(finished, "s") is None
+    assert builder._finished(finished, recipe("r")) == report
+    assert builder._finished(finished, recipe("s")) is None
 
 
 @pytest.mark.parametrize("lost", ["trials.parquet", "build.json", "flac/train/a.flac", "flac/train/b.flac"])
 def test_a_build_that_lost_a_file_is_not_finished(finished, lost):
     (finished / lost).unlink()
-    assert builder._finished(finished, "r") is None
+    assert builder._finished(finished, recipe("r")) is None
 
 
-def start(root: Path, recipe: str) -> list[str]:
+def start(root: Path, wanted: dict) -> list[str]:
     said: list[str] = []
-    builder._start(root, recipe, said.append)
-    assert (root / "recipe.txt").read_text() == recipe
+    builder._start(root, wanted, said.append)
+    assert json.loads((root / "recipe.json").read_text()) == wanted
     assert not (root / "trials.parquet").exists() and not (root / "build.json").exists()
     return said
 
 
 def test_a_build_begins_by_keeping_the_clips_of_its_recipe_alone(finished, tmp_path):
     clips = finished / "flac" / "train"
-    replaced = [f"demo corpus: {finished} holds clips made with other settings; they are replaced"]
-    assert start(finished, "r") == replaced and not clips.exists()  # whose they were is not known
+    anew = f"the clips in {finished} are made anew"
+    (said,) = start(finished, recipe("r"))  # whose they were is not known
+    assert said.endswith(anew) and not clips.exists()
     clips.mkdir(parents=True)
     (clips / "a.flac").touch()
     (clips / ".tmp-012345678912.flac").touch()
     (finished / "trials.parquet").touch()
     (finished / "build.json").touch()
-    assert start(finished, "r") == [] and [file.name for file in clips.iterdir()] == ["a.flac"]
-    assert start(finished, "s") == replaced and not clips.exists()
-    assert start(tmp_path / "new", "s") == []
-    assert start(tmp_path / "new", "t") == []
+    assert start(finished, recipe("r")) == [] and [file.name for file in clips.iterdir()] == ["a.flac"]
+    assert start(finished, recipe("s")) == [f"demo corpus: seed was r and is s: {anew}"] and not clips.exists()
+    assert start(tmp_path / "new", recipe("s")) == []
+    assert start(tmp_path / "new", recipe("t")) == []
 
 
-def test_the_recipe_of_a_folder_is_read_as_it_was_written(tmp_path):
+def test_an_edited_attack_makes_its_own_clips_anew(tmp_path):
+    start(tmp_path, recipe("r", psola={"attacks/psola.py": "1"}, piper={"attacks/piper.py": "1"}))
+    names = ("train-ann-0000-bonafide", "train-ann-0000-psola", "train-ann-0000-piper", "train-ann-0001-psola")
+    (tmp_path / "flac" / "train").mkdir(parents=True)
+    for name in names:
+        (tmp_path / "flac" / "train" / f"{name}.flac").touch()
+    said = start(tmp_path, recipe("r", psola={"attacks/psola.py": "2"}, piper={"attacks/piper.py": "1"}))
+    assert said == ["demo corpus: attacks/psola.py changed: clips of psola are made anew"]
+    left = sorted(file.stem for file in (tmp_path / "flac" / "train").iterdir())
+    assert left == ["train-ann-0000-bonafide", "train-ann-0000-piper"]
+
+
+def test_a_damaged_recipe_is_nobody_s(tmp_path):
+    start(tmp_path, recipe("r"))
     (tmp_path / "flac").mkdir()
-    (tmp_path / "recipe.txt").write_text("ř", encoding="utf-8")
-    assert start(tmp_path, "ř") == []
+    (tmp_path / "recipe.json").write_text('{"key": ')
+    assert start(tmp_path, recipe("r")) == [f"demo corpus: the file is damaged: the clips in {tmp_path} are made anew"]
 
 
 # ---- processes -------------------------------------------------------------------------------------------------------
@@ -410,7 +436,8 @@ def test_a_build_goes_from_recordings_to_a_table(fake, tmp_path, monkeypatch):
     assert words == ["people", False, tmp_path / "data" / "downloads", 3] and say == said.append
     assert fake["draw"] == (["recording"], 6, 3) and fake["run"] == (2, root, 3, 3)
     assert said == ["demo corpus: 3 clips from 2 recordings, 3 processes"]
-    assert (root / "recipe.txt").read_text() == builder._recipe(data) == json.loads((root / "build.json").read_text())["recipe"]
+    for written in (json.loads((root / "recipe.json").read_text()), json.loads((root / "build.json").read_text())["recipe"]):
+        assert written == builder._recipe(data)
     fake.clear()
     monkeypatch.setattr(builder, "in_turn", None)  # what is finished may lie where nothing can be written
     assert build(data, say=pytest.fail) == BuildReport(root, root / "trials.parquet", 1, 0, {}) and not fake
@@ -420,7 +447,7 @@ def test_a_build_with_other_settings_says_that_clips_are_replaced(fake, tmp_path
     said: list[str] = []
     for seed in (1, 2):
         build(DataConfig(root=tmp_path / "own", seed=seed), say=said.append)
-    assert said[1] == f"demo corpus: {tmp_path / 'own'} holds clips made with other settings; they are replaced"
+    assert said[1] == f"demo corpus: seed was 1 and is 2: the clips in {tmp_path / 'own'} are made anew"
     assert len(said) == 3
 
 

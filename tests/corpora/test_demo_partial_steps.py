@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -25,6 +24,7 @@ from aasist_lib.corpora.demo.plan import Clip, Task
 from aasist_lib.corpora.demo.seeds import generator
 from aasist_lib.corpora.demo.sources import Recording
 from aasist_lib.corpora.table import COLUMNS, TrialTableError
+from aasist_lib.kept import changes
 from aasist_lib.processes import end_with_parent
 from tests.corpora.conftest import RATE, talk
 
@@ -41,7 +41,7 @@ def burst(source: Source, rng: np.random.Generator) -> np.ndarray:
 
 
 def named(monkeypatch) -> list[tuple]:
-    """The names of the random streams drawn from, in order: with other names come other clips, and RECIPE must be raised."""
+    """The names of the random streams drawn from, in order: with other names come other clips."""
     asked: list[tuple] = []
 
     def spy(*key: object) -> np.random.Generator:
@@ -193,16 +193,15 @@ def test_attacks_are_dealt_in_rounds_of_all_of_them(monkeypatch, split):
     assert dealt == [names[index] for _ in range(3) for index in rng.permutation(len(names))]
 
 
-def test_a_set_s_recipe_knows_every_setting_that_changes_its_clips_and_no_other(monkeypatch):
-    monkeypatch.setattr(partial, "RECIPE", 1)
-    monkeypatch.setattr(partial, "CORPUS_RECIPE", 4)
+def test_a_set_s_key_knows_every_setting_that_changes_its_clips_and_no_other():
     data = DataConfig(root=Path("a"))
-    pinned = hashlib.sha256(b'[1, 4, "debian", false, 200, 2025, "eval", 64000]').hexdigest()[:16]
-    assert partial._recipe(data, "eval", 64_000) == pinned == partial._recipe(DataConfig(root=Path("b")), "eval", 64_000)
-    other = [{"bonafide": "x"}, {"full": True}, {"clips_per_speaker": 7}, {"seed": 7}]
-    recipes = {partial._recipe(data.model_copy(update=change), "eval", 64_000) for change in other}
-    recipes |= {pinned, partial._recipe(data, "dev", 64_000), partial._recipe(data, "eval", 32_000)}
-    assert len(recipes) == 7
+    first = partial._key(data, "eval", 64_000)
+    assert partial._key(DataConfig(root=Path("b"), cache=Path("c")), "eval", 64_000) == first
+    for change in ({"bonafide": "x"}, {"full": True}, {"clips_per_speaker": 7}, {"seed": 7}):
+        assert changes(first, partial._key(data.model_copy(update=change), "eval", 64_000)).startswith(next(iter(change)))
+    assert "split was eval and is dev" in changes(first, partial._key(data, "dev", 64_000))
+    assert "samples was 64000 and is 32000" in changes(first, partial._key(data, "eval", 32_000))
+    assert {"corpora/demo/partial.py", "corpora/demo/builder.py", "corpora/demo/attacks/world.py"} <= first["code"].keys()
 
 
 def clips_of(folder: Path, *recordings: str) -> list[dict]:
@@ -272,9 +271,9 @@ def test_a_set_goes_from_recordings_to_a_table_and_its_notes(fake, tmp_path, mon
     expected = pd.DataFrame(clips_of(folder / "eval", "b", "c"))
     assert list(table.columns) == list(expected.columns) and table.astype(object).equals(expected.astype(object))
     text = (folder / "partial-eval.json").read_text(encoding="utf-8")
-    assert "пусто" in text and text.startswith('{\n "recipe"') and text.endswith("}\n")
+    assert "пусто" in text and text.startswith('{\n "key"') and text.endswith("}\n")
     assert json.loads(text) == {
-        "recipe": partial._recipe(data, "eval", 24_000),
+        "key": partial._key(data, "eval", 24_000),
         "seed": 3,
         "samples": 24_000,
         "asked": 3,
@@ -375,7 +374,7 @@ def test_several_processes_have_one_thread_each_and_end_with_this_one(monkeypatc
 
 
 def test_segments_are_drawn_as_ever():
-    """With another draw clips change, and RECIPE must be raised. In the shorter clip a segment is at most half of it."""
+    """With another draw clips change. In the shorter clip a segment is at most half of it."""
     places = {
         3.0: [(10560, 29578), (9600, 24104), (14240, 29730), (21440, 34022), (27360, 34641), (32160, 44556)],
         1.5: [(5440, 17360), (4160, 14106), (4800, 15177), (9760, 18864), (11040, 17825), (10400, 19423)],
