@@ -57,11 +57,6 @@ def read_labels(values: pd.Series) -> pd.Series:
     return plain.map(_LABEL_OF).fillna(values)
 
 
-def are_labels(values: pd.Series) -> bool:
-    """Whether every value is a label."""
-    return bool(values.astype("str").str.strip().str.lower().isin(set(_LABEL_OF)).all())
-
-
 def known_words(label: str) -> str:
     """The words for a class, for messages: "bonafide, genuine, human, real or 1"."""
     return _either(word for word in LABEL_WORDS[label] if not re.search(r"[-_ .]", word))

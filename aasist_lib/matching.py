@@ -19,7 +19,7 @@ FAR_BETTER = 0.2
 """By so much must the inverted sign lower the EER to be spoken of."""
 DEEPEST = 4
 """Parts of a path, the file's name among them, by which ids are compared at most."""
-_SUFFIX = r"\.(?:flac|wav|ogg|mp3|opus|aiff?|m4a|webm|aac)$"
+_SUFFIX = rf"(?i)\.(?:{'|'.join(ending.removeprefix('.') for ending in audio.EXTENSIONS)})$"
 
 
 def join(scores: pd.DataFrame, key: pd.DataFrame, names: tuple[str, str] = ("the scores", "the key")) -> pd.DataFrame:

@@ -17,7 +17,6 @@ from aasist_lib.conventions import (
     LABELS,
     NAMES,
     UNKNOWN,
-    are_labels,
     column_of,
     known_words,
     read_labels,
@@ -173,9 +172,9 @@ def _named(path: Path) -> pd.DataFrame:
 
 
 def _by_content(table: pd.DataFrame) -> list[str] | None:
-    """What the columns of a table without a heading are, or None where that cannot be told."""
-    numbers = [pd.to_numeric(table[name], errors="coerce").notna().all() for name in table.columns]
-    labels = [are_labels(table[name]) for name in table.columns]
+    """What most lines of a table without a heading say that its columns are, or None where that cannot be told."""
+    numbers = [pd.to_numeric(table[name], errors="coerce").notna().mean() > 0.5 for name in table.columns]
+    labels = [read_labels(table[name]).isin(LABELS).mean() > 0.5 for name in table.columns]
     if table.shape[1] == 2:
         return ["utt_id", "score"]
     forms = {3: (["utt_id", "score", "label"], ["utt_id", "label", "score"]),

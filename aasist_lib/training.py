@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -42,7 +43,7 @@ from aasist_lib.corpora import load_trials
 from aasist_lib.features import FeatureBank, build_bank
 from aasist_lib.kept import Key, changes, clips_digest, make_key, trials_digest
 from aasist_lib.losses import LossSchedule
-from aasist_lib.metrics import calibrate_fit, eer
+from aasist_lib.metrics import ScoreWarning, calibrate_fit, eer
 from aasist_lib.models import build_model
 from aasist_lib.preflight import usable
 from aasist_lib.processes import agreed, team, team_alone
@@ -400,4 +401,7 @@ def _calibration(bonafide: np.ndarray, spoof: np.ndarray) -> dict[str, float] | 
     of a detector that gives every clip the same score."""
     if np.ptp(np.concatenate((bonafide, spoof))) == 0:
         return None
-    return asdict(calibrate_fit(bonafide, spoof)) | {"bonafide": len(bonafide), "spoof": len(spoof)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScoreWarning)  # not in every epoch: `Detector.caution` says it of the best
+        fitted = asdict(calibrate_fit(bonafide, spoof))
+    return fitted | {"bonafide": len(bonafide), "spoof": len(spoof)}

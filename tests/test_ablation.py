@@ -241,7 +241,9 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(profile):
     with pytest.raises(AblationError, match=r"ablation.seeds = \[1, 1\]: name each once"):
         plan(profile, run, ["frozen"], [1, 1])
     wrong = profile.model_copy(update={"ablation": profile.ablation.model_copy(update={"settings": ("training.epoch=2",)})})
-    with pytest.raises(ConfigError, match="profile.yaml: unknown key 'training.epoch'"):
+    with pytest.raises(
+        ConfigError, match="^--set training.epoch=2: unknown key 'training.epoch'; did you mean 'training.epochs'"
+    ):
         plan(wrong, run)
     with pytest.raises(AblationError, match="not trained yet: frozen, seed 1; .*: call run_ablation first"):
         summarise_ablation(profile, run)

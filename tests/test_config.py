@@ -1,7 +1,9 @@
+import shutil
 from pathlib import Path
 
 import pytest
 
+import aasist_lib
 from aasist_lib.config import ConfigError, load_profile, project_root
 
 CONFIGS = sorted((project_root() / "configs").glob("*.yaml"))
@@ -23,7 +25,13 @@ def test_overrides_are_typed_and_reach_their_section(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.epoch=3", "unknown key 'training.epoch'"),
+        ("training.epoch=3", "--set training.epoch=3: unknown key 'training.epoch'; did you mean 'training.epochs'?"),
+        ("trainig.epochs=3", "--set trainig.epochs=3: unknown key 'trainig'; did you mean 'training'?"),
+        (
+            "model.frontend.nam=x",
+            "--set model.frontend.nam=x: unknown key 'model.frontend.nam'; did you mean 'model.frontend.name'?",
+        ),
+        ("nothing=3", "--set nothing=3: unknown key 'nothing'"),
         ("training.epochs=0", "'training.epochs' = 0"),
         ("training.epochs=many", "'training.epochs' = 'many'"),
         ("model.heads=3", "does not divide graph_dims"),
@@ -55,7 +63,12 @@ def test_bad_files_are_named(tmp_path):
         load_profile(tmp_path / "broken.yaml")
 
 
-def test_the_root_is_found_from_below_and_missed_outside(tmp_path):
-    assert project_root(project_root() / "tests" / "models") == project_root()
-    with pytest.raises(ConfigError, match="inside a clone"):
-        project_root(tmp_path)
+def test_the_root_is_that_of_the_clone_around_and_elsewhere_the_package_s_own(tmp_path):
+    own = Path(aasist_lib.__file__).parents[1]
+    assert project_root(own / "tests" / "models") == project_root(tmp_path) == own
+    for name in ("aasist_lib", "configs"):
+        (tmp_path / "clone" / name).mkdir(parents=True)
+    shutil.copy(own / "pyproject.toml", tmp_path / "clone")
+    assert project_root(tmp_path / "clone" / "configs") == tmp_path / "clone"
+    (tmp_path / "clone" / "pyproject.toml").write_text('[project]\nname = "another"\n')
+    assert project_root(tmp_path / "clone" / "configs") == own, "another project's folder is not taken for a clone"

@@ -21,7 +21,7 @@ def parts(tiny_profile, tmp_path):
     """Profile with a fresh features folder, encoder, and train trials."""
     trials = load_trials(tiny_profile.data)
     trials.to_parquet(tmp_path / "trials.parquet", index=False)
-    profile = changed(tiny_profile, data={"root": tmp_path})
+    profile = changed(tiny_profile, data={"root": tmp_path, "cache": tmp_path})
     return profile, SpeechEncoder(profile.model.frontend), trials[trials["split"] == "train"].reset_index(drop=True)
 
 
@@ -171,7 +171,7 @@ def test_too_small_a_disk_is_said_before_anything_is_written(parts, monkeypatch)
     monkeypatch.setattr(features.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with pytest.raises(FeatureError, match="free; keep fewer layers"):
         build_bank(profile, encoder, trials, train=False)
-    assert not list(profile.data.source.glob("features/*/*.npy"))
+    assert not list(profile.data.cache_folder.glob("features/*/*.npy"))
 
 
 def test_features_beyond_half_precision_name_the_clip_and_the_remedy(parts, monkeypatch):

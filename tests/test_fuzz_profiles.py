@@ -73,7 +73,8 @@ def test_any_value_of_a_key_is_refused_by_name_or_read(file: Path, key: str) -> 
     for value in VALUES + NASTY:
         file.write_text(f"{key}: {value}\n" + re.sub(rf"^{key}:.*", "", TINY, flags=re.MULTILINE), newline="")
         check((str(file),), file)
-        check(("tiny.yaml", f"override '{key}={value[:50]}"), Path("tiny"), (f"{key}={value}",))
+        said = ("tiny.yaml", f"override '{key}={value[:50]}", f"--set {key}={value[:50]}")
+        check(said, Path("tiny"), (f"{key}={value}",))
 
 
 @SETTINGS
@@ -83,7 +84,7 @@ def test_any_value_of_a_key_is_refused_by_name_or_read(file: Path, key: str) -> 
     value=st.sampled_from(VALUES + NASTY) | st.text(max_size=12),
 )
 def test_any_override_is_refused_by_name_or_taken(key: str, equals: str, value: str) -> None:
-    check(("tiny.yaml", f"override '{key[:50]}"), Path("tiny"), (key + equals + value,))
+    check(("tiny.yaml", f"override '{key[:50]}", f"--set {key[:50]}"), Path("tiny"), (key + equals + value,))
 
 
 def test_a_key_given_twice_is_an_error_with_its_lines(file: Path) -> None:

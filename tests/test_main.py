@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import yaml
 
 from aasist_lib import __main__ as cli
 from aasist_lib.config import Profile
+from aasist_lib.kept import make_key
 from aasist_lib.runs import RunFolder
 from tests.notebooks import toys
 
@@ -71,7 +73,8 @@ def test_run_passes_everything_on(project: Path, monkeypatch) -> None:
     calls = []
     monkeypatch.setattr("aasist_lib.workbook.run", lambda *arguments: calls.append(arguments) or 143)
     assert cli.main(["run", "toy", "--only", "03", "05", "--set", "seed=2", "--set", "training.epochs=3"]) == 143
-    assert calls == [("toy", ["seed=2", "training.epochs=3"], ["03", "05"])]
+    assert calls == [("toy", ["seed=2", "training.epochs=3"], ["03", "05"], False)]
+    assert cli.main(["run", "toy", "--overwrite"]) == 143 and calls[1] == ("toy", [], [], True)
 
 
 def test_prepare_fetches_the_encoder_only_where_it_is_named_and_missing(project: Path, monkeypatch) -> None:
@@ -87,7 +90,9 @@ def test_prepare_fetches_the_encoder_only_where_it_is_named_and_missing(project:
     folder.mkdir(parents=True)
     for name in ("model.safetensors", "preprocessor_config.json"):
         (folder / name).touch()
-    assert cli.main(local) == 0 and len(calls) == 1
+    assert cli.main(local) == 0 and len(calls) == 2, "whose code converted it is not known"
+    (folder / "converted_by.json").write_text(json.dumps(make_key(["models.convert"], {})))
+    assert cli.main(local) == 0 and len(calls) == 2
 
 
 def test_prepare_builds_the_corpus_that_is_asked_for(project: Path, monkeypatch, capsys) -> None:
@@ -171,7 +176,7 @@ def test_features_train_and_score_do_the_real_work(tiny_profile: Profile, projec
     assert len(out.read_text().splitlines()) == 37
     said = capsys.readouterr()
     assert "36 of 36 recordings scored" in said.out and "for a prior of spoof of 0.5" in said.out
-    assert "warning: This detector was trained on “Toy”" in said.err and "dev0.flac: very short: 0.50 s" in said.err
+    assert "warning: This detector was trained on “Toy”" in said.err and "dev0.flac" in said.out
     assert cli.main([*command, files, str(broken), "--timeline", "--prior-spoof", "0.01", "--hop", "0.4"]) == 1
     said = capsys.readouterr()
     assert f"left out: {broken}: cannot be read" in said.err and "for a prior of spoof of 0.01" in said.out

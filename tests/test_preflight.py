@@ -115,18 +115,19 @@ def test_what_a_killed_process_left_unfinished_goes(clips, tmp_path):
 
 
 def test_where_nothing_can_be_kept_it_is_said(clips, tmp_path, monkeypatch, capsys):
-    def full(path):
+    def full(table, path, key):
         raise WriteError(f"{path}: Read-only file system")
 
-    monkeypatch.setattr(preflight, "atomic", full)
+    monkeypatch.setattr(preflight, "write_table", full)
     assert list(find_bad(clips.head(10), tmp_path / "checked.parquet")["utt_id"]) == ["7"]
     assert "that 9 clips are sound cannot be kept, the next run checks them again: " in capsys.readouterr().out
 
 
-def test_a_damaged_memory_is_an_error_that_names_it(clips, tmp_path):
+def test_a_damaged_memory_is_said_and_made_anew(clips, tmp_path, capsys):
     (tmp_path / "checked.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(BadAudio, match="checked.parquet: damaged: .*; remove it"):
-        find_bad(clips, tmp_path / "checked.parquet")
+    assert list(find_bad(clips, tmp_path / "checked.parquet")["utt_id"]) == ["7", "150"]
+    assert "checked.parquet: the file is damaged: all clips are checked again" in capsys.readouterr().out
+    assert len(pd.read_parquet(tmp_path / "checked.parquet")) == 198
 
 
 @pytest.fixture

@@ -207,7 +207,7 @@ def test_features_on_disk(bomb: Bomb, tiny_profile: Profile, form: str) -> None:
     run = RunFolder.open(tiny_profile)
     short = tiny_profile.model_copy(update={"training": tiny_profile.training.model_copy(update={"epochs": 1})})
     train(short, run)
-    shards = {file: file.read_bytes() for file in tiny_profile.data.source.glob("features/*/shard-*.npy")}
+    shards = {file: file.read_bytes() for file in tiny_profile.data.cache_folder.glob("features/*/shard-*.npy")}
     try:
         for shard in shards:
             saved(bomb, shard, form)

@@ -23,11 +23,20 @@ FORMS_IN_CIRCULATION = {
     "ASVspoof 5": "filename\tcm-score\na\t1\nb\t-2.5\nc\t3\nd\t0.1234567890123456\n",
     "ASVspoof 5, track 2": "spk\tfilename\tcm-score\tasv-score\tsasv-score\nx\ta\t1\t9\t9\nx\tb\t-2.5\t9\t9\n"
     "x\tc\t3\t9\t9\nx\td\t0.1234567890123456\t9\t9\n",
+    "utterance, score, label": "a 1 genuine\nb -2.5 fake\nc 3 Human\nd 0.1234567890123456 FAKE\n",
+    "utterance, label, score": "a\t1\t1\nb\t0\t-2.5\nc\t1\t3\nd\t0\t0.1234567890123456\n",
+    "scores and labels of 0 and 1": "utt,score,label\na,1,1\nb,-2.5,0\nc,3,1\nd,0.1234567890123456,0\n",
+    "bona-fide": "path,prob,score,label\na,1,1,Bona-Fide\nb,0,-2.5,deepfake\nc,1,3,real\nd,1,0.1234567890123456,spoofed\n",
     "comma": "utt_id,score\na, 1\nb,-2.5\nc,3\nd,0.1234567890123456\n",
     "semicolon": "Utterance;CM_Score\na;1\nb;-2.5\nc;3\nd;0.1234567890123456\n",
     "blanks, blank lines, byte order mark, DOS lines": "\ufeff a   1 \r\n\r\nb -2.5\r\nc\t3\r\nd 0.1234567890123456",
     "empty fields elsewhere": "file,text,score\na,,1\nb,,-2.5\nc,,3\nd,words,0.1234567890123456\n",
 }
+
+LABELLED = [
+    "2019", "speaker, utterance, score, key", "utterance, score, label", "utterance, label, score",
+    "scores and labels of 0 and 1", "bona-fide",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -58,7 +67,9 @@ def test_every_form_is_found_out(tmp_path: Path, form: str, packed: bool) -> Non
     found = read_scores(path)
     assert found["utt_id"].tolist() == IDS
     assert found["score"].tolist() == SCORES and found["score"].dtype == np.float64
-    labelled = form in ("2019", "speaker, utterance, score, key")
+    labelled = form in LABELLED
+    if labelled:
+        assert found["label"].tolist() == ["bonafide", "spoof", "bonafide", "spoof"]
     assert list(found.columns) == ["utt_id", "score"] + ["label"] * labelled + ["attack"] * (form == "2019")
 
 
@@ -110,12 +121,15 @@ def test_what_cannot_be_written(tmp_path: Path, table: pd.DataFrame) -> None:
         ("utt_id score\na 1\nb inf\n", "scores.txt:3: 1 scores are not finite"),
         ("a 1\nb 2\na 3\n", r"scores.txt:3: 1 ids occurred before, the first at .*scores.txt:1: 'a'"),
         ("a 1\nb 2 3\n", "scores.txt:2: 2 fields are needed, found 3: 'b 2 3'"),
-        ("a - 1\nb - 2\n", "scores.txt:1: 3 columns without a known heading; write 'utt_id' and 'score'"),
-        ("a - real 1\n", "4 columns without a known heading"),
+        ("a - 1\nb - 2\n", "scores.txt:1: 3 columns without a known heading, .* with --columns: utt_id - score"),
+        ("a - maybe 1\n", "4 columns without a known heading, .* with --columns: utt_id - - score"),
+        ("a 1 real\nb 2 maybe\nc 3 fake\n", "scores.txt:2: 1 labels are neither bonafide, .* nor spoof, .*: 'maybe'"),
         ("utt_id value\na 1\n", "no column score; it has utt_id, value"),
         ("utt_id score\n", "a heading and no scores"),
         ("file,trial,score\na,b,1\n", "columns file, trial could all be utt_id"),
-        ("utt_id,score,label\na,1,0\n", "scores.txt:2: 1 labels are neither bonafide nor spoof: '0'"),
+        ("utt_id,score,label\na,1,2\n", "scores.txt:2: 1 labels are neither bonafide, .* nor spoof, .*: '2'"),
+        ('{"utt": "a", "score": 1}\n', "scores.txt:1: JSON"),
+        ("a 0,5\nb 1,25\n", "scores.txt:1: '0,5' has a decimal comma"),
         ("utt_id,score\n,1\n", "scores.txt:2: 1 scores have no id"),
         ("a 1\n\u2028 2\n", "scores.txt:2: 1 scores have no id: '2'"),
         (f"a 1\nb {'x' * 100_000}\n", "scores.txt:2: 1 scores are not finite numbers: 'x{20,250} … x{249}'$"),
@@ -160,10 +174,36 @@ def test_ids_that_do_not_match_are_counted_on_both_sides(table: pd.DataFrame, ke
         join(many, key)
 
 
-def test_paths_for_ids_are_recognised_but_not_repaired(table: pd.DataFrame, key: pd.DataFrame) -> None:
-    scores = table.assign(utt_id="flac/" + table["utt_id"] + ".flac")[["utt_id", "score"]]
-    with pytest.raises(TableError, match="Without folders and file endings ids do match"):
-        join(scores, key)
+@pytest.mark.parametrize(
+    ("scored", "keyed"),
+    [("flac/{}.flac", "{}"), ("{}", "/data/wavs/{}.WAV"), ("x/y/{}.mp3", "z/{}.opus"), ("C:\\sounds\\{}.wav", "{}.m4a")],
+)
+def test_ids_with_folders_or_endings_are_matched_where_they_are_unique_without(
+    table: pd.DataFrame, key: pd.DataFrame, scored: str, keyed: str
+) -> None:
+    scores = table.assign(utt_id=[scored.format(name) for name in IDS])[["utt_id", "score"]]
+    ids = [keyed.format(name) for name in IDS]
+    joined = join(scores, key.assign(utt_id=ids))
+    assert joined["utt_id"].tolist() == ids and joined["score"].tolist() == SCORES
+    assert (
+        joined.attrs["matched"]
+        == f"ids were matched without folders and without file endings: {scored.format('a')} is {ids[0]}"
+    )
+
+
+def test_as_few_folders_as_tell_ids_apart_are_compared(table: pd.DataFrame, key: pd.DataFrame) -> None:
+    ids = ["left/1", "left/2", "right/1", "right/2"]
+    scores = table.assign(utt_id=[f"/home/me/{name}.wav" for name in ids])[["utt_id", "score"]]
+    joined = join(scores, key.assign(utt_id=ids))
+    assert joined["score"].tolist() == SCORES and "by the last 2 parts of their paths" in joined.attrs["matched"]
+
+
+def test_names_that_are_not_unique_are_not_guessed(table: pd.DataFrame, key: pd.DataFrame) -> None:
+    scores = table.assign(utt_id=["x/1.wav", "y/1.wav", "x/2.wav", "y/2.wav"])[["utt_id", "score"]]
+    with pytest.raises(TableError) as error:
+        join(scores, key.assign(utt_id=["1", "2", "3", "4"]), ("s.txt", "k.txt"))
+    assert "s.txt has folders in its ids, such as x/1.wav." in str(error.value)
+    assert "In s.txt several ids have one file name" in str(error.value) and "In k.txt" not in str(error.value)
 
 
 def test_contradicting_labels_and_repeated_ids(table: pd.DataFrame, key: pd.DataFrame) -> None:

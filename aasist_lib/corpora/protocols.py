@@ -12,7 +12,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from aasist_lib.conventions import LABELS, NAMES, SPLITS, SUBSETS, TOLD, UNKNOWN, column_of, known_names, known_words, read_labels
+from aasist_lib.conventions import (
+    LABELS,
+    NAMES,
+    SPLITS,
+    SUBSETS,
+    TOLD,
+    UNKNOWN,
+    column_of,
+    known_names,
+    known_words,
+    read_labels,
+)
 from aasist_lib.corpora.table import TrialTableError, refuse_empty, refuse_twice, refuse_unknown
 from aasist_lib.tabular import fields, head, read_parquet, read_rows, read_text, refuse_json_lines
 
