@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from aasist_lib import audio
 from aasist_lib.detector import Detector, posterior
 from aasist_lib.files import atomic
+from aasist_lib.kept import digest
 from aasist_lib.processes import agreed, team
 from aasist_lib.recordings import LeftOut, Recording, find, hop_samples, no_audio, score_file
 from aasist_lib.scoring import ScoringError
@@ -139,8 +140,8 @@ def score_to_csv(
     """
     members, table = team(), None
     shared: list[tuple[list[Path], list[Path]]] = [([], [])]
-    settings = {"detector": detector.model.content_digest(), "facts": detector.facts, "hop_seconds": hop_seconds,
-                "each_channel": each_channel}  # fmt: skip
+    content = digest([detector.model.content_digest(), detector.facts])
+    settings = {"detector": content, "hop_seconds": hop_seconds, "each_channel": each_channel}
     unfinished = Unfinished(out, settings, members.process_index)
     with agreed():
         posterior(0.0, p_spoof)  # before hours of work

@@ -120,13 +120,16 @@ def _recording(
     ends, loud = np.minimum(starts + detector.model.config.samples, levels.samples), levels.loud
     timeline = pd.DataFrame({"start": starts / audio.RATE, "end": ends / audio.RATE, "score": scores})
     timeline["loud"] = [loud[a // FRAME : -(-b // FRAME)].mean() for a, b in zip(starts, ends, strict=True)]
-    speech = timeline["loud"] * (timeline["end"] - timeline["start"]) >= LEAST_SPEECH_SECONDS
+    least = min(LEAST_SPEECH_SECONDS, detector.model.config.samples / audio.RATE / 2)
+    reason = levels.undecided()
+    speech = (timeline["loud"] * (timeline["end"] - timeline["start"]) >= least) & (reason is None)
     timeline["decision"] = [
-        detector.decide(score) if has else f"{UNDECIDED}: no speech" for score, has in zip(scores, speech, strict=True)
+        detector.decide(score) if has else f"{UNDECIDED}: {reason or 'no speech'}"
+        for score, has in zip(scores, speech, strict=True)
     ]
     warnings, silent = [*filter(None, [mix.warning]), *levels.warnings()], int((~speech).sum())
     seconds = levels.samples / audio.RATE
-    if (reason := levels.undecided()) is None and not speech.any():
+    if reason is None and not speech.any():
         reason = "no speech in any window"
     elif silent and reason is None:
         warnings.append(f"{silent} of {len(timeline)} windows hold no speech, and do not count in the mean")

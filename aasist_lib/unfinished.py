@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from aasist_lib.files import WriteError, atomic, explain, sweep
-from aasist_lib.kept import changes, digest, file_state, make_key
+from aasist_lib.kept import changes, file_state, make_key
 from aasist_lib.recordings import Recording
 
 Place = tuple[Path, int]
@@ -38,7 +38,7 @@ class Unfinished:
         """
         self._out = out
         self.path = self._first if process == 0 else out.with_name(f"{out.stem}_unfinished.{process}.jsonl")
-        self._key = make_key(["recordings", "models.aasist"], {"scoring": digest(settings)})
+        self._key = make_key(["recordings", "models.aasist"], settings)
         self._head = json.dumps({"key": self._key}).encode() + b"\n"
         self._places: dict[str, dict[str, Place]] = {}  # path -> channel -> line
 

@@ -166,7 +166,7 @@ def test_the_explorer_of_recordings(model: AASIST, tmp_path: Path) -> None:
     soundfile.write(memory, 0.1 * rng.standard_normal(20_000), 16_000, format="WAV")
     inside = tmp_path / "kept"
     name = explorer.add(f"../../{inside}/{FILE_NAME}", memory.getvalue())
-    assert name == FILE_NAME and not inside.exists()
+    assert name == f"{FILE_NAME} (uploaded)" and not inside.exists()
     harmless(explorer.html(name, 0.5))
 
 

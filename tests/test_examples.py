@@ -59,11 +59,26 @@ def test_stretches_follow_one_another_and_alternate(trials, tmp_path):
     pd.testing.assert_frame_equal(again, truth)
 
 
-def test_a_corpus_without_a_spoofed_speaker_is_refused(trials, tmp_path):
-    with pytest.raises(ScoringError, match="give files of your own"):
-        write_examples(tmp_path / "examples", trials[trials["speaker"] == "ben"])
-    with pytest.raises(ScoringError, match="give files of your own"):
-        write_examples(tmp_path / "examples", trials.assign(split="dev"))
+@pytest.mark.parametrize(
+    ("bonafide", "spoofer"), [("anna", "ben"), ("-", "-"), ("anna", "-"), ("-", "ben")], ids=lambda name: name
+)
+def test_speakers_need_not_be_common_nor_told(trials, tmp_path, bonafide, spoofer):
+    speakers = np.where(trials["label"] == "bonafide", bonafide, spoofer)
+    truth = write_examples(tmp_path / "examples", trials.assign(speaker=speakers))
+    assert len(truth) == 9 and list(truth["label"].iloc[-4:]) == ["bonafide", "spoof", "bonafide", "spoof"]
+
+
+@pytest.mark.parametrize("split", ["dev", "train"])
+def test_where_eval_lacks_a_class_another_split_serves(trials, tmp_path, split):
+    only = trials[trials["label"] == "spoof"]
+    other = trials.assign(split=split, utt_id="o" + trials["utt_id"])
+    assert len(write_examples(tmp_path / "examples", pd.concat([only, other]))) == 9
+
+
+def test_a_corpus_of_one_class_has_no_examples(trials, tmp_path):
+    for label in ("bonafide", "spoof"):
+        with pytest.raises(ScoringError, match="give files of your own"):
+            write_examples(tmp_path / "examples", trials[trials["label"] == label])
 
 
 def test_m4a_is_written_piece_by_piece_without_a_delay(tmp_path):

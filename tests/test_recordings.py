@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 from aasist_lib import audio
-from aasist_lib.batch import results, score_to_csv
+from aasist_lib.batch import for_terminal, results, score_to_csv
 from aasist_lib.checkpoints import CheckpointError, load_model, read_facts, save_checkpoint, trained_weights
 from aasist_lib.config import Profile
 from aasist_lib.detector import Detector, posterior
@@ -113,12 +113,14 @@ def test_a_score_is_the_mean_of_its_windows_each_scored_alone(detector, files):
             window = wave[round(row.start * RATE) :][:SAMPLES]
             logits = detector.model(torch.from_numpy(window)[None])[0]
             assert row.score == pytest.approx(float(logits[1] - logits[0]), abs=1e-4)
-    assert found.score == pytest.approx(found.timeline["score"].mean()) and found.seconds == 4
+    speech = found.timeline[found.timeline["decision"] != "undecided: no speech"]
+    assert found.score == pytest.approx(speech["score"].mean()) and found.seconds == 4
     before = found.timeline["end"] <= 2
     assert found.timeline["score"][before].min() > found.timeline["score"][found.timeline["start"] >= 2].max()
     fitted = detector.calibration
-    np.testing.assert_allclose(found.timeline["llr"], fitted.scale * found.timeline["score"] + fitted.offset)
-    assert found.llr == pytest.approx(fitted.scale * found.score + fitted.offset)
+    ratios = (fitted.scale * speech["score"] + fitted.offset).clip(-fitted.bound, fitted.bound)
+    np.testing.assert_allclose(speech["llr"], ratios)
+    assert found.llr == pytest.approx(np.clip(fitted.scale * found.score + fitted.offset, -fitted.bound, fitted.bound))
     assert len(found.peaks) == 200 and found.peaks.max() == pytest.approx(np.abs(wave).max())
 
 
@@ -141,8 +143,93 @@ def test_windows_without_sound_are_told(detector, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.pad(0.1 * rng.standard_normal(2 * RATE), (0, 2 * RATE)), RATE)
     found = score_recording(detector, tmp_path / "a.wav")
     assert found.timeline["loud"].iloc[0] == 1 and found.timeline["loud"].iloc[-1] == 0
-    silent = int((found.timeline["start"] >= 2).sum())
-    assert found.warnings == (f"{silent} of 15 windows are almost silent, and count in the mean",)
+    silent = found.timeline["start"] >= 2
+    assert found.warnings[0] == f"{silent.sum()} of 15 windows hold no speech, and do not count in the mean"
+    assert set(found.timeline["decision"][silent]) == {"undecided: no speech"}
+    assert found.score == pytest.approx(found.timeline["score"][~silent].mean())
+    assert found.timeline["llr"][silent].isna().all() and found.timeline["llr"][~silent].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "level", "decision"),
+    [(3, 0.0, "undecided: no speech"), (3, 1e-5, "undecided: no speech"), (0.3, 0.1, "undecided: too short")],
+)
+def test_silence_and_what_is_too_short_get_no_decision(detector, tmp_path, seconds, level, decision):
+    wave = level * np.random.default_rng(0).standard_normal(round(seconds * RATE))
+    soundfile.write(tmp_path / "a.wav", wave, RATE, subtype="FLOAT")
+    found = score_recording(detector, tmp_path / "a.wav")
+    assert (found.decision, found.llr, found.capped) == (decision, None, False) and np.isfinite(found.score)
+    table, _ = score_to_csv(detector, [tmp_path / "a.wav"], tmp_path / "out.csv", 0.5, timeline=True)
+    assert table["decision"][0] == decision and table[["llr", "p_bonafide"]].isna().all(axis=None)
+    written = pd.read_csv(tmp_path / "out.csv")
+    assert written["decision"][0] == decision and written[["llr", "p_bonafide"]].isna().all(axis=None)
+    assert pd.read_csv(tmp_path / "out_timeline.csv")["decision"].str.startswith("undecided").all()
+    assert f"{decision}  –" in for_terminal(table)
+
+
+def test_a_burst_in_silence_is_no_speech_to_judge(detector, tmp_path):
+    wave = np.zeros(6 * RATE)
+    wave[3 * RATE : 3 * RATE + 2000] = 0.5
+    soundfile.write(tmp_path / "a.flac", wave, RATE)
+    assert score_recording(detector, tmp_path / "a.flac").decision == "undecided: no speech"
+
+
+def test_a_file_whose_channels_cancel_has_the_decision_of_one_and_says_so(detector, files, tmp_path):
+    wave = audio.read(files / "chord.wav")
+    soundfile.write(tmp_path / "turned.wav", np.stack([0.9 * wave, -wave], axis=1), RATE)
+    alone, found = score_recording(detector, files / "chord.wav"), score_recording(detector, tmp_path / "turned.wav")
+    assert (found.channel, found.decision) == ("2", alone.decision)
+    assert found.warnings[0] == "the mean of its 2 channels cancels: channel 2, the loudest, was scored alone"
+
+
+def test_the_two_sides_of_a_call_are_scored_apart(detector, files, tmp_path):
+    noise, chord = (audio.read(files / f"{name}.wav") for name in ("noise", "chord"))
+    soundfile.write(tmp_path / "call.wav", np.stack([noise, chord], axis=1), RATE)
+    scored = list(score_recordings(detector, [tmp_path / "call.wav", files / "noise.wav"], each_channel=True))
+    assert [(each.channel, each.decision) for each in scored] == [("1", "bonafide"), ("2", "spoof"), ("mono", "bonafide")]
+    assert scored[1].score == pytest.approx(score_recording(detector, files / "chord.wav").score, abs=0.05)
+    out = tmp_path / "out.csv"
+    table, _ = score_to_csv(detector, [tmp_path / "call.wav"], out, 0.5, timeline=True, each_channel=True)
+    assert list(pd.read_csv(out, dtype=str)["channel"]) == list(table["channel"]) == ["1", "2"]
+    assert "call.wav #1  bonafide" in for_terminal(table) and "call.wav #2  spoof" in for_terminal(table)
+    assert set(pd.read_csv(tmp_path / "out_timeline.csv", dtype=str)["channel"]) == {"1", "2"}
+
+
+def test_what_lies_beyond_the_bound_is_capped_and_marked(detector, files, tmp_path):
+    sure = Detector(detector.model, detector.threshold, Calibration(100.0, 0.0, math.log(6), True), detector.facts)
+    table, _ = score_to_csv(sure, [files / "chord.wav", files / "noise.wav"], tmp_path / "out.csv", 0.5, timeline=True)
+    assert table["capped"].all() and table["llr"].abs().max() == pytest.approx(math.log(6))
+    assert table["warnings"].str.contains("likelihood ratio capped at [+-]1.8: the dev clips support no more").all()
+    assert "≤ 14.3%" in for_terminal(table) and "≥ 85.7%" in for_terminal(table)
+    written = pd.read_csv(tmp_path / "out.csv")
+    assert written["capped"].all() and pd.read_csv(tmp_path / "out_timeline.csv")["llr"].abs().max() <= math.log(6) + 1e-9
+
+
+def test_files_of_one_name_in_two_folders_are_two(detector, files, tmp_path):
+    for side in ("left", "right"):
+        (tmp_path / side).mkdir()
+    for side, name in (("left", "noise"), ("right", "chord")):
+        (tmp_path / side / "a.wav").write_bytes((files / f"{name}.wav").read_bytes())
+    table, _ = score_to_csv(detector, [tmp_path / "left", tmp_path / "right"], tmp_path / "out.csv", 0.5)
+    assert table["utt_id"].tolist() == [str(tmp_path / side / "a.wav") for side in ("left", "right")]
+    assert table["decision"].tolist() == ["bonafide", "spoof"]
+
+
+def test_links_to_folders_are_followed_and_counts_say_what_was_left_out(detector, files, tmp_path):
+    (files / "more").symlink_to(files / "empty")
+    (files / "loop").symlink_to(files)
+    for name in ("._noise.wav", "notes.txt"):
+        (files / name).touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "noise.wav").write_bytes((files / "noise.wav").read_bytes())
+    (files / "linked").symlink_to(tmp_path / "elsewhere")
+    said: list[str] = []
+    table, _ = score_to_csv(detector, [files], tmp_path / "out.csv", 0.5, say=said.append)
+    assert str(files / "linked" / "noise.wav") in table["utt_id"].tolist() and len(table) == 4
+    assert said == [
+        "not audio, left out of the folders: 1 '.txt' files, 1 files that a system keeps for itself, "
+        "2 folders that a link leads to again"
+    ]
 
 
 def test_scores_that_are_no_numbers_are_an_error(detector, files, monkeypatch):
@@ -169,14 +256,18 @@ def test_an_impossible_prior_is_refused(prior):
 
 def of_scores(*scores: float) -> Recording:
     timeline = pd.DataFrame({"start": np.arange(len(scores)) * 1.5, "end": np.arange(len(scores)) * 1.5 + 3, "score": scores})
-    return Recording("a.wav", 9.0, float(np.mean(scores)), 2 * float(np.mean(scores)), timeline, np.zeros(1), ("one", "two"))
+    mean = float(np.mean(scores))
+    timeline["decision"] = ["bonafide" if score > 0.5 else "spoof" for score in scores]
+    decision = "bonafide" if mean > 0.5 else "spoof"
+    return Recording("a.wav", "mono", 9.0, mean, decision, 2 * mean, False, timeline, np.zeros(1), ("one", "two"))
 
 
 def test_a_row_says_everything_of_a_recording(detector):
-    detector = Detector(detector.model, 0.5, Calibration(2, 0), detector.facts)
+    detector = Detector(detector.model, 0.5, Calibration(2, 0, 9.0, False), detector.facts)
     (row,) = results([of_scores(2, -3, 4)], detector, 0.2).to_dict("records")
     assert row == pytest.approx(
-        {"utt_id": "a.wav", "score": 1.0, "llr": 2.0, "p_bonafide": math.exp(2) * 4 / (math.exp(2) * 4 + 1),
+        {"utt_id": "a.wav", "channel": "mono", "capped": False,
+         "score": 1.0, "llr": 2.0, "p_bonafide": math.exp(2) * 4 / (math.exp(2) * 4 + 1),
          "decision": "bonafide", "seconds": 9.0, "windows": 3, "lowest_score": -3.0, "lowest_start": 1.5,
          "warnings": "one; two"}
     )  # fmt: skip
@@ -200,9 +291,10 @@ def test_csv_files_hold_results_timelines_and_what_was_left_out(detector, files,
     pd.testing.assert_frame_equal(written, table, check_dtype=False)
     assert list(written["decision"][written["utt_id"].str.endswith(("chord.wav", "noise.wav"))]) == ["spoof", "bonafide"]
     timeline = pd.read_csv(tmp_path / "new" / "scores_timeline.csv")
-    assert list(timeline.columns) == ["utt_id", "start", "end", "score", "llr", "loud"]
+    assert list(timeline.columns) == ["utt_id", "channel", "start", "end", "score", "llr", "loud", "decision"]
     assert timeline.groupby("utt_id").size().to_dict() == dict(zip(written["utt_id"], written["windows"], strict=True))
-    np.testing.assert_allclose(timeline.groupby("utt_id")["score"].mean()[written["utt_id"]], written["score"])
+    judged = timeline[~timeline["decision"].str.startswith("undecided")]
+    np.testing.assert_allclose(judged.groupby("utt_id")["score"].mean()[written["utt_id"]], written["score"])
     listed = pd.read_csv(tmp_path / "new" / "scores_left_out.csv")
     assert [tuple(row) for row in listed.itertuples(index=False)] == left_out and len(left_out) == 1
     score_to_csv(detector, [files / "noise.wav"], out, 0.1)
@@ -221,8 +313,13 @@ def test_the_caution_names_corpus_numbers_and_limits(detector):
     text = detector.caution()
     assert "“Toy”: 6 bona fide clips of 1 speaker and 6 spoofed ones, corpus demo, encoder lfcc" in text
     assert f"its equal error rate is {detector.facts['dev_eer']:.1%}" in text and "no evidence on its own" in text
-    assert "fitted on 6 bona fide and 6 spoofed dev clips: those beyond ±1.8 are extrapolated" in text
-    wrong = Detector(detector.model, 0.0, Calibration(-1, 0), detector.facts)
+    assert "fitted on 6 bona fide and 6 spoofed dev clips, and are capped at ±1.8: these say no more" in text
+    assert detector.calibration.separable and "ON DEV IT MADE NO ERROR" in text
+    wrong = Detector(detector.model, 0.0, Calibration(-1, 0, 1.8, False), detector.facts)
+    assert "ON DEV IT MADE NO ERROR" not in wrong.caution()
+    key = {**detector.facts["key"], "code": detector.facts["key"]["code"] | {"models/graph.py": "0"}}
+    older = Detector(detector.model, 0.0, detector.calibration, detector.facts | {"key": key})
+    assert "models/graph.py changed since" in older.caution() and "changed since" not in text
     assert "A HIGHER SCORE MEANT SPOOF" in wrong.caution() and "A HIGHER" not in text
 
 
@@ -236,7 +333,7 @@ def test_a_checkpoint_without_calibration_gives_scores_alone(checkpoint, files, 
     assert "does not name" in detector.caution() and "likelihood" not in detector.caution()
     table, _ = score_to_csv(detector, [files / "both.wav"], tmp_path / "scores.csv", 0.5, timeline=True)
     assert list(table.columns) == [
-        "utt_id", "score", "decision", "seconds", "windows", "lowest_score", "lowest_start", "warnings",
+        "utt_id", "channel", "decision", "score", "seconds", "windows", "lowest_score", "lowest_start", "warnings",
     ]  # fmt: skip
     assert "llr" not in pd.read_csv(tmp_path / "scores_timeline.csv").columns
     whole = score_recording(Detector.load(checkpoint), files / "both.wav")
@@ -281,7 +378,7 @@ def test_a_call_that_was_stopped_goes_on(detector: Detector, tmp_path: Path) -> 
         file.write('{"file": [1, 2], "recor')  # killed while it wrote
     scored, said = [], []
     score_to_csv(detector, paths, out, 0.5, timeline=True, on_progress=scored.append, say=said.append)
-    assert len(scored) == 2 and said == [f"going on: 3 recordings are scored already, in {kept}"]
+    assert len(scored) == 2 and said == [f"resumes: 3 recordings are scored already, in {kept}"]
     assert not kept.exists()
     for name in ("{}.csv", "{}_timeline.csv"):
         assert (tmp_path / name.format("out")).read_text() == (tmp_path / name.format("whole")).read_text()
@@ -296,6 +393,9 @@ def test_what_has_changed_is_scored_again(detector: Detector, checkpoint: Path, 
     table, _ = score_to_csv(detector, paths, out, 0.5, on_progress=scored.append, say=lambda line: None)
     assert len(scored) == 2 and list(table["utt_id"]) == [str(path) for path in paths]
     assert table["score"][1] == score_recording(detector, paths[1]).score
+    said: list[str] = []
     for changes in ({"hop_seconds": 0.25}, {}):  # other windows, then those of before: nothing is taken over
         with pytest.raises(Stop):
-            score_to_csv(detector, paths, out, 0.5, on_progress=stop_after(2), say=pytest.fail, **changes)
+            score_to_csv(detector, paths, out, 0.5, on_progress=stop_after(2), say=said.append, **changes)
+    kept = tmp_path / "out_unfinished.jsonl"
+    assert said == [f"{kept}: hop_seconds was 0.25 and is None: its recordings are scored anew"]

@@ -37,7 +37,7 @@ def project(tiny_profile, tmp_path):
     (tmp_path / "configs").mkdir()
     values = tiny_profile.model_dump(mode="json")
     values["training"] |= {"epochs": 2, "batch_size": 2, "average": 0.5}
-    values["data"]["root"] = str(tmp_path)
+    values["data"] |= {"root": str(tmp_path), "cache": str(tmp_path)}
     (tmp_path / "configs" / "toy.yaml").write_text(yaml.safe_dump(values | {"run_dir": None}))
     (tmp_path / "share.py").write_text(SHARE)
     return tmp_path
@@ -94,4 +94,12 @@ def test_the_index_of_a_shared_bank_counts_every_clip_once(project):
     assert launch(project, 3, "features toy").returncode == 0
     for file in project.glob("features/*/index.parquet"):
         index, facts = pd.read_parquet(file), json.loads((file.parent / "bank.json").read_text())
-        assert len(index) == index["utt_id"].nunique() == 7 and facts["dtype"] == "float16"
+        assert len(index) == index["utt_id"].nunique() == 7 and facts["settings"]["dtype"] == "float16"
+
+
+def test_fewer_full_batches_than_processes_are_an_error_of_one_line_whose_remedy_works(project):
+    failed = launch(project, 3, "train toy --set training.batch_size=4")
+    line = "error: 7 train clips make 1 full batch(es) of 4, and 3 processes each need one: set training.batch_size=2"
+    assert failed.returncode != 0 and failed.stderr.count(line) == 1 and "non-empty TensorList" not in failed.stderr
+    done = launch(project, 3, "train toy --set training.batch_size=2")
+    assert done.returncode == 0, done.stderr[-3000:]

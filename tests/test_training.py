@@ -1,11 +1,16 @@
+from dataclasses import asdict
+from importlib import metadata
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from aasist_lib import audio
 from aasist_lib.augment import Strength
 from aasist_lib.checkpoints import CheckpointError, load_model, read_facts
 from aasist_lib.config import Profile
+from aasist_lib.corpora import load_trials
 from aasist_lib.detector import Detector
 from aasist_lib.metrics import calibrate_fit, eer, split_classes
 from aasist_lib.models import build_model
@@ -77,7 +82,35 @@ def test_a_finished_training_is_not_repeated_and_changed_settings_start_anew(tin
     assert epochs == []
     train(changed(tiny_profile, seed=2), run, on_epoch=epochs.append)
     assert [record.epoch for record in epochs] == [1, 2, 3, 4, 5, 6]
-    assert "starting anew" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "training: finished (6 epochs), nothing to do\n" in said
+    (aside,) = run.path("checkpoints").glob("before-*")
+    kept = f"the old checkpoint is kept in checkpoints/{aside.name}"
+    assert f"training: seed was 1 and is 2: training starts anew ({kept})" in said
+    first = read_facts(aside / "best")
+    assert first["key"]["settings"]["seed"] == 1 and load_model(aside / "best")[1] == first
+
+
+def test_other_clips_of_the_same_names_are_other_data(tiny_profile, run, tmp_path, capsys):
+    trials = load_trials(tiny_profile.data)
+    own = changed(tiny_profile, data={"root": tmp_path, "cache": tmp_path}, training={"epochs": 1})
+    trials.to_parquet(tmp_path / "trials.parquet", index=False)
+    train(own, run)
+    audio.write_flac(tmp_path / "other.flac", audio.read(trials["path"][0])[::-1].copy())
+    trials.loc[0, "path"] = str(tmp_path / "other.flac")
+    trials.to_parquet(tmp_path / "trials.parquet", index=False)
+    train(own, run)
+    assert "training: the features of train have changed: training starts anew" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("package", ["torch", "audiomentations"])
+def test_another_version_of_a_package_that_computes_starts_anew(tiny_profile, run, monkeypatch, capsys, package):
+    short, version = changed(tiny_profile, training={"epochs": 1}), metadata.version
+    train(short, run)
+    monkeypatch.setattr(metadata, "version", lambda name: "0.0" if name == package else version(name))
+    train(short, run)
+    now, said = f"{package} was {version(package)} and is 0.0", capsys.readouterr().out
+    assert f"features: {now}: computed anew; the old ones stay in " in said and "training starts anew" in said
 
 
 def test_features_from_the_bank_and_on_the_fly_give_the_same_dev_scores(tiny_profile, run):
@@ -216,7 +249,8 @@ def test_the_checkpoint_says_what_it_was_trained_on_and_what_its_dev_scores_mean
     dev = score_split(tiny_profile, load_model(result.checkpoint)[0], "dev")
     bonafide, spoof = split_classes(dev["label"], dev["score"])
     fitted = calibrate_fit(bonafide, spoof)
-    assert facts["calibration"] == pytest.approx({"scale": fitted.scale, "offset": fitted.offset, "bonafide": 6, "spoof": 6})
+    assert facts["calibration"] == pytest.approx(asdict(fitted) | {"bonafide": 6, "spoof": 6})
+    assert facts["key"]["code"].keys() >= {"training.py", "losses.py", "models/graph.py", "metrics/rates.py"}
     assert (facts["dev_eer"], facts["dev_threshold"]) == pytest.approx(eer(bonafide, spoof))
 
 

@@ -101,7 +101,7 @@ def test_after_a_kill_other_processes_go_on_and_score_nothing_twice(score, files
     assert len(list(tmp_path.glob("out_unfinished*.jsonl"))) == 3
     (tmp_path / "out.log").unlink()
     again = score(2, files[0].parent, "out")
-    assert again.returncode == 0 and "going on: 6 recordings are scored already" in again.stdout, again.stderr
+    assert again.returncode == 0 and "resumes: 6 recordings are scored already" in again.stdout, again.stderr
     assert (tmp_path / "out.log").read_text().split() == [str(files[4])]
     assert same(tmp_path, "one", "out") and not list(tmp_path.glob("*.jsonl"))
 
@@ -121,16 +121,18 @@ def test_a_mistake_is_told_once(score, files):
     assert failed.stderr.count("error: hop = 9.0 s: windows are 0.5 s long") == 1 and "exitcode  : 2 " in failed.stderr
 
 
-def recording(path: Path, score: float) -> Recording:
-    path.touch()
-    timeline = pd.DataFrame({"start": [0.0], "end": [0.5], "score": [score], "loud": [1.0]})
-    return Recording(str(path), 0.5, score, None, timeline, np.ones(25, np.float32), ("short",))
+def recording(path: Path, score: float, channel: str = "mono") -> Recording:
+    if not path.exists():
+        path.touch()
+    timeline = pd.DataFrame({"start": [0.0], "end": [0.5], "score": [score], "loud": [1.0], "decision": ["spoof"]})
+    peaks = np.ones(25, np.float32)
+    return Recording(str(path), channel, 0.5, score, "spoof", None, False, timeline, peaks, ("short",))
 
 
-def lists(tmp_path: Path, count: int, facts: dict | None = None) -> list[Unfinished]:
+def lists(tmp_path: Path, count: int, settings: dict | None = None, said: list[str] | None = None) -> list[Unfinished]:
     """The lists of so many processes, as they are when work begins."""
-    members = [Unfinished(tmp_path / "out.csv", facts or {"a": 1}, None, process) for process in range(count)]
-    members[0].collect()
+    members = [Unfinished(tmp_path / "out.csv", settings or {"a": 1}, process) for process in range(count)]
+    members[0].collect([].append if said is None else said.append)
     for member in members:
         member.read()
     return members
@@ -147,7 +149,8 @@ def test_each_process_finds_what_any_had_and_the_first_list_takes_it_over(tmp_pa
     members = lists(tmp_path, 2)
     assert [len(member) for member in members] == [3, 3] and not (tmp_path / "out_unfinished.2.jsonl").exists()
     for path in paths:
-        found = Recording(**members[1].find(path))
+        (found,) = members[1].scored(str(path))
+        assert members[1].has(path)
         pd.testing.assert_frame_equal(found.timeline, recording(path, 0.1 + len(path.name)).timeline)
         assert found.score == 0.1 + len(path.name) and found.warnings == ("short",) and found.peaks.shape == (0,)
     members[0].remove()
@@ -159,18 +162,32 @@ def test_a_file_that_changed_is_found_by_its_newer_line_only(tmp_path):
     lists(tmp_path, 1)[0].add(recording(path, 1.0))
     path.write_bytes(b"other")
     first, second = lists(tmp_path, 2)
-    assert first.find(path) is None
+    assert not first.has(path)
     second.add(recording(path, 2.0))
     first.read()
-    assert first.find(path)["score"] == first.scored(str(path))["score"] == 2.0
+    assert first.has(path) and first.scored(str(path))[0].score == 2.0
     path.unlink()
-    assert first.find(path) is None and first.scored(str(path))["score"] == 2.0
+    assert not first.has(path) and first.scored(str(path))[0].score == 2.0
     assert len(lists(tmp_path, 1)[0]) == 1, "one line a recording is kept"
     assert len((tmp_path / "out_unfinished.jsonl").read_text().splitlines()) == 2
 
 
-def test_lists_of_another_detector_do_not_count(tmp_path):
+def test_a_file_is_done_when_all_its_channels_are(tmp_path):
+    path = tmp_path / "call.wav"
+    (member,) = lists(tmp_path, 1)
+    member.add(recording(path, 1.0, "1"), of=2)
+    (member,) = lists(tmp_path, 1)
+    assert not member.has(path)
+    member.add(recording(path, 2.0, "2"), of=2)
+    (member,) = lists(tmp_path, 1)
+    assert member.has(path) and [each.score for each in member.scored(str(path))] == [1.0, 2.0]
+
+
+def test_lists_of_another_detector_do_not_count_and_that_is_said(tmp_path):
     for member in lists(tmp_path, 2):
         member.add(recording(tmp_path / f"{member.path.name}.wav", 1.0))
-    assert [len(member) for member in lists(tmp_path, 1, {"a": 2})] == [0]
+    said: list[str] = []
+    assert [len(member) for member in lists(tmp_path, 1, {"a": 2}, said)] == [0]
+    assert said == [f"{tmp_path / name}: a was 1 and is 2: its recordings are scored anew"
+                    for name in ("out_unfinished.jsonl", "out_unfinished.1.jsonl")]  # fmt: skip
     assert [json.loads(line).keys() for line in (tmp_path / "out_unfinished.jsonl").open()] == [{"key"}]
