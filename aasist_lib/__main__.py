@@ -234,7 +234,7 @@ def evaluate(options: argparse.Namespace) -> int:
     from aasist_lib.evaluation import evaluate as measure
     from aasist_lib.matching import add_duration, only, read_joined
     from aasist_lib.metrics import eer, split_classes
-    from aasist_lib.runs import RunFolder, evaluation_folder
+    from aasist_lib.runs import RunFolder, evaluation_folder, evaluation_inputs
 
     table = read_joined(options.scores, options.key, options.columns)
     _say_what_was_joined(table, options)
@@ -260,7 +260,7 @@ def evaluate(options: argparse.Namespace) -> int:
         print(f"warning: {sentence}", file=sys.stderr)
     roles = ("scores", "key", "asv", "dev_scores", "dev_key", "against")
     sources = {role: file for role in roles if (file := getattr(options, role))}
-    inputs = {role: str(file.resolve()) for role, file in sources.items()}
+    inputs: dict[str, Any] = dict(evaluation_inputs(sources))
     inputs |= {name: getattr(options, name) for name in ("only", "leave_out", "columns", "threshold") if getattr(options, name)}
     default = options.scores.parent / f"{stem(options.scores).lstrip('.') or 'scores'}_evaluation"
     run = RunFolder.of_evaluation(options.out or evaluation_folder(default, inputs), inputs)

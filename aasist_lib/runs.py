@@ -96,7 +96,8 @@ class RunFolder:
         return run
 
     def _claim(self, manifest: dict[str, Any], inputs: Mapping[str, Any]) -> None:
-        if not _is_new(manifest) and manifest.get("evaluation") != inputs:
+        new = "name" not in manifest and "evaluation" not in manifest and not manifest["artefacts"]
+        if not new and manifest.get("evaluation") != inputs:
             held = "a run" if "evaluation" not in manifest else f"an evaluation of {_inputs_text(manifest['evaluation'])}"
             raise RunError(f"{self.folder} holds {held}: nothing is written over it; name another folder with --out")
         manifest["evaluation"] = dict(inputs)
@@ -331,6 +332,11 @@ def unchanged(path: Path, entry: Mapping[str, Any] | None) -> bool:
     return path.stat().st_mtime_ns == entry["mtime_ns"] or sha256(path) == entry["sha256"]
 
 
+def evaluation_inputs(files: Mapping[str, Path]) -> dict[str, str]:
+    """What tells an evaluation from others: its files by role, with their content."""
+    return {role: f"{path.resolve()}, sha256 {sha256(path)[:16]}" for role, path in files.items()}
+
+
 def evaluation_folder(first: Path, inputs: Mapping[str, Any]) -> Path:
     """`first`, or the next of `first-2`, `first-3`, … that is not there yet, or that holds an evaluation of the same inputs."""
     for number in range(1, 10_000):
@@ -341,10 +347,6 @@ def evaluation_folder(first: Path, inputs: Mapping[str, Any]) -> Path:
         if manifest.is_file() and json.loads(manifest.read_text(encoding="utf-8")).get("evaluation") == inputs:
             return folder
     raise RunError(f"{first}: there are 10 000 folders of this name; move them away, or name one with --out")
-
-
-def _is_new(manifest: Mapping[str, Any]) -> bool:
-    return "name" not in manifest and "evaluation" not in manifest and not manifest["artefacts"]
 
 
 def _inputs_text(inputs: Mapping[str, Any]) -> str:

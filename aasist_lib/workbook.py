@@ -23,7 +23,7 @@ from aasist_lib.files import alone, table_stem
 from aasist_lib.fingerprint import code, code_of_text
 from aasist_lib.headless import NotebookError, execute, parameters_of
 from aasist_lib.interruption import Interrupted, interruptible
-from aasist_lib.runs import RunFolder, evaluation_folder, sha256
+from aasist_lib.runs import RunFolder, evaluation_folder, evaluation_inputs, sha256
 
 PARAMETERS = ("PROFILE", "SET")
 _SHOWS_NOTHING = tuple(
@@ -49,17 +49,20 @@ def open_notebook(profile: str, overrides: str = "", number: str = "") -> tuple[
 
 def open_scores(profile: str, overrides: str, number: str, files: Mapping[str, str]) -> tuple[Profile, RunFolder]:
     """As `open_notebook`, for a notebook that looks at a score file instead of a run: results go to `runs/evaluations/<its
-    name>`, or to `…-2` and so on where that holds results of other files.
+    name>`, or to `…-2` and so on where that holds results of other files, or to the `run_dir` that `overrides` name.
 
     Args:
         files: role -> path, 'scores' among them; empty paths are left out.
     """
     os.environ.setdefault("AASIST_NOTEBOOK", number)
-    inputs = {role: str(path.resolve()) for role, path in files_given(files).items()}
-    name = table_stem(Path(inputs["scores"])).lstrip(".") or "scores"
-    folder = evaluation_folder(project_root() / "runs" / "evaluations" / name, inputs)
-    facts = {"name": folder.name, "title": f"Scores of {Path(inputs['scores']).name}", "run_dir": folder}
-    loaded = load_profile(profile, split_overrides(overrides)).model_copy(update=facts)
+    given, settings = files_given(files), split_overrides(overrides)
+    inputs, loaded = evaluation_inputs(given), load_profile(profile, settings)
+    scores, folder = given["scores"], loaded.run_dir
+    name = table_stem(scores).lstrip(".") or "scores"
+    if not any(setting.startswith("run_dir=") for setting in settings):
+        folder = evaluation_folder(project_root() / "runs" / "evaluations" / name, inputs)
+    facts = {"name": name, "title": f"Scores of {scores.name}", "run_dir": folder}
+    loaded = loaded.model_copy(update=facts)
     return loaded, RunFolder.open(loaded, evaluation=inputs)
 
 

@@ -110,7 +110,7 @@ def test_another_version_of_a_package_that_computes_starts_anew(tiny_profile, ru
     monkeypatch.setattr(metadata, "version", lambda name: "0.0" if name == package else version(name))
     train(short, run)
     now, said = f"{package} was {version(package)} and is 0.0", capsys.readouterr().out
-    assert f"features: {now}: computed anew; the old ones stay in " in said and "training starts anew" in said
+    assert now in said.partition("computed anew; the old ones stay in ")[0] and "training starts anew" in said
 
 
 def test_features_from_the_bank_and_on_the_fly_give_the_same_dev_scores(tiny_profile, run):

@@ -45,13 +45,15 @@ def test_what_one_system_allows_is_drawn(tmp_path: Path, trials: pd.DataFrame) -
     assert row["EER"] == pytest.approx(eer(trials["score"][is_bonafide], trials["score"][~is_bonafide])[0], abs=1e-12)
     drawn = {file.stem for file in run.path("figures", "x").parent.glob("*.png")}
     assert drawn == {"scores", "det", "costs", "attacks", "cells"}
-    assert run.manifest["name"] == "mine" and run.manifest["title"] == "Scores of mine"
-    assert list(run.manifest["notes"]["scores"]) == [str(tmp_path / "mine.txt")]
+    assert run.manifest["name"] == "mine" and run.manifest["title"] == "Scores of mine.txt"
+    assert run.manifest["evaluation"]["scores"].startswith(f"{tmp_path / 'mine.txt'}, sha256 ")
+    with pytest.raises(NotebookError, match="holds an evaluation of scores .*mine.txt.* nothing is written over it"):
+        run_chapter(tmp_path, SCORES=str(tmp_path / "key.csv"))
 
 
 def test_a_score_file_without_its_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("U1 0.5\nU2 -0.5\n")
-    with pytest.raises(NotebookError, match="a key or protocol is needed"):
+    with pytest.raises(NotebookError, match=r"no labels in it: give the key of its trials \(--key; in notebook 05 KEY\)"):
         run_chapter(tmp_path, SCORES=str(tmp_path / "mine.txt"))
 
 
