@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import ipaddress
 import json
 import os
 import shlex
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -18,6 +20,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.websocket import websocket_connect
 
 ROOT = Path(__file__).parents[1]
 START = 120
@@ -94,6 +98,35 @@ def test_it_takes_uploads_of_hundreds_of_megabytes_and_says_so_to_the_explorers(
     (settings,) = (word.partition("=")[2] for word in words if word.startswith("--ServerApp.tornado_settings="))
     taken = ast.literal_eval(settings)["websocket_max_message_size"]
     assert 200e6 <= told * 1e6 <= taken
+
+
+def test_a_message_of_two_hundred_megabytes_reaches_the_kernel(server: Server) -> None:
+    """An upload is one: tornado's own limit of 10 MB would close the connection."""
+    sent = b"x" * 210_000_000
+    assert asyncio.run(_bytes_received(server, sent)) == len(sent)
+
+
+async def _bytes_received(server: Server, sent: bytes) -> int:
+    """How many bytes a kernel finds in the buffer of a message, sent as a notebook's page sends an upload."""
+    address, token = f"127.0.0.1:{server.fact('port')}", f"token {server.fact('token')}"
+    headers = {"Authorization": token}
+    started = await AsyncHTTPClient().fetch(f"http://{address}/api/kernels", method="POST", body="{}", headers=headers)
+    kernel = json.loads(started.body)["id"]
+    request = HTTPRequest(f"ws://{address}/api/kernels/{kernel}/channels", headers=headers)
+    connection = await websocket_connect(request, max_message_size=2**30)
+    code = "print(len(get_ipython().kernel.get_parent('shell')['buffers'][0]))"
+    header = {"msg_id": "upload", "msg_type": "execute_request", "session": "s", "username": "", "version": "5.3", "date": ""}
+    content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
+    message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+    text = json.dumps(message).encode()
+    offsets = (2, 12, 12 + len(text))  # how many parts, and where each begins
+    await connection.write_message(struct.pack("!3I", *offsets) + text + sent, binary=True)
+    while (answer := await connection.read_message()) is not None:
+        found = json.loads(answer) if isinstance(answer, str) else {}
+        if found.get("msg_type") == "stream" and found["parent_header"].get("msg_id") == "upload":
+            connection.close()
+            return int(found["content"]["text"])
+    raise AssertionError("the server closed the connection")
 
 
 def test_it_listens_on_this_machine_alone(server: Server) -> None:

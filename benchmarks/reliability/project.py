@@ -82,7 +82,7 @@ def make_project(folder: Path, scale: int = 1) -> list[Command]:
     profile["evaluation"] |= {"replicates": 100}
     training = profile | {"training": profile["training"] | {"feature_cache": False, "workers": 2}}
     many = profile | {"data": profile["data"] | {"root": str(_many_trials(corpus, 4100 + 1000 * scale))}}
-    bank = profile | {"data": profile["data"] | {"root": str(_copied_table(corpus, _made(folder / "bank")))}}
+    bank = profile | {"data": profile["data"] | {"cache": str(folder / "bank")}}
     bank["training"] = profile["training"] | {"workers": 1}
     bank["augmentation"] = profile["augmentation"] | {"views": 6}
     notebooks = profile | {"data": profile["data"] | {"root": str(_more_speakers(corpus))}}
@@ -150,11 +150,6 @@ def _more_speakers(corpus: Path) -> Path:
     number = trials.groupby("split").cumcount() // 2 % 2
     trials.assign(speaker=trials["speaker"] + "-" + number.astype(str)).to_parquet(corpus / "speakers.parquet", index=False)
     return corpus / "speakers.parquet"
-
-
-def _copied_table(corpus: Path, folder: Path) -> Path:
-    """The trial table in a folder of its own, where the features will go."""
-    return Path(shutil.copy(corpus / "trials.parquet", folder / "trials.parquet"))
 
 
 # ---- what is compared ------------------------------------------------------------------------------------------------

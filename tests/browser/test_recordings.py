@@ -71,11 +71,13 @@ def test_an_upload_is_scored_and_shown(notebook: Notebook, explorer: Locator, tm
     assert notebook.problems == []
 
 
-def test_an_upload_of_two_hundred_megabytes_arrives(notebook: Notebook, explorer: Locator, tmp_path: Path) -> None:
-    """25 s of six channels at 192 kHz in 64 bits: large, and soon scored."""
-    wave = 0.1 * np.random.default_rng(0).standard_normal((23 * 192_000, 6))
+def test_an_upload_above_a_server_s_usual_limit_arrives(notebook: Notebook, explorer: Locator, tmp_path: Path) -> None:
+    """A second of six channels in 64 bits, and silence; 200 MB, which the browser's driver does not survive, are in
+    tests/test_lab.py."""
+    wave = np.zeros((4 * 192_000, 6))
+    wave[:192_000] = 0.1 * np.random.default_rng(0).standard_normal((192_000, 6))
     soundfile.write(tmp_path / "large.wav", wave, 192_000, subtype="DOUBLE")
-    assert 200e6 < (tmp_path / "large.wav").stat().st_size < 215e6
+    assert 30e6 < (tmp_path / "large.wav").stat().st_size < 40e6
     with notebook.page.expect_file_chooser() as chooser:
         press(explorer.get_by_role("button", name="Upload"), "Enter")
     chooser.value.set_files(tmp_path / "large.wav")
