@@ -243,7 +243,7 @@ def evaluate(options: argparse.Namespace) -> int:
     table = only(table, options.only, options.leave_out)
     threshold = options.threshold
     if options.dev_scores:
-        dev = read_joined(options.dev_scores, options.dev_key)
+        dev = read_joined(options.dev_scores, options.dev_key, options.columns)
         threshold = eer(*split_classes(dev["label"], dev["score"]))[1]
     asv = read_asv(options.asv) if options.asv else None
     tandem = read_tandem(options.scores, options.key) if options.key else None
@@ -253,15 +253,15 @@ def evaluate(options: argparse.Namespace) -> int:
     _say(format_evaluation(found))
     against = None
     if options.against:
-        other = only(read_joined(options.against, options.key), options.only, options.leave_out)
+        other = only(read_joined(options.against, options.key, options.columns), options.only, options.leave_out)
         against = compare(table, other, groups)
         _say(f"\n{format_comparison(against, (stem(options.scores), stem(options.against)))}")
     for sentence in found.warnings:
         print(f"warning: {sentence}", file=sys.stderr)
     roles = ("scores", "key", "asv", "dev_scores", "dev_key", "against")
     sources = {role: file for role in roles if (file := getattr(options, role))}
-    inputs: dict[str, Any] = dict(evaluation_inputs(sources))
-    inputs |= {name: getattr(options, name) for name in ("only", "leave_out", "columns", "threshold") if getattr(options, name)}
+    settings = {name: getattr(options, name) for name in ("only", "leave_out", "columns", "threshold")}
+    inputs = {**evaluation_inputs(sources), **{name: value for name, value in settings.items() if value not in (None, [])}}
     default = options.scores.parent / f"{stem(options.scores).lstrip('.') or 'scores'}_evaluation"
     run = RunFolder.of_evaluation(options.out or evaluation_folder(default, inputs), inputs)
     written = write_evaluation(found, table, run, sources, against)
@@ -373,10 +373,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument(
         "--key", type=Path, metavar="FILE", help="a key, protocol or trial table; default: labels in the scores"
     )
-    evaluation.add_argument("--columns", nargs="+", default=[], metavar="NAME", help="what the columns of the score file are")
-    evaluation.add_argument("--dev-scores", type=Path, metavar="FILE", help="scores of dev: error rates at its EER threshold")
+    evaluation.add_argument("--columns", nargs="+", default=[], metavar="NAME", help="what the columns of the score files are")
+    at = evaluation.add_mutually_exclusive_group()
+    at.add_argument("--dev-scores", type=Path, metavar="FILE", help="scores of dev: error rates at its EER threshold")
+    at.add_argument("--threshold", type=float, metavar="T", help="error rates at this threshold")
     evaluation.add_argument("--dev-key", type=Path, metavar="FILE", help="the key of these; default: labels in them")
-    evaluation.add_argument("--threshold", type=float, metavar="T", help="error rates at this threshold")
     evaluation.add_argument(
         "--against", type=Path, metavar="FILE", help="another system's scores of the same trials, to compare"
     )

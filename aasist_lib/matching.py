@@ -76,7 +76,8 @@ def read_joined(scores: str | Path, key: str | Path | None, columns: Sequence[st
     if key is not None:
         return join(table, read_key(key), (str(scores), str(key)))
     if "label" not in table.columns:
-        raise TableError(f"{scores}: no labels in it: give the key of its trials (--key; in notebook 05 KEY)")
+        how = "--key or --dev-key, in notebook 05 KEY or DEV_KEY"
+        raise TableError(f"{scores}: no labels in it: give the key of its trials ({how})")
     return table.assign(**{name: UNKNOWN for name in ("attack", "speaker", "codec") if name not in table.columns})
 
 

@@ -6,6 +6,7 @@ the heading are found out, or told. Nothing is repaired on the way: an id, numbe
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -160,7 +161,7 @@ def _named(path: Path) -> pd.DataFrame:
         return _rename(str(path), table.set_axis(range(1, len(table) + 1)), list(map(str, table.columns)))
     table = read_text_table(path)
     first = list(table.iloc[0])
-    if _is_heading(first):
+    if _is_heading(first) or _is_strange_heading(table):
         return _rename(f"{path}:{table.index[0]}", table.iloc[1:], first)
     if (names := _by_content(table)) is not None:
         return table.set_axis(names, axis=1)
@@ -174,7 +175,8 @@ def _named(path: Path) -> pd.DataFrame:
 def _by_content(table: pd.DataFrame) -> list[str] | None:
     """What most lines of a table without a heading say that its columns are, or None where that cannot be told."""
     numbers = [pd.to_numeric(table[name], errors="coerce").notna().mean() > 0.5 for name in table.columns]
-    labels = [read_labels(table[name]).isin(LABELS).mean() > 0.5 for name in table.columns]
+    are = [read_labels(table[name]).isin(LABELS).mean() for name in table.columns]
+    labels = [share == 1 or share > 0.5 and not number for share, number in zip(are, numbers, strict=True)]
     if table.shape[1] == 2:
         return ["utt_id", "score"]
     forms = {3: (["utt_id", "score", "label"], ["utt_id", "label", "score"]),
@@ -228,6 +230,13 @@ def _told(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 def _is_heading(cells: Sequence[str]) -> bool:
     return bool({"utt_id", "score"} & {column_of(cell) or cell for cell in cells})
+
+
+def _is_strange_heading(table: pd.DataFrame) -> bool:
+    """Whether the first line has a word where most others have a number."""
+    words = table.iloc[0].str.fullmatch(r"(?!(?i:nan|inf|infinity)$)[A-Za-z_].*")
+    below = table.iloc[1:].apply(lambda column: pd.to_numeric(column, errors="coerce").notna().mean() > 0.5)
+    return len(table) > 1 and bool((words & below).any())
 
 
 def _rename(where: str, table: pd.DataFrame, heading: list[str]) -> pd.DataFrame:
@@ -296,10 +305,11 @@ def read_text_table(path: Path) -> pd.DataFrame:
 
 def _decimal_comma(path: Path, line: int, value: str) -> TableError:
     made = path.with_name(f"{path.name.split('.')[0]}_points.txt")
-    return TableError(
-        f"{path}:{line}: {value!r} has a decimal comma; numbers need a point: "
-        f"sed 's/\\([0-9]\\),\\([0-9]\\)/\\1.\\2/g' {path} > {made}"
-    )
+    edit = r"sed 's/\([0-9]\),\([0-9]\)/\1.\2/g'"
+    name = shlex.quote(str(path))
+    command = f"gzip -cd {name} | {edit}" if path.suffix == ".gz" else f"{edit} {name}"
+    said = f"{path}:{line}: {value!r} has a decimal comma; numbers need a point"
+    return TableError(f"{said}: {command} > {shlex.quote(str(made))}")
 
 
 def _need_file(path: Path) -> None:

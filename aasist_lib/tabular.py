@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import json
+import shlex
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,13 +83,19 @@ def head(data: bytes, skip_blank: bool = False) -> Head:
 
 
 def refuse_json_lines(path: Path, line: Head, error: type[ValueError]) -> None:
-    """An error where the first line is an object of JSON, with a command that makes a table of such a file."""
-    if line.text.lstrip().startswith(("{", "[")):
-        made = path.name.split(".")[0] + ".csv"
-        raise error(
-            f"{path}:{line.number}: JSON lines; a table is needed: "
-            f"python -c \"import pandas; pandas.read_json('{path}', lines=True, dtype=False).to_csv('{made}', index=False)\""
-        )
+    """An error where the first line is an object of JSON, with a command that makes a table of a file of such lines."""
+    if not line.text.lstrip().startswith(("{", "[")):
+        return
+    try:
+        found = json.loads(line.text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not line.rest.strip():
+        raise error(f"{path}:{line.number}: JSON; a table is needed, a line a trial: id and score, or id and label")
+    code = "import sys, pandas; pandas.read_json(sys.argv[1], lines=True, dtype=False).to_csv(sys.argv[2], index=False)"
+    made = path.with_name(f"{path.name.split('.')[0]}.csv")
+    command = shlex.join(["python", "-c", code, str(path), str(made)])
+    raise error(f"{path}:{line.number}: JSON lines; a table is needed: {command}")
 
 
 def fields(path: Path, line: Head, error: type[ValueError], mark: str | None = None) -> list[str]:
