@@ -18,8 +18,8 @@ import pytest
 from aasist_lib import report, workbook
 from aasist_lib.config import ConfigError, load_profile, project_root
 from aasist_lib.headless import NotebookError
-from aasist_lib.runs import RunFolder
-from aasist_lib.workbook import open_notebook, run
+from aasist_lib.runs import RunError, RunFolder
+from aasist_lib.workbook import files_given, given_path, open_notebook, open_scores, run
 from tests.notebooks import toys
 
 ROOT = Path(__file__).parent.parent
@@ -132,6 +132,107 @@ def test_a_failing_notebook_stops_the_run_and_is_shown(enter, capfd) -> None:
     record = RunFolder(root / "runs/toy").manifest["notebooks"]
     assert record["01"]["status"] == "failed" and "03" not in record
     assert run("toy") == 1  # a failure is never skipped
+
+
+def test_a_failing_notebook_leaves_a_report_of_those_that_worked(enter, capfd) -> None:
+    root = enter("01", "03", "05")
+    toys.notebook(root, "01_data", "run.save_summary([{'label': 'Clips', 'value': '4711'}])")
+    toys.notebook(root, "03_train", "run.save_summary([{'label': 'Epochs', 'value': '0815'}])\nraise ValueError('no luck')")
+    toys.notebook(root, "05_eer", "x = 1")
+    assert run("toy") == 1
+    printed = capfd.readouterr()
+    page = root / "runs/toy/report/index.html"
+    assert "report (of what worked): " in printed.out
+    text = page.read_text(encoding="utf-8")
+    assert "4711" in text and "failed" in text and "05_eer" not in text
+
+
+def test_a_formula_that_cannot_be_drawn_fails_its_notebook(enter, capfd) -> None:
+    root = enter("01")
+    for text, said in (("# $x^2$ and `$x^a^b$`", None), ("# $x^a^b$", "x^a^b"), ("# a\n\n$$\\left( x$$", "left")):
+        toys.notebook(root, "01_data", text, "x = 1")
+        assert run("toy") == (1 if said else 0), text
+        printed = capfd.readouterr()
+        if said:
+            assert "formulae in its text cannot be drawn: " in printed.err and said in printed.err
+            assert statuses(printed.out) == {"01_data": "failed"} and "report (of what worked)" in printed.out
+
+
+TRAINED = """
+with run.manifest_update() as manifest:
+    manifest["trained"] = {"epochs": 7, "settings": profile.training_settings()}
+"""
+
+
+def test_a_finished_training_is_not_trained_over_without_being_asked(enter, capfd) -> None:
+    root = enter("01")
+    toys.notebook(root, "01_data", TRAINED)
+    assert run("toy", ["training.epochs=7"]) == 0 and run("toy", ["training.epochs=7", "evaluation.replicates=3"]) == 0
+    with pytest.raises(RunError) as error:
+        run("toy", ["training.epochs=9", "seed=2"])
+    said = str(error.value)
+    assert "holds a finished training (7 epochs) with other settings" in said
+    assert "seed was 1 and is 2" in said and "training.epochs was 7 and is 9" in said
+    for name in ("--set name=toy-2", 'SET = "name=toy-2"', "--overwrite"):
+        assert name in said
+    assert run("toy", ["training.epochs=9", "seed=2", "name=toy-2"]) == 0, "the first remedy"
+    assert RunFolder(root / "runs/toy").manifest["trained"]["settings"]["training"]["epochs"] == 7
+    assert run("toy", ["training.epochs=9", "seed=2"], overwrite=True) == 0, "the second"
+    assert RunFolder(root / "runs/toy").manifest["trained"]["settings"]["training"]["epochs"] == 9
+
+
+def test_a_run_does_not_go_into_the_folder_of_an_evaluation(enter) -> None:
+    root = enter("01")
+    toys.notebook(root, "01_data", "x = 1")
+    (root / "scores.txt").write_text("a 1\n")
+    RunFolder.of_evaluation(root / "runs/toy", {"scores": "scores.txt"})
+    with pytest.raises(
+        RunError, match="holds an evaluation of scores scores.txt: give this run another name, such as --set name"
+    ):
+        run("toy")
+
+
+@pytest.mark.parametrize(
+    "name", ["demo.txt", "aasist.lr1e-4.txt", ".scores.txt", "team's scores (1).csv", "toy.tsv.gz", "ünï.txt"]
+)
+def test_any_score_file_gets_a_folder_that_is_no_run(enter, name: str) -> None:
+    """Also one that is called as a run is."""
+    root = enter()
+    for run_name in ("demo", "toy"):
+        RunFolder.open(load_profile("toy", [f"name={run_name}"]))
+    before = {path: path.read_bytes() for path in root.glob("runs/*/manifest.json")}
+    (root / name).write_text("a 1\n")
+    (root / "elsewhere").mkdir()
+    (root / "elsewhere" / name).write_text("a 2\n")
+    places = []
+    for file in (name, name, f"elsewhere/{name}"):
+        _, folder = open_scores("toy", "", "05", {"scores": file, "key": ""})
+        places.append(folder.folder.relative_to(root / "runs").as_posix())
+        assert folder.manifest["evaluation"]["scores"].startswith(f"{root / file}, sha256 ")
+    stem = {".scores.txt": "scores", "toy.tsv.gz": "toy"}.get(name, name.rpartition(".")[0])
+    assert places == [f"evaluations/{stem}", f"evaluations/{stem}", f"evaluations/{stem}-2"]
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_paths_of_parameters_count_from_the_root_and_say_where_a_file_is_instead(enter, monkeypatch) -> None:
+    root = enter()
+    for name in ("a.txt", "notebooks/b.txt"):
+        (root / name).write_text("x 1\n")
+    monkeypatch.chdir(root / "notebooks")
+    assert files_given({"scores": "a.txt", "key": str(root / "a.txt"), "asv": ""}) == {
+        "scores": root / "a.txt", "key": root / "a.txt",
+    }  # fmt: skip
+    with pytest.raises(ConfigError) as error:
+        files_given({"scores": "b.txt"})
+    told = root / "notebooks" / "b.txt"
+    assert (
+        f"SCORES = 'b.txt': {root / 'b.txt'} does not exist; relative paths count from {root}; there is {told}: give that"
+        in str(error.value)
+    )
+    assert files_given({"scores": str(told)}) == {"scores": told}
+    for place in ("PATHS", "COMPARE"):
+        with pytest.raises(ConfigError, match=f"{place} = 'none': .* does not exist; relative paths count from {root}$"):
+            given_path("none", place)
 
 
 def test_a_broken_promise_or_a_dead_kernel_is_a_failure(enter, capfd) -> None:
