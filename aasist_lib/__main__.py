@@ -82,10 +82,8 @@ def _check_corpus(profile: Profile, options: argparse.Namespace) -> int:
         write_trials(trials, table)
         for note in notes:
             print(f"warning: {note}", file=sys.stderr)
-        _say(
-            f"split by speaker: {table}\n"
-            f"use it: set data: {{corpus: table, root: {table.relative_to(project_root())}}} in {options.profile}"
-        )
+        use = f"data.corpus=table data.root={table.relative_to(project_root())}"
+        _say(f"split by speaker: {table}\nuse it: write these two keys into the profile, or add to any command --set {use}")
     counts = trials.groupby(["split", "label"], sort=False).size().unstack(fill_value=0)
     _say(f"corpus: {data.corpus} in {data.root}, all files there\n{counts.to_string()}")
     if data.corpus == "folder" and (others := left_out(data.source)):

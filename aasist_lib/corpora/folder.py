@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def load_folder(root: Path, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
         splits: those to load.
 
     Raises:
-        TrialTableError: no such folder, none of these names in it, a class without audio, or a class beside a split.
+        TrialTableError: no such folder, none of these names in it, a class without audio, a class beside a split, or a clip
+            that links lead to twice.
     """
     if not root.is_dir():
         raise TrialTableError(f"{root}: no such folder; point data.root at one that holds bonafide/ and spoof/")
@@ -36,7 +38,16 @@ def load_folder(root: Path, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
     rows = [row for split, place in found.items() if split in splits for row in _rows(place, split, root)]
     if not rows:
         raise TrialTableError(f"{root}: no folder {' or '.join(splits)}, and without them everything is eval")
+    _refuse_twice(root, [row[1] for row in rows])
     return validate(pd.DataFrame(rows, columns=COLUMNS), root, lambda row: str(rows[row][1]))
+
+
+def _refuse_twice(root: Path, paths: list[str]) -> None:
+    """A clip that is reached on two ways, over a link, would be in two classes or splits."""
+    first: dict[str, str] = {}
+    for path in paths:
+        if (other := first.setdefault(os.path.realpath(path), path)) != path:
+            raise TrialTableError(f"{root}: {path} is the same file as {other}: remove the link to one of them")
 
 
 def left_out(root: Path) -> str:
