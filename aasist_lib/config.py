@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from aasist_lib.distortions import AugmentationConfig, Fraction
 
-CHANGE_NOTHING = ("workers", "bad_audio", "tracker")
-"""Keys of `training` that change no result: clips that are left out change the trial table."""
+CHANGE_NOTHING = ("workers", "bad_audio", "tracker", "cache", "evaluate_on")
+"""Keys of `training` and `data` that change no trained detector: clips that are left out change the trial table."""
 _SHOWN = 300
 _OWN_NAME = re.compile(r'^name\s*=\s*"aasist-workbook"', re.MULTILINE)
 Positive = Annotated[float, Field(gt=0)]
@@ -259,7 +259,9 @@ class Profile(Section):
         """What a trained detector depends on, as JSON values: every section but those of evaluation and ablation, and without
         the keys that change no result."""
         dumped = self.model_dump(mode="json", include={"seed", "data", "model", "loss", "augmentation", "training"})
-        return dumped | {"training": {k: v for k, v in dumped["training"].items() if k not in CHANGE_NOTHING}}
+        for section in ("data", "training"):
+            dumped[section] = {key: value for key, value in dumped[section].items() if key not in CHANGE_NOTHING}
+        return dumped
 
     @property
     def folder(self) -> Path:

@@ -6,6 +6,7 @@ Each test edits a copy of the project in which a training was finished, runs the
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -188,3 +189,67 @@ def test_versions_of_packages_that_compute_belong_to_the_key(finished: tuple[Pat
 def tensors(checkpoint: bytes) -> dict[str, bytes]:
     """The weights of a checkpoint, without what it says of itself."""
     return {name: tensor.numpy().tobytes() for name, tensor in safetensors.torch.load(checkpoint).items()}
+
+
+# ---- notebooks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project whose tiny profile ran as far as training; its data are the project's."""
+    folder = tmp_path_factory.mktemp("clone") / "project"
+    copy_code(folder)
+    (ROOT / "data").mkdir(exist_ok=True)
+    (folder / "data").symlink_to(ROOT / "data")
+    said = run_notebooks(folder)
+    assert said.count(" ok ") == 2 and "unchanged" not in said
+    return folder
+
+
+def run_notebooks(folder: Path, *only: str) -> str:
+    command = [sys.executable, "-m", "aasist_lib", "run", "tiny", "--only", *(only or ("01", "03"))]
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def edit(folder: Path, file: str, before: str, after: str) -> None:
+    path = folder / "aasist_lib" / file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(before) == 1
+    path.write_text(text.replace(before, after), encoding="utf-8")
+
+
+def left_by(folder: Path) -> tuple[bytes, bytes, tuple[int, ...]]:
+    """The best checkpoint, a figure, and when the tables of scores were written."""
+    run = folder / "runs" / "tiny"
+    tables = sorted((run / "scores").glob("*.parquet"))
+    assert len(tables) == 4
+    return (
+        (run / "checkpoints" / "best" / "model.safetensors").read_bytes(),
+        (run / "figures" / "training.png").read_bytes(),
+        tuple(table.stat().st_mtime_ns for table in tables),
+    )
+
+
+def test_edits_of_a_project_with_notebooks(clone: Path) -> None:
+    """One after the other: a docstring, a figure, the loss."""
+    first = left_by(clone)
+    edit(clone, *NOTHING["a docstring"])
+    said = run_notebooks(clone)
+    assert said.count("skipped   unchanged") == 2 and left_by(clone) == first
+
+    edit(clone, *NOTHING["a figure"])
+    said = run_notebooks(clone)
+    drawn = left_by(clone)
+    assert said.count("skipped   unchanged") == 1 and "training: finished (3 epochs), nothing to do" in said
+    assert "anew" not in said and said.count("kept, nothing it depends on has changed") == 4
+    assert (drawn[0], drawn[2]) == (first[0], first[2]) and drawn[1] != first[1], "another picture of the same training"
+
+    edit(clone, *TRAINING["the loss"])
+    said = run_notebooks(clone, "03")
+    trained = left_by(clone)
+    assert "training: losses.py has changed: training starts anew (the old checkpoint is kept in checkpoints/before-" in said
+    assert tensors(trained[0]) != tensors(first[0])
+    assert said.count("features:") == 0, "features of the same distortions and encoder"

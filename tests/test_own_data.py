@@ -172,6 +172,22 @@ def test_every_key_stands_in_the_profile_to_begin_with_and_has_a_comment() -> No
     assert wanted_keys(Profile) <= named, wanted_keys(Profile) - named
 
 
+def test_the_keys_that_are_commented_out_are_the_defaults(tmp_path: Path) -> None:
+    text = (ROOT / "configs" / "mine.yaml").read_text(encoding="utf-8")
+    whole = re.sub(r"^( *)# ([a-z_]+:)", r"\1\2", text, flags=re.MULTILINE)
+    assert whole != text
+    (tmp_path / "whole.yaml").write_text(whole, encoding="utf-8")
+    assert load_profile(tmp_path / "whole.yaml") == load_profile("mine")
+
+
+def test_the_modules_that_the_page_on_kept_results_names_are_there() -> None:
+    text = (ROOT / "docs" / "kept.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py)`", text))
+    assert len(named) >= 8
+    for name in named:
+        assert (ROOT / "aasist_lib" / name).is_file() or (ROOT / name).is_file(), name
+
+
 def wanted_keys(model: type) -> set[str]:
     """The keys of a section and of those below it."""
     names = set()
