@@ -23,8 +23,9 @@ DURATIONS = ("< 2 s", "2–4 s", "> 4 s")
 
 
 def duration_class(seconds: pd.Series) -> pd.Series:
-    """How long clips are, as one of `DURATIONS`, for a breakdown by it."""
-    return pd.Series(np.select([seconds < 2, seconds <= 4], DURATIONS[:2], DURATIONS[2]), index=seconds.index, name="duration")
+    """How long clips are, as one of `DURATIONS` in their order, for a breakdown by it."""
+    classes = np.select([seconds < 2, seconds <= 4], DURATIONS[:2], DURATIONS[2])
+    return pd.Series(pd.Categorical(classes, DURATIONS, ordered=True), index=seconds.index, name="duration")
 
 
 def breakdown(
@@ -67,7 +68,7 @@ def breakdown(
     settings = {"groups": groups, "replicates": replicates, "confidence": confidence, "seed": seed, "threshold": threshold}
     pooled: list[dict[str, Any]] = [_row("pooled", dict.fromkeys(by, "pooled"), bonafide, spoof, settings)]
     cells: list[dict[str, Any]] = []
-    for values, attacked in spoof.groupby(by, sort=True):
+    for values, attacked in spoof.groupby(by, sort=True, observed=True):
         names = dict(zip(by, values, strict=True))
         matching = bonafide
         for column in shared:

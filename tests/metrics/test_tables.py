@@ -4,6 +4,7 @@ import pytest
 
 from aasist_lib import metrics
 from aasist_lib.metrics import MetricError
+from aasist_lib.metrics.tables import DURATIONS, duration_class
 
 
 @pytest.fixture
@@ -140,3 +141,14 @@ def test_results_have_a_row_for_each_system_split_and_group_of_attacks(scores):
         {("aasist", "dev"): scores.iloc[150:250]}, {"lpc"}, names, replicates=1000, confidence=0.95, seed=0
     )
     pd.testing.assert_frame_equal(default, again)
+
+
+def test_durations_are_classed_and_stand_in_their_order():
+    rng = np.random.default_rng(0)
+    seconds = pd.Series(np.tile([5.0, 1.9, 2.0, 4.0, 4.1, 0.5], 20))
+    table = pd.DataFrame({"score": rng.normal(size=120), "label": np.repeat(["bonafide", "spoof"], 60), "attack": "-"})
+    table["duration"] = duration_class(seconds)
+    assert table["duration"].astype(str).head(6).tolist() == ["> 4 s", "< 2 s", "2–4 s", "2–4 s", "> 4 s", "< 2 s"]
+    found = metrics.breakdown(table, ["duration"], replicates=5)
+    cells = found[found["row"] == "cell"]
+    assert cells["duration"].tolist() == list(DURATIONS) and cells["bonafide"].tolist() == [20, 20, 20]
