@@ -219,7 +219,9 @@ def _opened(path: Path, part: Part, refusal: str) -> Iterator[av.container.Input
     allowed = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
     name: Any = _Range(path, part) if part.form else str(path.resolve())
     try:
-        container = av.open(name, format=part.form or None, container_options=allowed if not part.form else {})
+        container = av.open(
+            name, format=part.form or None, container_options=allowed if not part.form else {}, metadata_errors="replace"
+        )
     except av.FFmpegError as error:
         raise AudioError(f"{path}: cannot be read as audio: {refusal} FFmpeg: {error.strerror}") from error
     with container:
@@ -229,7 +231,7 @@ def _opened(path: Path, part: Part, refusal: str) -> Iterator[av.container.Input
 def _by_ffmpeg(path: Path, part: Part, refusal: str = "") -> Iterator[Block]:
     """As `_by_sndfile`; `refusal` is what libsndfile said."""
     with _opened(path, part, refusal) as container:
-        stream = next((stream for stream in container.streams.audio if stream.rate), None)
+        stream = next((stream for stream in container.streams.audio if getattr(stream, "rate", None)), None)
         if stream is None:  # or FFmpeg went by the file's name alone, and found no sound in it
             raise AudioError(f"{path}: cannot be read as audio: {refusal} FFmpeg: no sound track")
         seconds = 0.0

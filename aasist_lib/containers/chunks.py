@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from aasist_lib.containers.part import SLACK, Bytes, Damaged, Part, refuse_another
+from aasist_lib.containers.part import SLACK, Bytes, Damaged, Part, refuse_another, refuse_cut
 
 UNKNOWN_SIZE = 0x7FFF0000
 """From here on a stated number of bytes means that whoever wrote the header did not know it."""
@@ -34,7 +34,15 @@ def _chunks(content: Bytes, at: int, order: str, wide: dict[bytes, int]) -> Iter
 
 
 def riff(content: Bytes, start: int) -> Iterator[Part]:
-    """A WAV, and any other file that follows it. A size that is too small is read over: the samples go to the end."""
+    """A WAV or AIFF, and any other that follows it. A size that is too small is read over: the samples go to the end."""
+    begin: int | None = start
+    while begin is not None:
+        part, begin = _riff_part(content, begin)
+        yield part
+
+
+def _riff_part(content: Bytes, start: int) -> tuple[Part, int | None]:
+    """The file that begins at a byte, and where another one does."""
     order = ">" if content[start : start + 4] in (b"RIFX", b"FORM") else "<"
     sound = b"SSND" if content[start : start + 4] == b"FORM" else b"data"
     wide: dict[bytes, int] = {}
@@ -45,23 +53,18 @@ def riff(content: Bytes, start: int) -> Iterator[Part]:
         if found is None:
             if chunk.name == sound:
                 found = chunk
+                if b"data" in wide:  # of the other kinds libsndfile says what is missing
+                    refuse_cut(chunk.size, len(content) - chunk.body)
                 if chunk.size >= UNKNOWN_SIZE and b"data" not in wide or chunk.next >= len(content) - SLACK:
                     break
             continue
-        if chunk.name in (b"RIFF", b"RIFX", b"RF64", b"FORM") and content[chunk.body : chunk.body + 4] in (
-            b"WAVE",
-            b"AIFF",
-            b"AIFC",
-        ):
-            yield Part(start, chunk.body - 8, "sndfile")
-            yield from riff(content, chunk.body - 8)
-            return
+        if is_riff(content, chunk.body - 8):
+            return Part(start, chunk.body - 8, "sndfile"), chunk.body - 8
         if not _NAME.fullmatch(chunk.name) or chunk.next > len(content) + 1:
             if _is_chain(content, found.next, order):  # a writer that leaves out the byte that makes sizes even
                 break
-            yield _read_on(content, start, found, order)
-            return
-    yield Part(start, len(content), "sndfile")
+            return _read_on(content, start, found, order), None
+    return Part(start, len(content), "sndfile"), None
 
 
 def _is_chain(content: Bytes, at: int, order: str) -> bool:
@@ -98,8 +101,7 @@ def w64(content: Bytes, start: int) -> Iterator[Part]:
         if size < 24 or at + size > len(content):
             if content[at : at + 4] == b"data":
                 if size < UNKNOWN_SIZE:
-                    there = len(content) - at - 24
-                    raise Damaged(f"cut off or damaged: its header tells of {size - 24} bytes of samples, {there} are there")
+                    refuse_cut(size - 24, len(content) - at - 24)
                 break
             raise Damaged(f"{len(content) - at} bytes that belong to nothing follow its samples: export it again")
         at += -(-size // 8) * 8
@@ -136,17 +138,20 @@ def nist(content: Bytes, start: int) -> Iterator[Part]:
     head = bytes(content[start : start + 1024])
     told = {name: int(value) for name, value in re.findall(rb"(\w+) -i (\d+)", head)}
     named = (b"sample_count", b"sample_n_bytes", b"channel_count")
-    if all(name in told for name in named):
-        size = told[named[0]] * told[named[1]] * told[named[2]]
-        behind = len(content) - start - int(head[8:16]) - size
-        if behind > SLACK:
-            raise Damaged(f"its header tells of {size} bytes of samples, and {behind} more follow: export it again")
+    begins = re.fullmatch(rb" *(\d+)\n", head[8:16])
+    if begins and all(name in told for name in named):
+        size, there = told[named[0]] * told[named[1]] * told[named[2]], len(content) - start - int(begins[1])
+        refuse_cut(size, there)
+        if there > size + SLACK:
+            raise Damaged(f"its header tells of {size} bytes of samples, and {there - size} more follow: export it again")
     yield Part(start, len(content), "sndfile")
 
 
-def is_riff(content: Bytes) -> bool:
+def is_riff(content: Bytes, at: int = 0) -> bool:
+    """Whether a WAV or AIFF begins at a byte."""
+    kind = content[at + 8 : at + 12]
     return (
-        content[:4] in (b"RIFF", b"RIFX", b"RF64")
-        and content[8:12] == b"WAVE"
-        or (content[:4] == b"FORM" and content[8:12] in (b"AIFF", b"AIFC"))
+        content[at : at + 4] in (b"RIFF", b"RIFX", b"RF64")
+        and kind == b"WAVE"
+        or (content[at : at + 4] == b"FORM" and kind in (b"AIFF", b"AIFC"))
     )

@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-from aasist_lib.containers.part import Bytes, Damaged, Part, refuse_rest
+from aasist_lib.containers.part import SLACK, Bytes, Damaged, Part, refuse_cut, refuse_rest
 
 _BOX = re.compile(rb"[ -~\xa9]{4}")
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
@@ -44,7 +44,8 @@ def matroska(content: Bytes, start: int) -> Iterator[Part]:
     begins = [found.start() for found in _EBML.finditer(content)]
     for at, stop in zip(begins, [*begins[1:], len(content)], strict=True):
         if stop == len(content) and (end := _segment_end(content, at)) is not None:
-            refuse_rest(content, end, "its segment")
+            refuse_cut(end - at, len(content) - at)
+            refuse_rest(content, end, "its segment", SLACK)
         yield Part(at, stop, "matroska")
 
 

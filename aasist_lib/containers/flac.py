@@ -19,7 +19,7 @@ _CRC8 = bytes(
 
 def flac(content: Bytes, start: int) -> Iterator[Part]:
     """FLAC files, one after the other; where a header tells of fewer samples than there are, it is put right."""
-    begins = [found.start() for found in _FLAC_START.finditer(content)]
+    begins = [start, *(found.start() for found in _FLAC_START.finditer(content, start + 1))]
     for at, stop in zip(begins, [*begins[1:], len(content)], strict=True):
         yield _flac_part(content, at, stop)
 

@@ -51,9 +51,15 @@ def refuse_another(content: Bytes, at: int) -> None:
         raise Damaged(f"another file, of another format, is joined to it at byte {at}: split the file there")
 
 
-def refuse_rest(content: Bytes, at: int, what: str) -> None:
-    """Raise `Damaged` where more follows byte `at`, behind `what`, than padding."""
+def refuse_cut(told: int, there: int, slack: int = 0) -> None:
+    """Raise `Damaged` where a header tells of more bytes of samples than there are."""
+    if told > there + slack:
+        raise Damaged(f"cut off or damaged: its header tells of {told} bytes of samples, {there} are there")
+
+
+def refuse_rest(content: Bytes, at: int, what: str, most: int = LARGEST_REST) -> None:
+    """Raise `Damaged` where more follows byte `at`, behind `what`, than `most` bytes or padding."""
     refuse_another(content, at)
     behind = len(content) - at
-    if behind > LARGEST_REST and content[at:].strip(b"\0"):
+    if behind > most and content[at:].strip(b"\0"):
         raise Damaged(f"{behind} bytes follow {what} and belong to nothing: export it again")

@@ -30,8 +30,8 @@ def score_timeline(
     are hatched in both panels.
 
     Args:
-        timeline: columns `start`, `end` (s) and `score`, and where it is there `decision`, a row per window, in the order of
-        time. threshold: scores at or below it are taken for spoof.
+        timeline: columns `start`, `end` (s), `score` and, where it is there, `decision`; a row per window, in order of time.
+        threshold: scores at or below it are taken for spoof.
         peaks: largest absolute sample of frames of equal length that cover the recording, `(frames,)`.
         title: of the figure.
         truth: columns `start`, `end` (s) and `label` ('bonafide' | 'spoof') of known stretches.
