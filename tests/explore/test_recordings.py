@@ -1,6 +1,7 @@
 """The explorer of recordings: choose, upload, move the prior."""
 
 import io
+import re
 from datetime import datetime
 
 import numpy as np
@@ -113,3 +114,30 @@ def test_what_it_needs_is_said(detector, paths):
         RecordingExplorer(Detector(detector.model, 0.0, None, {}), paths)
     with pytest.raises(ScoringError, match="prior of spoof"):
         RecordingExplorer(detector, paths, 1.0)
+
+
+def test_silence_is_undecided_and_what_is_capped_says_so(detector, tmp_path):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(30_000), 16_000)
+    soundfile.write(tmp_path / "noise.wav", 0.1 * np.random.default_rng(0).standard_normal(30_000), 16_000)
+    sure = Detector(detector.model, 0.0, Calibration(1e6, 0.0, 2.2, True), detector.facts)
+    explorer = RecordingExplorer(sure, [tmp_path / "silence.wav", tmp_path / "noise.wav"], 0.5)
+    page = explorer.html("silence.wav", 0.5)
+    assert "undecided: no speech" in page and "it means nothing" in page and "probability" not in page
+    page = explorer.html("noise.wav", 0.5)
+    assert re.search(r"log-likelihood ratio [+-]2\.20 \(capped: dev supports no more\)", page)
+    assert re.search(r"probability of (90\.0|10\.0)%", page)
+
+
+def test_two_files_of_one_name_are_two_choices_and_an_upload_of_that_name_is_a_third(detector, tmp_path):
+    rng, paths = np.random.default_rng(0), []
+    for side in ("left", "right"):
+        (tmp_path / side).mkdir()
+        paths.append(tmp_path / side / "a.wav")
+        soundfile.write(paths[-1], 0.1 * rng.standard_normal(20_000), 16_000)
+    explorer = RecordingExplorer(detector, paths, 0.5)
+    assert list(explorer.paths) == ["left/a.wav", "right/a.wav"]
+    assert explorer.recording("left/a.wav").score != explorer.recording("right/a.wav").score
+    assert explorer.add("a.wav", content(1.0)) == "a.wav"
+    single = RecordingExplorer(detector, paths[:1], 0.5)
+    assert single.add("a.wav", content(1.0)) == "a.wav (uploaded)" == single.add("a.wav", content(2.0))
+    assert single.recording("a.wav").seconds == 1.25 and single.recording("a.wav (uploaded)").seconds == 2

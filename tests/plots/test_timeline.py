@@ -73,3 +73,12 @@ def test_an_empty_timeline_is_refused(timeline):
         plots.score_timeline(timeline[:0], 0.5, np.zeros(3), "a.wav")
     with pytest.raises(plots.PlotError, match="no column score"):
         plots.score_timeline(timeline.drop(columns="score"), 0.5, np.zeros(3), "a.wav")
+
+
+def test_windows_without_speech_are_crosses_and_neither_of_the_decisions(timeline):
+    decisions = ["bonafide", "undecided: no speech", "spoof", "undecided: no speech", "bonafide"]
+    _, bottom = plots.score_timeline(timeline.assign(decision=decisions), 0.0, np.full(410, 0.2), "a.wav").axes
+    drawn = lines(bottom)
+    assert drawn["no speech, undecided (2)"].get_xdata().tolist() == [3, 6]
+    assert drawn["no speech, undecided (2)"].get_marker() == "x"
+    assert "taken for bona fide (2)" in drawn and "taken for spoof (1)" in drawn
