@@ -23,8 +23,10 @@ setup:
 demo: setup
 	@$(run) -m aasist_lib run $(PROFILE) $(if $(SET),--set $(SET))
 
+# As many processes as cores, four at most; the tests of a file stay in one.
+parallel := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 test: setup
-	@$(run) -m pytest
+	@OMP_NUM_THREADS=1 $(run) -m pytest $(parallel)
 
 # An upload comes as one message of the notebook's connection: so many megabytes are taken, and the explorers say so.
 uploads := 1024
@@ -43,7 +45,7 @@ check: setup
 	@$(run) -m pytest --quiet tests/notebooks/test_lint.py
 
 coverage: setup
-	@$(run) -m pytest --cov --cov-report=term
+	@OMP_NUM_THREADS=1 $(run) -m pytest $(parallel) --cov --cov-report=term
 
 report: setup
 	@$(run) -m aasist_lib report $(PROFILE) $(if $(SET),--set $(SET))

@@ -28,6 +28,15 @@ def headless_command(folder: Path) -> list[str]:
     return [sys.executable, "-m", "aasist_lib", "run", "tiny", "--set", f"run_dir={folder}"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where processes share the tests, one takes all that look at `headless_run`, and first; each other file goes whole."""
+    shared = {item for item in items if "headless_run" in item.fixturenames or item.path.parent.name == "browser"}
+    items.sort(key=lambda item: item not in shared)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("headless_run" if item in shared else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def headless_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """The run folder that one headless run of the tiny profile leaves. Tests only read it."""

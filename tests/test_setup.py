@@ -247,6 +247,6 @@ def test_each_target_sets_up_first(target: str) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=True)
     first, last = done.stdout.splitlines()[0], done.stdout.splitlines()[-1]
     assert first == "python3 tools/setup_environment.py"
-    assert last.removeprefix("AASIST_UPLOAD_MB=1024 ").startswith(".venv/bin/python -m ")
+    assert re.match(r"([A-Z_]+=\S+ )?\.venv/bin/python -m ", last)
     if target in ("demo", "report"):
         assert last.endswith("tiny --set seed=2")
