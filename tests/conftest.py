@@ -30,11 +30,12 @@ def headless_command(folder: Path) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where processes share the tests, one takes all that look at `headless_run`, and first; each other file goes whole."""
+    """Where processes share the tests, one takes all that look at `headless_run`, and each other file goes whole; the slow come first."""
     shared = {item for item in items if "headless_run" in item.fixturenames or item.path.parent.name == "browser"}
-    items.sort(key=lambda item: item not in shared)
+    items.sort(key=lambda item: (item not in shared, item.path.parent != ROOT / "tests"))
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("headless_run" if item in shared else str(item.path)))
+        group = "headless_run" if item in shared else item.path.relative_to(ROOT).as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

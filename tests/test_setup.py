@@ -54,6 +54,13 @@ def test_every_dependency_is_pinned_at_a_version_it_accepts() -> None:
         assert wanted.specifier.contains(pins()[canonicalize_name(wanted.name)]), text
 
 
+def test_where_processes_share_the_tests_those_of_a_file_stay_together(request: pytest.FixtureRequest) -> None:
+    """What is made once for a module is made once; pytest-xdist 3.8 groups nothing under pytest 9.2, and says nothing."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        pytest.skip("one process runs all tests")
+    assert request.node.nodeid.endswith("@tests/test_setup.py")
+
+
 def test_no_pin_is_left_over_or_missing() -> None:
     """From the direct dependencies one reaches every pin, and nothing that is not pinned."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
