@@ -30,7 +30,7 @@ def headless_command(folder: Path) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For processes that share the tests: one takes all that look at `headless_run`, each other file goes whole, slow ones first."""
+    """For processes that share the tests: one takes all that need `headless_run`, each other file goes whole, slow first."""
     shared = {item for item in items if "headless_run" in item.fixturenames or item.path.parent.name == "browser"}
     items.sort(key=lambda item: (item not in shared, item.path.parent != ROOT / "tests"))
     for item in items:
