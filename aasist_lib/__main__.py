@@ -21,7 +21,7 @@ from aasist_lib.files import table_stem as stem
 from aasist_lib.interruption import ADVICE, interruptible, stopped_in_time
 from aasist_lib.processes import of_library
 
-WHISPER, MOONSHINE = "whisper-tiny.en", "moonshine-tiny"
+WHISPER = "whisper-tiny.en"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -296,25 +296,17 @@ def report(options: argparse.Namespace) -> int:
 
 
 def _encoder(profile: Profile) -> None:
-    """Fetch and convert Whisper tiny.en or Moonshine tiny where the profile names a local copy that is not there, or that other
-    code made."""
+    """Fetch and convert Whisper tiny.en where the profile names a local copy that is missing or was made by other code."""
     from aasist_lib.kept import is_converted
 
     folder = Path(profile.model.frontend.name)
-    if folder.name not in (WHISPER, MOONSHINE) or len(folder.parts) < 3:  # 'openai/whisper-tiny.en' is a hub name
+    if folder.name != WHISPER or len(folder.parts) < 3:  # 'openai/whisper-tiny.en' is a name on the hub
         return
     folder = project_root() / folder
-    if is_converted(folder, "models.convert" if folder.name == WHISPER else "models.moonshine"):
-        return
-    downloads = project_root() / "data" / "downloads"
-    if folder.name == MOONSHINE:
-        from aasist_lib.models.moonshine import ensure_moonshine
+    if not is_converted(folder, "models.convert"):
+        from aasist_lib.models.convert import ensure_whisper
 
-        ensure_moonshine(folder, downloads)
-        return
-    from aasist_lib.models.convert import ensure_whisper
-
-    ensure_whisper(folder, downloads)
+        ensure_whisper(folder, project_root() / "data" / "downloads")
 
 
 def _say(text: str) -> None:

@@ -111,7 +111,7 @@ TRAINING = {
 FEATURES = {
     "a distortion": ("augment/noise.py", "noisy = samples + noise", "noisy = samples - noise"),
     "what distortions share": ("augment/base.py", "10 ** (-snr_db / 20)", "10 ** (-snr_db / 10)"),
-    "the encoder's input": ("models/frontend.py", "torch.sqrt(variance + 1e-7)", "torch.sqrt(variance + 1e-2)"),
+    "the encoder's input": ("models/encoder.py", "torch.sqrt(variance + 1e-7)", "torch.sqrt(variance + 1e-2)"),
     "how a clip is read": ("audio.py", "return fit(wave, samples)\n", "return 0.5 * fit(wave, samples)\n"),
 }
 METRICS = {

@@ -9,7 +9,7 @@ from aasist_lib import audio, features
 from aasist_lib.checkpoints import load_model
 from aasist_lib.corpora import load_trials
 from aasist_lib.features import FeatureError, build_bank
-from aasist_lib.models.frontend import SpeechEncoder
+from aasist_lib.models.encoder import SpeechEncoder
 from aasist_lib.runs import RunFolder
 from aasist_lib.scoring import score_split
 from aasist_lib.training import train

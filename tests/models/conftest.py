@@ -6,8 +6,6 @@ import pytest
 import torch
 import transformers
 from transformers import (
-    MoonshineConfig,
-    MoonshineForConditionalGeneration,
     Wav2Vec2FeatureExtractor,
     WhisperConfig,
     WhisperFeatureExtractor,
@@ -42,30 +40,11 @@ def whisper(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def moonshine(tmp_path_factory):
-    """A small random Moonshine twice: the encoder alone, as converted, and a whole model, as on the hub (one decoder layer)."""
-    torch.manual_seed(2)
-    config = MoonshineConfig(
-        vocab_size=64, hidden_size=32, intermediate_size=48, encoder_num_hidden_layers=3, decoder_num_hidden_layers=1,
-        encoder_num_attention_heads=2, decoder_num_attention_heads=2,
-    )  # fmt: skip
-    whole = MoonshineForConditionalGeneration(config)
-    folders = {"alone": tmp_path_factory.mktemp("alone"), "whole": tmp_path_factory.mktemp("whole")}
-    whole.model.encoder.save_pretrained(folders["alone"])
-    whole.save_pretrained(folders["whole"])
-    for folder in folders.values():
-        Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
-    return folders, whole.model.encoder.eval()
-
-
-@pytest.fixture(params=["Wav2Vec2", "Wav2Vec2, norms before", "Hubert", "WavLM", "whisper", "moonshine"])
+@pytest.fixture(params=["Wav2Vec2", "Wav2Vec2, norms before", "Hubert", "WavLM", "whisper"])
 def any_encoder(request, tmp_path):
     """The folder of a small random encoder of each kind, and how many layers it has."""
     if request.param == "whisper":
         return request.getfixturevalue("whisper"), 2
-    if request.param == "moonshine":
-        return request.getfixturevalue("moonshine")[0]["whole"], 3
     kind, *before = request.param.split(",")
     save_encoder(kind, tmp_path, do_stable_layer_norm=bool(before), feat_extract_norm="layer" if before else "group")
     return tmp_path, 3
