@@ -38,7 +38,7 @@ check: setup
 	@$(run) -m ruff format --check --quiet --diff .
 	@$(run) -m mypy
 	@.venv/bin/lint-imports --no-logo
-	@$(run) -m bandit --quiet --configfile pyproject.toml --recursive aasist_lib tools benchmarks
+	@$(run) -m bandit --quiet --configfile pyproject.toml --recursive aasist_lib demo_corpus tools benchmarks
 	@$(run) tools/check_links.py
 	@$(run) tools/list_licences.py
 	@$(run) tools/audit_dependencies.py

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from aasist_lib.config import ConfigError, Profile, load_profile, project_root
-from aasist_lib.files import WriteError, explain
-from aasist_lib.files import table_stem as stem
-from aasist_lib.interruption import ADVICE, interruptible, stopped_in_time
-from aasist_lib.processes import of_library
+from aasist_lib.runtime.files import WriteError, explain
+from aasist_lib.runtime.files import table_stem as stem
+from aasist_lib.runtime.processes import of_library
+from aasist_lib.runtime.signals import ADVICE, interruptible, stopped_in_time
 
 WHISPER = "whisper-tiny.en"
 
@@ -56,7 +56,7 @@ def prepare(options: argparse.Namespace) -> int:
         return _check_corpus(profile, options)
     if options.split_by:
         raise ConfigError("--split-by divides a corpus of your own (data.corpus: folder or table); the demo comes divided")
-    from aasist_lib.corpora.demo import build
+    from demo_corpus import build
 
     report = build(profile.data, say=_say)
     _say(f"corpus: {report.clips} clips in {report.root}, {report.made} made now, {len(report.skipped)} skipped")
@@ -70,7 +70,7 @@ def _check_corpus(profile: Profile, options: argparse.Namespace) -> int:
     from aasist_lib.corpora import load_trials, write_trials
     from aasist_lib.corpora.folder import left_out
     from aasist_lib.corpora.splits import split_by_speaker
-    from aasist_lib.preflight import usable
+    from aasist_lib.datasets.check import usable
 
     data = profile.data
     trials = load_trials(data)
@@ -102,10 +102,10 @@ def _check_corpus(profile: Profile, options: argparse.Namespace) -> int:
 def features(options: argparse.Namespace) -> int:
     """Compute the frozen features of every split, where they are missing."""
     from aasist_lib.corpora import load_trials
-    from aasist_lib.features import build_bank
+    from aasist_lib.datasets.check import usable
+    from aasist_lib.datasets.feature_bank import build_bank
     from aasist_lib.models import build_model
-    from aasist_lib.preflight import usable
-    from aasist_lib.processes import team
+    from aasist_lib.runtime.processes import team
 
     profile = load_profile(options.profile, options.set)
     _encoder(profile)
@@ -121,7 +121,7 @@ def features(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """Train, or resume; under `accelerate launch` on as many devices as it was told."""
-    from aasist_lib.runs import RunFolder
+    from aasist_lib.runtime.run_folder import RunFolder
     from aasist_lib.training import EpochRecord
     from aasist_lib.training import train as fit
 
@@ -150,11 +150,11 @@ def score(options: argparse.Namespace) -> int:
 
 
 def _score_corpus(options: argparse.Namespace) -> int:
-    from aasist_lib.checkpoints import load_model
     from aasist_lib.corpora import load_trials
-    from aasist_lib.processes import agreed, team
+    from aasist_lib.evaluation.score_files import FORMS, refuse_form, write_scores
+    from aasist_lib.models.checkpoints import load_model
+    from aasist_lib.runtime.processes import agreed, team
     from aasist_lib.scoring import score_split
-    from aasist_lib.tables import FORMS, refuse_form, write_scores
 
     profile = load_profile(options.profile, options.set)
     _encoder(profile)
@@ -181,11 +181,11 @@ def _score_recordings(options: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from aasist_lib.batch import for_terminal, refuse_out, results, score_to_csv
-    from aasist_lib.detector import Detector
-    from aasist_lib.processes import agreed, team, team_alone
-    from aasist_lib.recordings import LeftOut, Recording, score_recordings
+    from aasist_lib.runtime.processes import agreed, team, team_alone
     from aasist_lib.scoring import ScoringError
+    from aasist_lib.scoring.batch import for_terminal, refuse_out, results, score_to_csv
+    from aasist_lib.scoring.detector import Detector
+    from aasist_lib.scoring.recordings import LeftOut, Recording, score_recordings
 
     checkpoint = options.checkpoint or project_root() / "runs" / "demo" / "checkpoints" / "best"
     members, out, each = team(), options.out, options.channels == "each"
@@ -227,12 +227,12 @@ def _score_recordings(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Measure a score file against a key, print the table, and write it with its figures."""
-    from aasist_lib.asv import read_asv, read_tandem
-    from aasist_lib.evaluation import compare, format_comparison, format_evaluation, write_evaluation
-    from aasist_lib.evaluation import evaluate as measure
-    from aasist_lib.matching import add_duration, only, read_joined
+    from aasist_lib.evaluation.asv import read_asv, read_tandem
+    from aasist_lib.evaluation.evaluate import compare, format_comparison, format_evaluation, write_evaluation
+    from aasist_lib.evaluation.evaluate import evaluate as measure
+    from aasist_lib.evaluation.matching import add_duration, only, read_joined
     from aasist_lib.metrics import eer, split_classes
-    from aasist_lib.runs import RunFolder, evaluation_folder, evaluation_inputs
+    from aasist_lib.runtime.run_folder import RunFolder, evaluation_folder, evaluation_inputs
 
     table = read_joined(options.scores, options.key, options.columns)
     _say_what_was_joined(table, options)
@@ -287,8 +287,8 @@ def run(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write the report of a run again."""
-    from aasist_lib.report import build
-    from aasist_lib.runs import RunFolder
+    from aasist_lib.runtime.run_folder import RunFolder
+    from aasist_lib.workbook.report import build
 
     profile = load_profile(options.profile, options.set)
     _say(f"report: {build(RunFolder(project_root() / profile.folder))}")
@@ -297,14 +297,14 @@ def report(options: argparse.Namespace) -> int:
 
 def _encoder(profile: Profile) -> None:
     """Fetch and convert Whisper tiny.en where the profile names a local copy that is missing or was made by other code."""
-    from aasist_lib.kept import is_converted
+    from aasist_lib.runtime.kept import is_converted
 
     folder = Path(profile.model.frontend.name)
     if folder.name != WHISPER or len(folder.parts) < 3:  # 'openai/whisper-tiny.en' is a name on the hub
         return
     folder = project_root() / folder
-    if not is_converted(folder, "models.convert"):
-        from aasist_lib.models.convert import ensure_whisper
+    if not is_converted(folder, "demo_corpus.encoders.whisper"):
+        from demo_corpus.encoders.whisper import ensure_whisper
 
         ensure_whisper(folder, project_root() / "data" / "downloads")
 

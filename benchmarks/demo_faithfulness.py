@@ -17,11 +17,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from aasist_lib.checkpoints import load_model
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
-from aasist_lib.corpora.demo.partial import KINDS, build_partial
-from aasist_lib.explain.evidence import BASELINES
+from aasist_lib.experiments.robustness import balanced
+from aasist_lib.explain.attribution import BASELINES
 from aasist_lib.explain.faithfulness import (
     BOTH,
     area_table,
@@ -31,8 +30,9 @@ from aasist_lib.explain.faithfulness import (
     localisation_table,
     verdicts,
 )
-from aasist_lib.robustness import balanced
-from aasist_lib.runs import RunFolder
+from aasist_lib.models.checkpoints import load_model
+from aasist_lib.runtime.run_folder import RunFolder
+from demo_corpus.partial import KINDS, build_partial
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
     python benchmarks/encoder_gpu.py --device cpu --tiny --eager      # does the script run?
 
 Extraction: waveforms on the device -> fp16 features of the last layer, `precision: bf16`, `compile: true`, SDPA; and the same
-without compiling. Model FLOP utilisation = GFLOP of a clip (counted, `aasist_lib.cost`) x clips/s / the GPU's dense bf16 peak.
+without compiling. Model FLOP utilisation = GFLOP of a clip (counted by `models.cost`) x clips/s / the GPU's dense bf16 peak.
 
 Training step from the bank: fp16 features of 48 clips from pinned memory -> the paper's back end, bf16 autocast, hybrid loss,
 clipping, AdamW. The paper's form: waveforms of 48 clips from pinned memory -> the encoder in fp32, eager -> the same back end
@@ -33,9 +33,9 @@ from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from aasist_lib.config import FrontendConfig, LossConfig, ModelConfig
-from aasist_lib.cost import GIGA, PAPER_SAMPLES, XLSR_300M, count
 from aasist_lib.losses import LossSchedule
 from aasist_lib.models import AASIST, build_model
+from aasist_lib.models.cost import GIGA, PAPER_SAMPLES, XLSR_300M, count
 
 PEAK_TFLOPS = {
     "B200": 2250, "H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362, "L40": 181, "L4": 121,

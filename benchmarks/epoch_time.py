@@ -4,7 +4,7 @@
     python benchmarks/epoch_time.py --xlsr --clips 16           # an encoder of XLS-R 300M's shape, on a few clips
     python benchmarks/epoch_time.py --clips 64                  # does the script run?
 
-Each epoch is one of `aasist_lib.training.train`, its dev scores included:
+Each epoch is one of `aasist_lib.training.trainer.train`, its dev scores included:
 
 - `bank`: the profile's own settings, features from the bank, the bank's making timed apart (0 s where it was there before).
 - `bank, whole clips`: the same without `crop_frames`: what the loop has to compute with, too.
@@ -33,13 +33,13 @@ import pandas as pd
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from aasist_lib.checkpoints import load_model
 from aasist_lib.config import Profile, load_profile
 from aasist_lib.corpora import load_trials
-from aasist_lib.cost import XLSR_300M
-from aasist_lib.features import build_bank
+from aasist_lib.datasets.feature_bank import build_bank
 from aasist_lib.models import build_model
-from aasist_lib.runs import RunFolder
+from aasist_lib.models.checkpoints import load_model
+from aasist_lib.models.cost import XLSR_300M
+from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import score_split
 from aasist_lib.training import train
 

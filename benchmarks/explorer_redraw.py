@@ -16,10 +16,10 @@ from statistics import median
 import pandas as pd
 import torch
 
-from aasist_lib.checkpoints import load_model
-from aasist_lib.explain.evidence import MAPS
+from aasist_lib.explain.attribution import MAPS
 from aasist_lib.explore import ClipExplorer
-from aasist_lib.runs import RunFolder
+from aasist_lib.models.checkpoints import load_model
+from aasist_lib.runtime.run_folder import RunFolder
 
 
 def main() -> None:

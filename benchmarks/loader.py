@@ -36,9 +36,9 @@ from torch.utils.data import DataLoader
 
 from aasist_lib import audio
 from aasist_lib.augment import Augmenter, strength
-from aasist_lib.distortions import AugmentationConfig
-from aasist_lib.trial_data import EpochSampler, TrialData
-from aasist_lib.waves import Waves
+from aasist_lib.config.augmentation import AugmentationConfig
+from aasist_lib.datasets.clips import Waves
+from aasist_lib.datasets.training_set import EpochSampler, TrialData
 
 SAMPLES, SECONDS, BATCH, EPOCHS, SEED = 64_600, (2, 20), 32, 4, 1
 WORKERS = (0, 1, 2)

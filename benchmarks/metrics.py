@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from aasist_lib import metrics
-from aasist_lib.asv import read_asv
 from aasist_lib.corpora.protocols import read_key
-from aasist_lib.matching import join
-from aasist_lib.tables import read_scores
+from aasist_lib.evaluation.asv import read_asv
+from aasist_lib.evaluation.matching import join
+from aasist_lib.evaluation.score_files import read_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = 138_688, 542_086  # bona fide and spoof trials of the eval split of ASVspoof 5, track 1

@@ -28,7 +28,7 @@ import soxr
 from aasist_lib import audio
 from aasist_lib.config import DataConfig
 from aasist_lib.corpora import load_trials
-from aasist_lib.examples import write_m4a
+from aasist_lib.scoring.examples import write_m4a
 
 FLAC_RATE = 44_100
 

@@ -14,7 +14,7 @@ import torch
 from hypothesis import settings
 
 from aasist_lib.config import Profile
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
 
 settings.register_profile("untimed", deadline=None)  # a slow machine is no failure
 settings.load_profile("untimed")

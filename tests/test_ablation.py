@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from aasist_lib import ablation
-from aasist_lib.ablation import ROWS, AblationError, findings, plan, run_ablation, summarise_ablation
 from aasist_lib.config import ConfigError, Profile
+from aasist_lib.experiments import ablation
+from aasist_lib.experiments.ablation import ROWS, AblationError, findings, plan, run_ablation, summarise_ablation
 from aasist_lib.metrics import eer, split_classes
 from aasist_lib.models import build_model
-from aasist_lib.processes import WorkError
-from aasist_lib.runs import RunFolder, format_table
+from aasist_lib.runtime.processes import WorkError
+from aasist_lib.runtime.run_folder import RunFolder, format_table
 from tests.conftest import profile_for
 
 

@@ -15,9 +15,9 @@ import pytest
 import soundfile
 
 from aasist_lib import audio
-from aasist_lib.corpora.demo import sources
-from aasist_lib.corpora.demo.packages import SourceError, unpack
-from aasist_lib.models.convert import LARGEST, ConversionError, Wheel, fetch
+from demo_corpus import sources
+from demo_corpus.encoders.whisper import LARGEST, ConversionError, Wheel, fetch
+from demo_corpus.packages import SourceError, unpack
 
 # ---- archives --------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ import soundfile
 import soxr
 from scipy.signal import correlate
 
-from aasist_lib import audio, decoding
+from aasist_lib import audio
+from aasist_lib.audio import decoding
 
 BY_SNDFILE = {  # name: format and subtype, and how alike the wave that is read back has to be
     "a.wav": ("WAV", "PCM_16", 0.9999), "a.flac": ("FLAC", "PCM_24", 0.9999), "a.aiff": ("AIFF", "PCM_16", 0.9999),

@@ -16,21 +16,23 @@ import pytest
 import soundfile
 import torch
 
-from aasist_lib import audio, decoding, preflight
+from aasist_lib import audio
+from aasist_lib.audio import decoding
 from aasist_lib.augment import Augmenter
-from aasist_lib.batch import score_to_csv
-from aasist_lib.checkpoints import read_facts
 from aasist_lib.config import ModelConfig
+from aasist_lib.config.augmentation import AugmentationConfig, catalogue
 from aasist_lib.corpora import TrialTableError, load_trials
-from aasist_lib.detector import Detector
-from aasist_lib.distortions import AugmentationConfig, catalogue
+from aasist_lib.datasets import check as preflight
+from aasist_lib.datasets.clips import Waves
 from aasist_lib.metrics import Calibration
 from aasist_lib.models import build_model
-from aasist_lib.recordings import score_recording
-from aasist_lib.runs import RunFolder
+from aasist_lib.models.checkpoints import read_facts
+from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import score_split
+from aasist_lib.scoring.batch import score_to_csv
+from aasist_lib.scoring.detector import Detector
+from aasist_lib.scoring.recordings import score_recording
 from aasist_lib.training import train
-from aasist_lib.waves import Waves
 from tests.bad_audio import BAD, RATE, SOUND, in_blocks
 from tests.conftest import profile_for
 

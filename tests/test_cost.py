@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from aasist_lib import cost
 from aasist_lib.config import FrontendConfig, ModelConfig
-from aasist_lib.models import build_model
+from aasist_lib.models import build_model, cost
 from tests.conftest import SAMPLES
 
 ORIGINAL = {"graph_attention": "pairwise", "heterogeneous": "type_pairs", "fusion": "max"}

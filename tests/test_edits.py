@@ -20,14 +20,14 @@ import safetensors.torch
 import torch
 import yaml
 
-from aasist_lib.checkpoints import read_facts
+from aasist_lib.models.checkpoints import read_facts
 from tests.conftest import ROOT, profile_for
 
 PROGRAM = """
-from aasist_lib.checkpoints import load_model
+from aasist_lib.models.checkpoints import load_model
 from aasist_lib.config import load_profile
-from aasist_lib.probe import run_probe
-from aasist_lib.runs import RunFolder
+from aasist_lib.experiments.probe import run_probe
+from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import score_split
 from aasist_lib.training import train
 

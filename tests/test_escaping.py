@@ -20,13 +20,13 @@ from matplotlib import pyplot as plt
 from nbformat import v4
 
 from aasist_lib.config import Profile
-from aasist_lib.detector import Detector
-from aasist_lib.distortions import catalogue
+from aasist_lib.config.augmentation import catalogue
 from aasist_lib.explore import AugmentationPlayground, ClipExplorer, RecordingExplorer, ThresholdExplorer, distortion_tour
 from aasist_lib.metrics import Calibration
 from aasist_lib.models import AASIST, build_model
-from aasist_lib.report import build
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
+from aasist_lib.scoring.detector import Detector
+from aasist_lib.workbook.report import build
 
 matplotlib.use("Agg")
 ROOT = Path(__file__).parents[1]

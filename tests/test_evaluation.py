@@ -11,9 +11,16 @@ import pandas as pd
 import pytest
 
 from aasist_lib import metrics
-from aasist_lib.asv import AsvScores
-from aasist_lib.evaluation import EvaluationError, compare, evaluate, format_comparison, format_evaluation, write_evaluation
-from aasist_lib.runs import RunError, RunFolder, evaluation_folder, sha256
+from aasist_lib.evaluation.asv import AsvScores
+from aasist_lib.evaluation.evaluate import (
+    EvaluationError,
+    compare,
+    evaluate,
+    format_comparison,
+    format_evaluation,
+    write_evaluation,
+)
+from aasist_lib.runtime.run_folder import RunError, RunFolder, evaluation_folder, sha256
 
 SETTINGS = {"replicates": 40, "seed": 3}
 
@@ -199,7 +206,7 @@ def test_only_warnings_of_the_library_are_findings(table: pd.DataFrame, monkeypa
         warnings.warn_explicit("values are odd", UserWarning, "site-packages/scipy/stats.py", 1)
         return metrics.summarise(*classes)
 
-    monkeypatch.setattr("aasist_lib.evaluation.summarise", warning_summary)
+    monkeypatch.setattr("aasist_lib.evaluation.evaluate.summarise", warning_summary)
     with pytest.warns(UserWarning, match="values are odd"), pytest.warns(DeprecationWarning, match="internals"):
         found = evaluate(table.assign(score=table["score"].round(0)), **SETTINGS)
     assert len(found.warnings) == 1 and "at the EER threshold" in found.warnings[0]

@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from aasist_lib import audio
-from aasist_lib.examples import write_examples, write_m4a
 from aasist_lib.scoring import ScoringError
+from aasist_lib.scoring.examples import write_examples, write_m4a
 
 
 @pytest.fixture

@@ -21,13 +21,15 @@ import pytest
 import torch
 
 from aasist_lib import __main__ as cli
-from aasist_lib import files, interruption, training
+from aasist_lib import training
 from aasist_lib.audio import write_flac
-from aasist_lib.checkpoints import save_checkpoint, save_state
-from aasist_lib.features import _Plan
-from aasist_lib.files import WriteError, alone, atomic, explain, in_turn, sweep
-from aasist_lib.processes import of_library
-from aasist_lib.runs import RunError, RunFolder
+from aasist_lib.datasets.feature_bank import _Plan
+from aasist_lib.models.checkpoints import save_checkpoint, save_state
+from aasist_lib.runtime import files
+from aasist_lib.runtime import signals as interruption
+from aasist_lib.runtime.files import WriteError, alone, atomic, explain, in_turn, sweep
+from aasist_lib.runtime.processes import of_library
+from aasist_lib.runtime.run_folder import RunError, RunFolder
 from aasist_lib.training import TrainingError, train
 from tests.conftest import ROOT
 
@@ -234,7 +236,7 @@ def test_who_waits_says_so_and_gets_its_turn(tmp_path: Path, capsys) -> None:
 def test_two_trainings_in_one_folder(tiny_profile, monkeypatch) -> None:
     run = RunFolder.open(tiny_profile)
     impatient = files.alone.__wrapped__
-    monkeypatch.setattr("aasist_lib.processes.alone", lambda lock, busy: contextmanager(impatient)(lock, busy, 0.2))
+    monkeypatch.setattr("aasist_lib.runtime.processes.alone", lambda lock, busy: contextmanager(impatient)(lock, busy, 0.2))
     with open(run.path("checkpoints", ".train.lock"), "w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(TrainingError, match="another training is working in .*run; wait for it, or set run_dir"):
@@ -329,8 +331,8 @@ def test_a_signal_stops_everything_soon_and_says_how_to_go_on(where: str, number
 STEPS = """
 import sys, torch
 from pathlib import Path
-from aasist_lib.checkpoints import read_state, save_state
-from aasist_lib.interruption import Interrupted
+from aasist_lib.models.checkpoints import read_state, save_state
+from aasist_lib.runtime.signals import Interrupted
 def stop_at(step):
     seen = 0
     def trace(*_):

@@ -5,12 +5,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from aasist_lib import audio, features
-from aasist_lib.checkpoints import load_model
+from aasist_lib import audio
 from aasist_lib.corpora import load_trials
-from aasist_lib.features import FeatureError, build_bank
+from aasist_lib.datasets import feature_bank as features
+from aasist_lib.datasets.feature_bank import FeatureError, build_bank
+from aasist_lib.models.checkpoints import load_model
 from aasist_lib.models.encoder import SpeechEncoder
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import score_split
 from aasist_lib.training import train
 from tests.test_training import changed

@@ -8,17 +8,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aasist_lib.checkpoints import CheckpointError, load_model, put_weights, read_facts, trained_weights
 from aasist_lib.config import ConfigError, load_profile, project_root
 from aasist_lib.corpora import load_trials
-from aasist_lib.detector import Detector
-from aasist_lib.features import FeatureError, build_bank
+from aasist_lib.datasets.feature_bank import FeatureError, build_bank
+from aasist_lib.experiments.probe import run_probe
 from aasist_lib.metrics import eer, split_classes
 from aasist_lib.models import build_model
-from aasist_lib.probe import run_probe
-from aasist_lib.recordings import score_recordings
-from aasist_lib.runs import RunFolder
+from aasist_lib.models.checkpoints import CheckpointError, load_model, put_weights, read_facts, trained_weights
+from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import score_split
+from aasist_lib.scoring.detector import Detector
+from aasist_lib.scoring.recordings import score_recordings
 from aasist_lib.training import Trainer, train
 from tests.test_training import changed
 
@@ -203,9 +203,9 @@ def test_the_probe_hears_a_tuned_encoder_too(profile):
 SCRIPT = """
 import hashlib, sys
 from pathlib import Path
-from aasist_lib.checkpoints import trained_weights
+from aasist_lib.models.checkpoints import trained_weights
 from aasist_lib.config import Profile
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.training import Trainer
 
 profile = Profile.model_validate_json(Path(sys.argv[1]).read_text())

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aasist_lib.asv import AsvScores, read_asv
-from aasist_lib.tables import read_scores
+from aasist_lib.evaluation.asv import AsvScores, read_asv
+from aasist_lib.evaluation.score_files import read_scores
 from tests.fuzzing import SETTINGS, damages, outcome, packed, undamaged
 
 FORMS: dict[str, tuple[str, list[str]]] = {

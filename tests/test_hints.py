@@ -15,12 +15,12 @@ import pytest
 
 from aasist_lib import metrics
 from aasist_lib.__main__ import main
-from aasist_lib.asv import read_asv
 from aasist_lib.corpora import write_trials
 from aasist_lib.corpora.protocols import ProtocolError, read_key
 from aasist_lib.corpora.table import read_trials
-from aasist_lib.matching import join, read_joined
-from aasist_lib.tables import TableError, read_scores, write_scores
+from aasist_lib.evaluation.asv import read_asv
+from aasist_lib.evaluation.matching import join, read_joined
+from aasist_lib.evaluation.score_files import TableError, read_scores, write_scores
 from tests.conftest import make_corpus
 
 IDS, SCORES = ["u1", "u2", "u3", "u4"], [1.5, -0.5, 0.25, -2.0]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.training import EpochRecord, train
 from benchmarks.reliability.harness import MARKS, fault_table, kill_table, read_tallies, write_table
 from benchmarks.reliability.kills import Tally, try_command

@@ -52,7 +52,7 @@ def test_the_command_in_each_file_is_one_that_works():
 
 def test_two_cpu_processes_are_started_and_find_one_another(tmp_path):
     (tmp_path / "who.py").write_text(
-        "from aasist_lib.processes import team\n"
+        "from aasist_lib.runtime.processes import team\n"
         "members = team()\n"
         "open(f'{__file__}.{members.process_index}of{members.num_processes}.{members.device.type}', 'w').close()\n"
         "members.wait_for_everyone()\nmembers.destroy_process_group()\n"

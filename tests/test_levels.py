@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soxr
 
-from aasist_lib.levels import FRAME, Levels
+from aasist_lib.audio.quality import FRAME, Levels
 
 
 def watched(wave: np.ndarray, size: int = 1000) -> Levels:

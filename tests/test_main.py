@@ -13,8 +13,8 @@ import yaml
 
 from aasist_lib import __main__ as cli
 from aasist_lib.config import Profile
-from aasist_lib.kept import make_key
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.kept import make_key
+from aasist_lib.runtime.run_folder import RunFolder
 from tests.notebooks import toys
 
 ROOT = Path(__file__).parent.parent
@@ -71,7 +71,7 @@ def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
 
 def test_run_passes_everything_on(project: Path, monkeypatch) -> None:
     calls = []
-    monkeypatch.setattr("aasist_lib.workbook.run", lambda *arguments: calls.append(arguments) or 143)
+    monkeypatch.setattr("aasist_lib.workbook.runner.run", lambda *arguments: calls.append(arguments) or 143)
     assert cli.main(["run", "toy", "--only", "03", "05", "--set", "seed=2", "--set", "training.epochs=3"]) == 143
     assert calls == [("toy", ["seed=2", "training.epochs=3"], ["03", "05"], False)]
     assert cli.main(["run", "toy", "--overwrite"]) == 143 and calls[1] == ("toy", [], [], True)
@@ -79,7 +79,7 @@ def test_run_passes_everything_on(project: Path, monkeypatch) -> None:
 
 def test_prepare_fetches_the_encoder_only_where_it_is_named_and_missing(project: Path, monkeypatch) -> None:
     calls = []
-    monkeypatch.setattr("aasist_lib.models.convert.ensure_whisper", lambda *paths: calls.append(paths))
+    monkeypatch.setattr("demo_corpus.encoders.whisper.ensure_whisper", lambda *paths: calls.append(paths))
     assert cli.main(["prepare", "toy", "--encoder-only"]) == 0
     assert cli.main(["prepare", "toy", "--encoder-only", "--set", "model.frontend.name=openai/whisper-tiny.en"]) == 0
     assert calls == []
@@ -91,7 +91,7 @@ def test_prepare_fetches_the_encoder_only_where_it_is_named_and_missing(project:
     for name in ("model.safetensors", "preprocessor_config.json"):
         (folder / name).touch()
     assert cli.main(local) == 0 and len(calls) == 2, "whose code converted it is not known"
-    (folder / "converted_by.json").write_text(json.dumps(make_key(["models.convert"], {})))
+    (folder / "converted_by.json").write_text(json.dumps(make_key(["demo_corpus.encoders.whisper"], {})))
     assert cli.main(local) == 0 and len(calls) == 2
 
 
@@ -101,7 +101,7 @@ def test_prepare_builds_the_corpus_that_is_asked_for(project: Path, monkeypatch,
     class Report:
         root, clips, made, skipped = Path("data/demo"), 12, 5, {"a.wav": "no sound"}
 
-    monkeypatch.setattr("aasist_lib.corpora.demo.build", lambda data, say: seen.append(data) or Report)
+    monkeypatch.setattr("demo_corpus.build", lambda data, say: seen.append(data) or Report)
     assert cli.main(["prepare", "toy", "--full", "--bonafide", "recordings"]) == 0
     assert (seen[0].full, seen[0].bonafide) == (True, "recordings")
     out = capsys.readouterr().out

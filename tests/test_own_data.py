@@ -23,7 +23,7 @@ from aasist_lib.__main__ import main
 from aasist_lib.config import Profile, load_profile
 from aasist_lib.corpora import TrialTableError, load_trials
 from aasist_lib.corpora.splits import split_by_speaker
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
 from tests.conftest import ROOT, make_encoder
 from tests.notebooks import toys
 

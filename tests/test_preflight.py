@@ -11,15 +11,16 @@ import pytest
 import soundfile
 
 from aasist_lib import __main__ as cli
-from aasist_lib import audio, preflight
+from aasist_lib import audio
 from aasist_lib.config import Profile
+from aasist_lib.config.augmentation import AugmentationConfig
 from aasist_lib.corpora import load_trials
-from aasist_lib.distortions import AugmentationConfig
-from aasist_lib.files import WriteError
-from aasist_lib.matching import join
-from aasist_lib.preflight import BadAudio, find_bad, usable
-from aasist_lib.runs import RunFolder
-from aasist_lib.tables import TableError
+from aasist_lib.datasets import check as preflight
+from aasist_lib.datasets.check import BadAudio, find_bad, usable
+from aasist_lib.evaluation.matching import join
+from aasist_lib.evaluation.score_files import TableError
+from aasist_lib.runtime.files import WriteError
+from aasist_lib.runtime.run_folder import RunFolder
 from tests.conftest import profile_for
 from tests.test_team import launch
 from tests.test_team import project as project

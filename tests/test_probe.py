@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from aasist_lib import probe
 from aasist_lib.corpora import load_trials
-from aasist_lib.features import build_bank
+from aasist_lib.datasets.feature_bank import build_bank
+from aasist_lib.experiments import probe
+from aasist_lib.experiments.probe import pooled, run_probe
 from aasist_lib.metrics import eer, split_classes
 from aasist_lib.models.encoder import SpeechEncoder
-from aasist_lib.probe import pooled, run_probe
 from tests.test_training import changed
 
 

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from aasist_lib.processes import WorkError, agreed, side_by_side, team
+from aasist_lib.runtime.processes import WorkError, agreed, side_by_side, team
 from tests.conftest import ROOT
 
 
@@ -63,7 +63,7 @@ def test_several_workers_have_one_thread_each_and_no_bars(monkeypatch, workers, 
 def test_no_process_outlives_the_one_that_asked(tmp_path):
     script = tmp_path / "asks.py"
     script.write_text(
-        "import time\nfrom aasist_lib.processes import side_by_side\n"
+        "import time\nfrom aasist_lib.runtime.processes import side_by_side\n"
         "if __name__ == '__main__':\n    list(side_by_side(time.sleep, [0.1, 300, 300], 2, str))\n",
         encoding="utf-8",
     )
@@ -86,7 +86,7 @@ def _wait_for(found, count):
 
 STEPS = """
 import sys
-from aasist_lib.processes import WorkError, agreed, team
+from aasist_lib.runtime.processes import WorkError, agreed, team
 
 def fails(on):
     with agreed():

@@ -12,16 +12,16 @@ import soundfile
 import torch
 
 from aasist_lib import audio
-from aasist_lib.batch import for_terminal, results, score_to_csv
-from aasist_lib.checkpoints import CheckpointError, load_model, read_facts, save_checkpoint, trained_weights
+from aasist_lib.audio.windows import windows
 from aasist_lib.config import Profile
-from aasist_lib.detector import Detector, posterior
 from aasist_lib.metrics import Calibration
-from aasist_lib.recordings import LeftOut, Recording, score_recording, score_recordings
-from aasist_lib.runs import RunFolder
+from aasist_lib.models.checkpoints import CheckpointError, load_model, read_facts, save_checkpoint, trained_weights
+from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import ScoringError, score_split
+from aasist_lib.scoring.batch import for_terminal, results, score_to_csv
+from aasist_lib.scoring.detector import Detector, posterior
+from aasist_lib.scoring.recordings import LeftOut, Recording, score_recording, score_recordings
 from aasist_lib.training import train
-from aasist_lib.windows import windows
 from tests.conftest import SAMPLES, profile_for
 
 RATE = 16_000

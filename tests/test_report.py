@@ -12,8 +12,8 @@ import pytest
 from nbformat import v4
 
 from aasist_lib.config import Profile
-from aasist_lib.report import LARGEST_SVG, build
-from aasist_lib.runs import RunError, RunFolder
+from aasist_lib.runtime.run_folder import RunError, RunFolder
+from aasist_lib.workbook.report import LARGEST_SVG, build
 
 matplotlib.use("Agg")
 MARKDOWN = r"""# Loss & <b>weights</b>

@@ -5,12 +5,21 @@ import pandas as pd
 import pytest
 
 from aasist_lib.augment import AugmentationError, build
-from aasist_lib.checkpoints import load_model
+from aasist_lib.config.augmentation import AugmentationConfig, catalogue
 from aasist_lib.corpora import load_trials
-from aasist_lib.distortions import AugmentationConfig, catalogue
+from aasist_lib.experiments.robustness import (
+    Condition,
+    balanced,
+    codec_matrix,
+    distort,
+    distort_all,
+    score_shifts,
+    score_waves,
+    waves_of,
+)
 from aasist_lib.metrics import eer, split_classes
-from aasist_lib.robustness import Condition, balanced, codec_matrix, distort, distort_all, score_shifts, score_waves, waves_of
-from aasist_lib.runs import RunFolder
+from aasist_lib.models.checkpoints import load_model
+from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import score_split
 from aasist_lib.training import train
 

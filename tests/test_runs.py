@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from aasist_lib.config import Profile
-from aasist_lib.provenance import git_state
-from aasist_lib.runs import RunError, RunFolder, atomic, sha256, to_json, unchanged
+from aasist_lib.runtime.provenance import git_state
+from aasist_lib.runtime.run_folder import RunError, RunFolder, atomic, sha256, to_json, unchanged
 
 matplotlib.use("Agg")
 

@@ -15,16 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from aasist_lib.checkpoints import CheckpointError, load_model, read_facts
 from aasist_lib.config import ConfigError, FrontendConfig, Profile, load_profile
 from aasist_lib.corpora import TrialTableError, read_trials
-from aasist_lib.features import FeatureError
-from aasist_lib.models.convert import ConversionError, read_ctranslate2
+from aasist_lib.datasets.feature_bank import FeatureError
+from aasist_lib.evaluation.score_files import TableError, read_scores
+from aasist_lib.models.checkpoints import CheckpointError, load_model, read_facts
 from aasist_lib.models.encoder import SpeechEncoder
 from aasist_lib.models.original import OfficialWeightsError, load_official_aasist
-from aasist_lib.runs import RunFolder
-from aasist_lib.tables import TableError, read_scores
+from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.training import train
+from demo_corpus.encoders.whisper import ConversionError, read_ctranslate2
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from aasist_lib import metrics
-from aasist_lib.asv import read_asv
-from aasist_lib.matching import check_sign, join
-from aasist_lib.tables import FORMS, TableError, read_scores, write_scores
+from aasist_lib.evaluation.asv import read_asv
+from aasist_lib.evaluation.matching import check_sign, join
+from aasist_lib.evaluation.score_files import FORMS, TableError, read_scores, write_scores
 
 IDS, SCORES = ["a", "b", "c", "d"], [1.0, -2.5, 3.0, 0.1234567890123456]
 FORMS_IN_CIRCULATION = {

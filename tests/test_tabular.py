@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from aasist_lib.tabular import fields, head, read_parquet, read_rows, read_text, refuse_line_breaks
+from aasist_lib.runtime.text_tables import fields, head, read_parquet, read_rows, read_text, refuse_line_breaks
 
 
 class Refused(ValueError):

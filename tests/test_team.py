@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from aasist_lib.checkpoints import read_facts
 from aasist_lib.corpora import load_trials
 from aasist_lib.metrics import eer, split_classes
+from aasist_lib.models.checkpoints import read_facts
 
 ROOT = Path(__file__).parents[1]
 SHARE = """
 import sys
-from aasist_lib import features, scoring
+from aasist_lib import scoring
+from aasist_lib.datasets import feature_bank as features
 from aasist_lib.__main__ import main
 features.SHARDS, features.CHUNK, scoring.BLOCK = 7, 2, 2
 for command in sys.argv[1:]:

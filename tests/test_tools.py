@@ -188,8 +188,8 @@ def test_only_a_silent_network_is_forgiven(said: str, result: str | None, tmp_pa
         ("audio.py", "from aasist_lib import training", "Imports point one way BROKEN"),
         ("metrics/rates.py", "import torch", "metrics and plots take tables"),
         ("stray.py", "", "aasist_lib.stray"),
-        ("corpora/demo/channel.py", "import parselmouth", "Programs under the GPL are started, never imported BROKEN"),
-        ("corpora/demo/channel.py", "from aasist_lib.corpora.demo import gpl_worker", "the program that calls them BROKEN"),
+        ("demo_corpus/channel.py", "import parselmouth", "Programs under the GPL are started, never imported BROKEN"),
+        ("demo_corpus/channel.py", "from demo_corpus import gpl_worker", "the program that calls them BROKEN"),
     ],
 )
 def test_imports_against_the_order_are_found(module: str, line: str, broken: str, tmp_path: Path) -> None:

@@ -8,16 +8,16 @@ import torch
 
 from aasist_lib import audio
 from aasist_lib.augment import Strength
-from aasist_lib.checkpoints import CheckpointError, load_model, read_facts
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
-from aasist_lib.detector import Detector
+from aasist_lib.experiments.probe import run_probe
 from aasist_lib.metrics import calibrate_fit, eer, split_classes
 from aasist_lib.models import build_model
-from aasist_lib.probe import run_probe
-from aasist_lib.recordings import score_recordings
-from aasist_lib.runs import RunFolder
+from aasist_lib.models.checkpoints import CheckpointError, load_model, read_facts
+from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import ScoringError, score_split
+from aasist_lib.scoring.detector import Detector
+from aasist_lib.scoring.recordings import score_recordings
 from aasist_lib.training import EpochSampler, Trainer, TrainingError, train
 
 

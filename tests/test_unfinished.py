@@ -13,16 +13,17 @@ import pandas as pd
 import pytest
 import soundfile
 
-from aasist_lib.recordings import Recording
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
+from aasist_lib.scoring.progress import Unfinished
+from aasist_lib.scoring.recordings import Recording
 from aasist_lib.training import train
-from aasist_lib.unfinished import Unfinished
 from tests.conftest import ROOT, SAMPLES, profile_for
 
 COMMAND = """
 import os, signal, sys, time
 from pathlib import Path
-from aasist_lib import __main__, recordings
+from aasist_lib import __main__
+from aasist_lib.scoring import recordings
 
 score, log, others = recordings.score_recording, Path(sys.argv[1]), sorted(Path(sys.argv[2]).glob("*")) if sys.argv[2] else []
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from aasist_lib import watch
-from aasist_lib.runs import RunFolder
+from aasist_lib.datasets.training_set import TrialData
+from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.training import Trainer, TrainingError
-from aasist_lib.trial_data import TrialData
+from aasist_lib.training import nan_guard as watch
 
 
 @pytest.fixture

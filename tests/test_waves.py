@@ -9,8 +9,8 @@ import soundfile
 
 from aasist_lib import audio
 from aasist_lib.augment import Augmenter, clip_generator, strength
-from aasist_lib.distortions import AugmentationConfig
-from aasist_lib.waves import Waves
+from aasist_lib.config.augmentation import AugmentationConfig
+from aasist_lib.datasets.clips import Waves
 
 SAMPLES = 8000
 FILES = (

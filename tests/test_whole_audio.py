@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from aasist_lib import audio, preflight
+from aasist_lib import audio
+from aasist_lib.datasets import check as preflight
 from tests.made_audio import FIRST, Made, corpus, joined, plain, sound
 
 CORPUS = corpus()

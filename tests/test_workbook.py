@@ -15,17 +15,17 @@ import nbformat
 import psutil
 import pytest
 
-from aasist_lib import report, workbook
+from aasist_lib import workbook
 from aasist_lib.config import ConfigError, load_profile, project_root
-from aasist_lib.headless import NotebookError
-from aasist_lib.runs import RunError, RunFolder
-from aasist_lib.workbook import files_given, given_path, open_notebook, open_scores, run
+from aasist_lib.runtime.run_folder import RunError, RunFolder
+from aasist_lib.workbook import files_given, given_path, open_notebook, open_scores, report, run
+from aasist_lib.workbook.kernel import NotebookError
 from tests.notebooks import toys
 
 ROOT = Path(__file__).parent.parent
 INTERRUPTED = """
 import subprocess, time, os, pathlib
-from aasist_lib.runs import atomic
+from aasist_lib.runtime.run_folder import atomic
 worker = subprocess.Popen(["sleep", "120"])
 with atomic(run.path("metrics", "half.json")) as file:
     file.write_text("{")

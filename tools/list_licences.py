@@ -24,7 +24,7 @@ ALLOWED = set(
     "0BSD Apache-2.0 BSD BSD-2-Clause BSD-3-Clause BSL-1.0 CC0-1.0 CNRI-Python ISC MIT MIT-0 MIT-CMU PSF-2.0 Zlib "
     "MPL-2.0 LGPL-2.0-or-later LGPL-2.1-or-later".split()
 )
-PROGRAM = "GPL, run as a program of its own (`corpora/demo/gpl_worker.py`), never imported; extra `demo` only"
+PROGRAM = "GPL, run as a program of its own (`demo_corpus/gpl_worker.py`), never imported; extra `demo` only"
 EXCEPTIONS = {"espeakng-loader": PROGRAM, "piper-tts": PROGRAM, "praat-parselmouth": PROGRAM}
 
 # What packages write, and its SPDX name.

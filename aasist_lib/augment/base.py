@@ -17,9 +17,10 @@ import numpy as np
 from audiomentations.core.transforms_interface import BaseWaveformTransform
 
 from aasist_lib.audio import RATE
+from aasist_lib.errors import AasistError
 
 
-class AugmentationError(ValueError):
+class AugmentationError(AasistError, ValueError):
     """A distortion cannot be made, or gave something that is not audio of the same length; says which and what to do."""
 
 

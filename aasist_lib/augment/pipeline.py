@@ -18,7 +18,7 @@ from aasist_lib.augment.base import AugmentationError, power, seeded
 from aasist_lib.augment.noise import Babble
 from aasist_lib.augment.registry import build
 from aasist_lib.augment.schedule import Strength, strength
-from aasist_lib.distortions import AugmentationConfig
+from aasist_lib.config.augmentation import AugmentationConfig
 
 _SPEECH_POWER = 1e-3
 """Mean square of a clip at which it surely holds speech (-30 dBFS). Of fainter ones a codec may rightly leave nothing."""

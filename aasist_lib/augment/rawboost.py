@@ -22,7 +22,7 @@ from scipy.signal import firwin
 
 from aasist_lib.audio import RATE
 from aasist_lib.augment.base import AugmentationError, Distortion, check_range, new_seed, scale_to_snr
-from aasist_lib.augment.shaping import Range, zero_phase
+from aasist_lib.augment.filters import Range, zero_phase
 
 PARALLEL = 8
 STAGES = {

@@ -1,4 +1,4 @@
-"""From the kinds of a profile's list (`aasist_lib.distortions`) to the transforms that do the work."""
+"""From the kinds of a profile's list (`aasist_lib.config.augmentation`) to the transforms that do the work."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import audiomentations
 from audiomentations.core.transforms_interface import BaseWaveformTransform
 
 from aasist_lib.augment.codecs import CodecChain, CodecCompression
+from aasist_lib.augment.filters import Equaliser, Resampling, TimeStretching, TrimSilence
 from aasist_lib.augment.noise import Babble, Background, Noise
 from aasist_lib.augment.rawboost import RawBoost
-from aasist_lib.augment.rooms import Reverberation
-from aasist_lib.augment.shaping import Equaliser, Resampling, TimeStretching, TrimSilence
+from aasist_lib.augment.reverberation import Reverberation
 from aasist_lib.augment.telephone import PacketLoss, Telephone
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aasist_lib.distortions import AugmentationConfig
+from aasist_lib.config.augmentation import AugmentationConfig
 
 
 @dataclass(frozen=True)

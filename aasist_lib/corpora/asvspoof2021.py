@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from aasist_lib.corpora.layout import Part, Tree, assemble, audio_paths
 from aasist_lib.corpora.protocols import ProtocolError, read_key
 from aasist_lib.corpora.table import TrialTableError
-from aasist_lib.corpora.trees import Part, Tree, assemble, audio_paths
 
 RECORDS = {"LA": "https://zenodo.org/records/4837263", "DF": "https://zenodo.org/records/4835108"}
 SPLITS = ("eval",)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from aasist_lib.conventions import SPLITS
+from aasist_lib.corpora.layout import Part, Tree, assemble, audio_paths
 from aasist_lib.corpora.protocols import read_key
-from aasist_lib.corpora.trees import Part, Tree, assemble, audio_paths
 
 PROTOCOLS = {
     "train": ("ASVspoof5.train.tsv", "ASVspoof5.train.metadata.txt"),

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from aasist_lib.corpora.layout import Part, Tree, assemble, audio_paths
 from aasist_lib.corpora.protocols import read_key
 from aasist_lib.corpora.table import TrialTableError
-from aasist_lib.corpora.trees import Part, Tree, assemble, audio_paths
 
 PLACES = ("meta.csv", "release_in_the_wild/meta.csv", "in_the_wild/meta.csv")
 REMEDY = "Download release_in_the_wild.zip (https://deepfake-total.com/in_the_wild), unpack it and point data.root at it."

@@ -25,7 +25,7 @@ from aasist_lib.conventions import (
     read_labels,
 )
 from aasist_lib.corpora.table import TrialTableError, refuse_empty, refuse_twice, refuse_unknown
-from aasist_lib.tabular import fields, head, read_parquet, read_rows, read_text, refuse_json_lines
+from aasist_lib.runtime.text_tables import fields, head, read_parquet, read_rows, read_text, refuse_json_lines
 
 COLUMNS = ["utt_id", "label", "speaker", "attack", "codec"]
 FURTHER = (*TOLD, "seconds", "subset", "split")

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from aasist_lib.conventions import LABELS, SPLITS, TOLD, UNKNOWN, known_words, read_labels
-from aasist_lib.files import atomic
-from aasist_lib.tabular import TabularError, fields, head, read_parquet, read_rows, read_text, refuse_line_breaks
+from aasist_lib.runtime.files import atomic
+from aasist_lib.runtime.text_tables import TabularError, fields, head, read_parquet, read_rows, read_text, refuse_line_breaks
 
 COLUMNS = ["utt_id", "path", "label", "speaker", "attack", "codec", "split", "corpus"]
 _SHOWN = 10

@@ -13,7 +13,7 @@ from aasist_lib.explain.attention import (
     stack_attention,
     time_curves,
 )
-from aasist_lib.explain.evidence import FRAME_SECONDS, MAPS, SIGNED, frame_maps
+from aasist_lib.explain.attribution import FRAME_SECONDS, MAPS, SIGNED, frame_maps
 from aasist_lib.explain.faithfulness import (
     area_table,
     best_map,
@@ -24,7 +24,7 @@ from aasist_lib.explain.faithfulness import (
     spoofed_stretches,
     verdicts,
 )
-from aasist_lib.explain.overview import (
+from aasist_lib.explain.statistics import (
     Attended,
     agreement,
     attend,

@@ -1,6 +1,6 @@
 """Whether a map over a clip tells the truth, measured in two ways.
 
-*Localisation*: on clips of which it is known when they are spoofed (`corpora.demo.partial`), does the map rank spoofed frames
+*Localisation*: on clips of which it is known when they are spoofed (`demo_corpus.partial`), does the map rank spoofed frames
 above the others (ROC AUC, chance 0.5), and does its maximum fall on one (pointing game, Zhang et al. 2018, arXiv 1608.00507;
 chance is the share of spoofed frames)? The control of a clip, with a segment at the same place but nothing spoofed, gives what
 the map owes to the words in the segment and to its joints.
@@ -28,7 +28,7 @@ from sklearn.metrics import roc_auc_score
 
 from aasist_lib import audio
 from aasist_lib.audio import RATE
-from aasist_lib.explain.evidence import BASELINES, FRAME_SECONDS, MAPS, SIGNED, frame_maps, hear, mean_frames, spoofness
+from aasist_lib.explain.attribution import BASELINES, FRAME_SECONDS, MAPS, SIGNED, frame_maps, hear, mean_frames, spoofness
 from aasist_lib.metrics import Interval
 from aasist_lib.models import AASIST
 

@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import HTML, display
 
 from aasist_lib import audio, plots
-from aasist_lib.explain.evidence import FRAME_SECONDS, MAPS, SIGNED, UNITS, frame_maps
+from aasist_lib.explain.attribution import FRAME_SECONDS, MAPS, SIGNED, UNITS, frame_maps
 from aasist_lib.explore.page import as_html, is_live, player, show_widget
 from aasist_lib.models import AASIST
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from aasist_lib import plots
 from aasist_lib.audio import RATE
 from aasist_lib.augment import build
-from aasist_lib.distortions import Item
+from aasist_lib.config.augmentation import Item
+from aasist_lib.experiments.robustness import distort, score_waves
 from aasist_lib.explore.page import as_html, is_live, player, show_widget
 from aasist_lib.models import AASIST
-from aasist_lib.robustness import distort, score_waves
 
 CHAIN = 3
 """Distortions one after the other that the playground offers."""

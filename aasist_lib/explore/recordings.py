@@ -13,10 +13,10 @@ from IPython.display import HTML, display
 from numpy.typing import NDArray
 
 from aasist_lib import audio, plots
-from aasist_lib.detector import Detector, posterior
 from aasist_lib.explore.page import as_html, guard_uploads, is_live, player, show_widget, upload_limit
-from aasist_lib.recordings import Recording, score_recording, short_names
 from aasist_lib.scoring import ScoringError
+from aasist_lib.scoring.detector import Detector, posterior
+from aasist_lib.scoring.recordings import Recording, score_recording, short_names
 
 HEARD_SECONDS = 30.0
 """So much of a recording can be played: 43 kB a second go into the page."""

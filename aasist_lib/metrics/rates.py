@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from aasist_lib.errors import AasistError
+
 Floats = NDArray[np.float64]
 
 
-class MetricError(ValueError):
+class MetricError(AasistError, ValueError):
     """Scores, labels or costs from which the metric cannot be computed; the message says what to do."""
 
 

@@ -9,6 +9,12 @@ from typing import Any
 
 from torch import nn
 
+from aasist_lib.config import ConfigError
+
+
+class EncoderUnavailable(ConfigError):
+    """The encoder is neither on this machine nor reachable; the message gives the command that fetches it."""
+
 
 class Frontend(nn.Module, ABC):
     """`waveform (batch, samples)` at 16 kHz -> states `(batch, layers, frames, features)`."""

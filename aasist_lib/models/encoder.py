@@ -22,8 +22,7 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from aasist_lib.audio import RATE
 from aasist_lib.config import ConfigError, FrontendConfig, project_root
-from aasist_lib.models.base import Frontend
-from aasist_lib.models.frontend import EncoderUnavailable
+from aasist_lib.models.base import EncoderUnavailable, Frontend
 
 
 class _WaveformFamily(nn.Module):
@@ -126,7 +125,12 @@ class _WhisperFamily(nn.Module):
         return (log + 4.0) / 4.0
 
 
-FAMILIES = {"wav2vec2": _WaveformFamily, "hubert": _WaveformFamily, "wavlm": _WaveformFamily, "whisper": _WhisperFamily}
+FAMILIES: dict[str, type[_WaveformFamily] | type[_WhisperFamily]] = {
+    "wav2vec2": _WaveformFamily,
+    "hubert": _WaveformFamily,
+    "wavlm": _WaveformFamily,
+    "whisper": _WhisperFamily,
+}
 """What differs from one kind of encoder to another, by the `model_type` of its configuration."""
 
 
@@ -170,7 +174,7 @@ class SpeechEncoder(Frontend):
         if settings.model_type not in FAMILIES:
             kinds = ", ".join(FAMILIES)
             raise ConfigError(f"model.frontend.name = {config.name}: model type '{settings.model_type}' is none of {kinds}")
-        self.family = FAMILIES[settings.model_type](settings, extractor)
+        self.family: _WaveformFamily | _WhisperFamily = FAMILIES[settings.model_type](settings, extractor)
         self.total_layers, self.stride, self.features = self.family.total_layers, self.family.stride, settings.hidden_size
         self.layers = choose_layers(config, self.total_layers)
         self.encoder = self.family.encoder(_load(self.family.loader, source, config))

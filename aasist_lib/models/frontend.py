@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from aasist_lib.config import ConfigError, FrontendConfig
+from aasist_lib.models.base import EncoderUnavailable as EncoderUnavailable
 from aasist_lib.models.base import Frontend
 from aasist_lib.models.lfcc import LFCC
 from aasist_lib.models.sinc import SincFilters
-
-
-class EncoderUnavailable(ConfigError):
-    """The encoder is neither on this machine nor reachable; the message gives the command that fetches it."""
 
 
 def build_frontend(config: FrontendConfig) -> Frontend:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from aasist_lib.config import FrontendConfig, ModelConfig
+from aasist_lib.errors import AasistError
 from aasist_lib.models.aasist import AASIST
 
 ORIGINAL: dict[str, Any] = {
@@ -29,7 +30,7 @@ AASIST_L_CONFIG = ModelConfig(
 NAMES = {"AASIST": AASIST_CONFIG, "AASIST-L": AASIST_L_CONFIG}
 
 
-class OfficialWeightsError(ValueError):
+class OfficialWeightsError(AasistError, ValueError):
     """The file is not an official AASIST or AASIST-L state dict; the message says what is wrong, missing or unexpected."""
 
 

@@ -16,6 +16,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from aasist_lib.errors import AasistError
+
 Array = NDArray[np.floating[Any]]
 P = ParamSpec("P")
 
@@ -43,7 +45,7 @@ STYLE = {
 }
 
 
-class PlotError(ValueError):
+class PlotError(AasistError, ValueError):
     """A table or array that the figure cannot be drawn from; the message says what is missing."""
 
 

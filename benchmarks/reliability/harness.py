@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aasist_lib.runs import atomic
+from aasist_lib.runtime.run_folder import atomic
 from benchmarks.reliability.faults import FAULTS, FaultTally, try_faults
 from benchmarks.reliability.kills import Tally, try_command
 from benchmarks.reliability.project import NAMES, make_project

@@ -11,12 +11,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from aasist_lib.processes import environment as settings
+from aasist_lib.runtime.processes import environment as settings
 
 ROOT = Path(__file__).resolve().parents[2]
 _LOADED = [
     "pandas", "pyarrow.parquet", "accelerate", "transformers.models.wav2vec2.modeling_wav2vec2", "aasist_lib.__main__",
-    "aasist_lib.training", "aasist_lib.scoring", "aasist_lib.recordings", "aasist_lib.workbook", "aasist_lib.corpora.demo",
+    "aasist_lib.training", "aasist_lib.scoring", "aasist_lib.scoring.recordings", "aasist_lib.workbook", "demo_corpus",
     "papermill", "benchmarks.reliability.starting",
 ]  # fmt: skip
 

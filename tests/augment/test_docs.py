@@ -7,7 +7,7 @@ import yaml
 
 from aasist_lib.augment.codecs import CODECS
 from aasist_lib.augment.registry import TRANSFORMS
-from aasist_lib.distortions import AugmentationConfig, catalogue
+from aasist_lib.config.augmentation import AugmentationConfig, catalogue
 
 PAGE = (Path(__file__).parents[2] / "docs" / "augmentation.md").read_text(encoding="utf-8")
 

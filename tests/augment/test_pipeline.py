@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 
 from aasist_lib.augment import Applied, AugmentationError, Augmenter, Strength, clip_generator, strength
 from aasist_lib.augment.registry import TRANSFORMS
-from aasist_lib.distortions import AugmentationConfig
-from aasist_lib.waves import Waves
+from aasist_lib.config.augmentation import AugmentationConfig
+from aasist_lib.datasets.clips import Waves
 
 TIME = np.arange(48_000) / 16_000
 WAVE = (0.3 * np.sin(2 * np.pi * (200 * TIME + 80 * TIME**2)) + 0.1 * np.sin(2 * np.pi * 1234 * TIME)).astype(np.float32)

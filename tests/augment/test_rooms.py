@@ -7,7 +7,7 @@ import soundfile
 from pyroomacoustics.experimental import measure_rt60
 
 from aasist_lib.augment.base import AugmentationError
-from aasist_lib.augment.rooms import ROOMS, Reverberation, reverberation_time, simulate
+from aasist_lib.augment.reverberation import ROOMS, Reverberation, reverberation_time, simulate
 
 RATE = 16_000
 NOISE = (0.1 * np.random.default_rng(0).standard_normal(3 * RATE)).astype(np.float32)

@@ -3,7 +3,7 @@
 import pytest
 
 from aasist_lib.augment import progress
-from aasist_lib.distortions import AugmentationConfig
+from aasist_lib.config.augmentation import AugmentationConfig
 
 CONFIG = AugmentationConfig.model_validate({"probability": [0.5, 0.9], "intensity": [1.0, 1.8], "ramp_epochs": 10})
 

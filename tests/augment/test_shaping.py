@@ -9,7 +9,7 @@ from scipy.signal import correlate
 
 from aasist_lib.audio import RATE, fit
 from aasist_lib.augment.base import AugmentationError, seeded
-from aasist_lib.augment.shaping import FRAME, Equaliser, Resampling, TimeStretching, TrimSilence
+from aasist_lib.augment.filters import FRAME, Equaliser, Resampling, TimeStretching, TrimSilence
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal(32_000)).astype(np.float32)
 OURS = {

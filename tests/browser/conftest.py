@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
 from tests.browser.lab import ROOT, Lab, serve
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -20,7 +20,7 @@ import papermill
 import psutil
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, Response, expect
 
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 VIEWPORT = {"width": 1280, "height": 900}

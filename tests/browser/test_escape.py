@@ -11,11 +11,11 @@ import soundfile
 from playwright.sync_api import Browser, Page
 
 from aasist_lib.config import Profile
-from aasist_lib.detector import Detector
 from aasist_lib.explore import RecordingExplorer
 from aasist_lib.metrics import Calibration
 from aasist_lib.models import build_model
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
+from aasist_lib.scoring.detector import Detector
 from tests.browser.lab import watch
 from tests.test_escaping import FILE_NAME, NAMES, run_of
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlparse
 import pytest
 from playwright.sync_api import Browser, Locator, Page
 
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
 from tests.browser.lab import VIEWPORT, seconds_of, watch
 
 pytestmark = pytest.mark.browser

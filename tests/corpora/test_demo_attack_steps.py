@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aasist_lib.corpora.demo.attacks import ATTACKS, Source, lpc, phase, praat, speech, world
-from aasist_lib.corpora.demo.channel import band_limit, trim
-from aasist_lib.corpora.demo.seeds import generator
-from aasist_lib.corpora.demo.texts import TEXTS
+from demo_corpus.attacks import ATTACKS, Source, lpc, phase, praat, speech, world
+from demo_corpus.channel import band_limit, trim
+from demo_corpus.seeds import generator
+from demo_corpus.texts import TEXTS
 from tests.corpora.conftest import RATE, talk
 
 LEVELS = {

@@ -3,12 +3,12 @@ import time
 import numpy as np
 import pytest
 
-from aasist_lib.corpora.demo import external
-from aasist_lib.corpora.demo.attacks import ATTACKS, KNOWN_ATTACKS, TTS_ATTACKS, UNSEEN_ATTACKS, Source
-from aasist_lib.corpora.demo.channel import band_limit
-from aasist_lib.corpora.demo.plan import _VARIANTS
-from aasist_lib.corpora.demo.seeds import generator
-from aasist_lib.corpora.demo.texts import TEXTS
+from demo_corpus import external
+from demo_corpus.attacks import ATTACKS, KNOWN_ATTACKS, TTS_ATTACKS, UNSEEN_ATTACKS, Source
+from demo_corpus.channel import band_limit
+from demo_corpus.plan import _VARIANTS
+from demo_corpus.seeds import generator
+from demo_corpus.texts import TEXTS
 from tests.corpora.conftest import talk
 
 

@@ -13,10 +13,10 @@ import soundfile
 
 from aasist_lib.config import DataConfig
 from aasist_lib.corpora import load_trials, read_trials
-from aasist_lib.corpora.demo import KNOWN_ATTACKS, SourceError, build, builder
-from aasist_lib.corpora.demo.plan import draw
-from aasist_lib.corpora.demo.sources import EXTRA_SPEAKERS, SPEAKERS, Recording, _belongs, collect, load
-from aasist_lib.corpora.demo.texts import TEXTS
+from demo_corpus import KNOWN_ATTACKS, SourceError, build, builder
+from demo_corpus.plan import draw
+from demo_corpus.sources import EXTRA_SPEAKERS, SPEAKERS, Recording, _belongs, collect, load
+from demo_corpus.texts import TEXTS
 
 
 def hashes(root: Path) -> dict[str, str]:
@@ -75,7 +75,7 @@ def test_another_seed_replaces_the_clips(config, capsys, monkeypatch):
 def test_an_interrupted_build_leaves_whole_clips_only(config):
     data = config("stopped")
     code = (
-        "import sys; from aasist_lib.config import DataConfig; from aasist_lib.corpora.demo import build; "
+        "import sys; from aasist_lib.config import DataConfig; from demo_corpus import build; "
         "build(DataConfig.model_validate_json(sys.argv[1]), workers=1)"
     )
     # Where these tests run as a shell's background job, SIGINT is ignored unless this is said.

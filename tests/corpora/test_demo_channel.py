@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from aasist_lib.corpora.demo import channel
-from aasist_lib.corpora.demo.seeds import generator
+from demo_corpus import channel
+from demo_corpus.seeds import generator
 from tests.corpora.conftest import talk
 
 RATE = 16_000

@@ -14,8 +14,8 @@ import numpy as np
 import psutil
 import pytest
 
-from aasist_lib.corpora.demo import external
-from aasist_lib.corpora.demo.external import ExternalToolError, call, close
+from demo_corpus import external
+from demo_corpus.external import ExternalToolError, call, close
 
 PROGRAM = """
 import json, os, sys
@@ -136,7 +136,7 @@ def running(process: int) -> bool:
 def test_the_program_ends_with_its_process(stand_in):
     """At its end by `atexit`; killed, by the pipe that is closed."""
     code = (
-        "import json, pathlib, sys, time; from aasist_lib.corpora.demo import external\n"
+        "import json, pathlib, sys, time; from demo_corpus import external\n"
         "external._PROGRAM = pathlib.Path(sys.argv[1])\n"
         "print(json.loads(external.call('ask').tobytes())[1], flush=True)\n"
         "running = external._running\n"

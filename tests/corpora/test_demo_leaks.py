@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from aasist_lib.audio import write_flac
-from aasist_lib.corpora.demo import LeakError, audit, leaks
 from aasist_lib.metrics import eer
+from demo_corpus import LeakError, audit, leaks
 
 RATE = 16_000
 

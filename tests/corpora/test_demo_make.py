@@ -19,15 +19,15 @@ import soundfile
 
 from aasist_lib.config import DataConfig
 from aasist_lib.corpora import read_trials
-from aasist_lib.corpora.demo import builder, channel
-from aasist_lib.corpora.demo.attacks import ATTACKS, Source
-from aasist_lib.corpora.demo.builder import BuildReport, _Outcome, build, codec_of, reference, render
-from aasist_lib.corpora.demo.packages import SourceError
-from aasist_lib.corpora.demo.plan import Clip, Task
-from aasist_lib.corpora.demo.seeds import generator
-from aasist_lib.corpora.demo.sources import Recording
 from aasist_lib.corpora.table import COLUMNS
-from aasist_lib.kept import changes
+from aasist_lib.runtime.kept import changes
+from demo_corpus import builder, channel
+from demo_corpus.attacks import ATTACKS, Source
+from demo_corpus.builder import BuildReport, _Outcome, build, codec_of, reference, render
+from demo_corpus.packages import SourceError
+from demo_corpus.plan import Clip, Task
+from demo_corpus.seeds import generator
+from demo_corpus.sources import Recording
 from tests.corpora.conftest import RATE, talk
 
 BONAFIDE, SPOOF = Clip("dev-ann-0000-bonafide", "-", "ann"), Clip("dev-ann-0000-half", "half", "espeak-cs+m1")
@@ -238,13 +238,13 @@ def test_a_recipe_knows_every_setting_that_changes_clips_and_no_other():
 def test_a_recipe_holds_the_code_of_the_channel_of_the_attacks_one_by_one_and_versions():
     recipe = builder._recipe(DataConfig(root=Path("a")))
     files = recipe["key"]["code"]
-    assert {"corpora/demo/builder.py", "corpora/demo/channel.py", "corpora/demo/plan.py", "audio.py"} <= files.keys()
-    shared = {f"corpora/demo/attacks/{name}.py" for name in ("__init__", "source")}
-    assert {name for name in files if name.startswith("corpora/demo/attacks/")} == shared
+    assert {"demo_corpus/builder.py", "demo_corpus/channel.py", "demo_corpus/plan.py", "audio.py"} <= files.keys()
+    shared = {f"demo_corpus/attacks/{name}.py" for name in ("__init__", "source")}
+    assert {name for name in files if name.startswith("demo_corpus/attacks/")} == shared
     assert recipe["attacks"].keys() == ATTACKS.keys()
     psola, neural = recipe["attacks"]["psola"], recipe["attacks"]["piper"]
-    assert "corpora/demo/attacks/praat.py" in psola and "corpora/demo/attacks/praat.py" not in neural
-    assert "corpora/demo/gpl_worker.py" in psola, "a program that is started counts as one that is imported"
+    assert "demo_corpus/attacks/praat.py" in psola and "demo_corpus/attacks/praat.py" not in neural
+    assert "demo_corpus/gpl_worker.py" in psola, "a program that is started counts as one that is imported"
     assert {"numpy", "scipy", "soxr", "praat-parselmouth"} <= recipe["key"]["versions"].keys()
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aasist_lib.corpora.demo import packages, sources
-from aasist_lib.corpora.demo.packages import SourceError, unpack
+from demo_corpus import packages, sources
+from demo_corpus.packages import SourceError, unpack
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from scipy.signal import butter, sosfiltfilt
 
 from aasist_lib.config import DataConfig
 from aasist_lib.corpora import validate
-from aasist_lib.corpora.demo import KNOWN_ATTACKS, SourceError, channel, partial
-from aasist_lib.corpora.demo.attacks import ATTACKS, Source
-from aasist_lib.corpora.demo.partial import (
+from demo_corpus import KNOWN_ATTACKS, SourceError, channel, partial
+from demo_corpus.attacks import ATTACKS, Source
+from demo_corpus.partial import (
     FADE_SECONDS,
     KINDS,
     MARGIN_SECONDS,
@@ -21,7 +21,7 @@ from aasist_lib.corpora.demo.partial import (
     draw_segment,
     splice,
 )
-from aasist_lib.corpora.demo.seeds import generator
+from demo_corpus.seeds import generator
 from tests.corpora.conftest import talk
 
 RATE, SAMPLES = 16_000, 32_000

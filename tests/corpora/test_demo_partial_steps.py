@@ -16,16 +16,16 @@ import pytest
 import soundfile
 
 from aasist_lib.config import DataConfig
-from aasist_lib.corpora.demo import SourceError, channel, partial
-from aasist_lib.corpora.demo.attacks import ATTACKS, Source
-from aasist_lib.corpora.demo.builder import ONE_THREAD
-from aasist_lib.corpora.demo.partial import KINDS, aligned_attacks, build_partial, compose, delay, draw_segment, splice
-from aasist_lib.corpora.demo.plan import Clip, Task
-from aasist_lib.corpora.demo.seeds import generator
-from aasist_lib.corpora.demo.sources import Recording
 from aasist_lib.corpora.table import COLUMNS, TrialTableError
-from aasist_lib.kept import changes
-from aasist_lib.processes import end_with_parent
+from aasist_lib.runtime.kept import changes
+from aasist_lib.runtime.processes import end_with_parent
+from demo_corpus import SourceError, channel, partial
+from demo_corpus.attacks import ATTACKS, Source
+from demo_corpus.builder import ONE_THREAD
+from demo_corpus.partial import KINDS, aligned_attacks, build_partial, compose, delay, draw_segment, splice
+from demo_corpus.plan import Clip, Task
+from demo_corpus.seeds import generator
+from demo_corpus.sources import Recording
 from tests.corpora.conftest import RATE, talk
 
 SAMPLES = 32_000
@@ -201,7 +201,7 @@ def test_a_set_s_key_knows_every_setting_that_changes_its_clips_and_no_other():
         assert changes(first, partial._key(data.model_copy(update=change), "eval", 64_000)).startswith(next(iter(change)))
     assert "split was eval and is dev" in changes(first, partial._key(data, "dev", 64_000))
     assert "samples was 64000 and is 32000" in changes(first, partial._key(data, "eval", 32_000))
-    assert {"corpora/demo/partial.py", "corpora/demo/builder.py", "corpora/demo/attacks/world.py"} <= first["code"].keys()
+    assert {"demo_corpus/partial.py", "demo_corpus/builder.py", "demo_corpus/attacks/world.py"} <= first["code"].keys()
 
 
 def clips_of(folder: Path, *recordings: str) -> list[dict]:

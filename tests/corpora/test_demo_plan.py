@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from aasist_lib.corpora.demo import KNOWN_ATTACKS, UNSEEN_ATTACKS, plan
-from aasist_lib.corpora.demo.plan import draw
-from aasist_lib.corpora.demo.seeds import generator
-from aasist_lib.corpora.demo.sources import Recording
+from demo_corpus import KNOWN_ATTACKS, UNSEEN_ATTACKS, plan
+from demo_corpus.plan import draw
+from demo_corpus.seeds import generator
+from demo_corpus.sources import Recording
 
 
 @pytest.fixture

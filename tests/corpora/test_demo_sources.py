@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from aasist_lib.audio import AudioError
-from aasist_lib.corpora.demo import sources
-from aasist_lib.corpora.demo.packages import SourceError
-from aasist_lib.corpora.demo.sources import EXTRA_SPEAKERS, SPEAKERS, Recording, collect, load, seconds
+from demo_corpus import sources
+from demo_corpus.packages import SourceError
+from demo_corpus.sources import EXTRA_SPEAKERS, SPEAKERS, Recording, collect, load, seconds
 from tests.corpora.conftest import RATE, record
 
 

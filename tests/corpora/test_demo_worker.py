@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from aasist_lib.corpora.demo import external, gpl_worker
-from aasist_lib.corpora.demo.external import ExternalToolError, call
+from demo_corpus import external, gpl_worker
+from demo_corpus.external import ExternalToolError, call
 from tests.corpora.conftest import RATE, talk
 from tests.corpora.test_demo_attack_steps import levels
 

@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from aasist_lib.corpora import TrialTableError, read_key, read_trials
 from aasist_lib.corpora.folder import load_folder, load_table
-from aasist_lib.tables import read_scores
+from aasist_lib.evaluation.score_files import read_scores
 from tests.fuzzing import NASTY, SETTINGS, Damage, check_trials, outcome, undamaged
 
 COLUMNS: dict[str, list] = {

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from aasist_lib.corpora.layout import Part, assemble
 from aasist_lib.corpora.table import COLUMNS, TrialTableError
-from aasist_lib.corpora.trees import Part, assemble
 
 
 def test_a_row_keeps_the_file_and_line_it_comes_from(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from aasist_lib.explain.evidence import MAPS, SIGNED, UNITS
+from aasist_lib.explain.attribution import MAPS, SIGNED, UNITS
 from aasist_lib.models import AttentionMaps
 
 PAGE = (Path(__file__).parents[2] / "docs" / "attention.md").read_text(encoding="utf-8")

@@ -3,9 +3,9 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from aasist_lib.explain import evidence
+from aasist_lib.explain import attribution as evidence
 from aasist_lib.explain.attention import CURVES
-from aasist_lib.explain.evidence import FRAME_SECONDS, MAPS, SIGNED, frame_maps, hear, mean_frames, spoofness, to_grid
+from aasist_lib.explain.attribution import FRAME_SECONDS, MAPS, SIGNED, frame_maps, hear, mean_frames, spoofness, to_grid
 from aasist_lib.models import build_model
 from tests.explain.planted import STRIDE, Planted, planted_wave
 

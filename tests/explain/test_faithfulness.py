@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from aasist_lib.explain.evidence import FRAME_SECONDS
+from aasist_lib.explain.attribution import FRAME_SECONDS
 from aasist_lib.explain.faithfulness import (
     area_table,
     best_map,

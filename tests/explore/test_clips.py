@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aasist_lib.explain.evidence import MAPS
+from aasist_lib.explain.attribution import MAPS
 from aasist_lib.explore import ClipExplorer
 from aasist_lib.explore.clips import ORDERS
 from aasist_lib.models import build_model

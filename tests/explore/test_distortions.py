@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aasist_lib.distortions import catalogue
+from aasist_lib.config.augmentation import catalogue
 from aasist_lib.explore import AugmentationPlayground, distortion_tour
 from aasist_lib.explore.distortions import CHAIN
 from aasist_lib.models import build_model

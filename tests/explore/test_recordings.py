@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from aasist_lib.detector import Detector
 from aasist_lib.explore import RecordingExplorer
 from aasist_lib.explore.recordings import HEARD_SECONDS, verdict
 from aasist_lib.metrics import Calibration
 from aasist_lib.models import build_model
 from aasist_lib.scoring import ScoringError
+from aasist_lib.scoring.detector import Detector
 
 
 @pytest.fixture

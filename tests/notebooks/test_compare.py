@@ -8,8 +8,8 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-from aasist_lib.headless import execute
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
+from aasist_lib.workbook.kernel import execute
 from tests.conftest import ROOT
 
 

@@ -11,7 +11,7 @@ import pytest
 from aasist_lib.config import load_profile
 from aasist_lib.corpora import COLUMNS
 from aasist_lib.metrics import eer
-from aasist_lib.runs import RunFolder, sha256
+from aasist_lib.runtime.run_folder import RunFolder, sha256
 from tests.conftest import ROOT, headless_command
 
 

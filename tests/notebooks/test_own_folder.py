@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from aasist_lib.__main__ import main
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
 from tests.conftest import ROOT, make_corpus, make_encoder, profile_for
 
 STORY = {"plain": ("01", "02", "03", "04", "05", "07"), "speakers and attacks": ("01", "03", "05", "07")}

@@ -12,11 +12,11 @@ import soundfile
 
 from aasist_lib.__main__ import main
 from aasist_lib.config import load_profile
-from aasist_lib.detector import Detector
-from aasist_lib.headless import NotebookError, execute
-from aasist_lib.recordings import score_recording
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
+from aasist_lib.scoring.detector import Detector
+from aasist_lib.scoring.recordings import score_recording
 from aasist_lib.training import train
+from aasist_lib.workbook.kernel import NotebookError, execute
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / "07_score_recordings.ipynb"

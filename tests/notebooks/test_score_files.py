@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aasist_lib.headless import NotebookError, execute
 from aasist_lib.metrics import eer
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
+from aasist_lib.workbook.kernel import NotebookError, execute
 
 ROOT = Path(__file__).parents[2]
 REAL = Path(os.environ.get("AASIST_REFERENCE", ROOT.parent / "shared" / "reference")) / "asvspoof2019_la"

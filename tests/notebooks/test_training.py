@@ -12,7 +12,7 @@ import torch
 
 from aasist_lib import training
 from aasist_lib.config import Profile
-from aasist_lib.runs import RunFolder
+from aasist_lib.runtime.run_folder import RunFolder
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "03_training.ipynb"
 LAUNCH = "notebook_launcher("
@@ -31,7 +31,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tiny_profile: Profile) -> list[Any]:
     monkeypatch.setattr(accelerate, "notebook_launcher", lambda *given, **named: seen.append(("launcher", *given, named)))
     monkeypatch.setattr(training, "train", lambda *given, **named: seen.append(("train", *given, named)))
     opened = (tiny_profile, RunFolder.open(tiny_profile))
-    monkeypatch.setattr("aasist_lib.workbook.open_notebook", lambda *_: opened)
+    monkeypatch.setattr("aasist_lib.workbook.runner.open_notebook", lambda *_: opened)
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "0")  # what the notebook sets goes with the test
     return seen
 

@@ -1,0 +1,23 @@
+"""Profiles: the YAML files that hold every setting of a run."""
+
+from aasist_lib.config.profile import (
+    ConfigError,
+    DataConfig,
+    FrontendConfig,
+    LossConfig,
+    ModelConfig,
+    Profile,
+    load_profile,
+    project_root,
+)
+
+__all__ = [
+    "ConfigError",
+    "DataConfig",
+    "FrontendConfig",
+    "LossConfig",
+    "ModelConfig",
+    "Profile",
+    "load_profile",
+    "project_root",
+]

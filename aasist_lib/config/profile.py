@@ -1,0 +1,392 @@
+"""Profiles: one YAML file a profile, validated so that an unknown key or an impossible value is an error naming it.
+
+`load_profile("configs/demo.yaml", ["training.epochs=3"])` is the only way in, for the notebooks and for the command line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import reprlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from aasist_lib.config.augmentation import AugmentationConfig, Fraction
+from aasist_lib.errors import AasistError
+
+CHANGE_NOTHING = ("workers", "bad_audio", "tracker", "cache", "evaluate_on")
+"""Keys of `training` and `data` that change no trained detector: clips that are left out change the trial table."""
+_SHOWN = 300
+_OWN_NAME = re.compile(r'^name\s*=\s*"aasist-workbook"', re.MULTILINE)
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+LayerNumber = Annotated[int, Field(ge=0)]
+CorpusName = Literal[
+    "demo", "asvspoof5", "asvspoof2019_la", "asvspoof2021_la", "asvspoof2021_df", "in_the_wild", "folder", "table"
+]
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+_SHORT.maxlevel = 2  # a few lines of YAML can stand for gigabytes of values
+
+
+class ConfigError(AasistError, ValueError):
+    """A profile that cannot be used; the message names the file and the key and says what to do."""
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EvaluationCorpus(Section):
+    """The corpus whose eval split takes the place of the training corpus's own; `root` as in `DataConfig`."""
+
+    corpus: CorpusName
+    root: Path
+
+    @property
+    def source(self) -> Path:
+        """`root`, seen from the project's root when it is relative."""
+        return project_root() / self.root
+
+
+class DataConfig(Section):
+    """Where the trials come from.
+
+    `corpus` picks the loader; `root` is the corpus's folder, and the file itself for 'table' (docs/corpora.md). With
+    `evaluate_on` the eval split is another corpus's: ASVspoof 2021 and In-the-Wild are test sets only.
+
+    For the demo corpus `bonafide` is where recordings of people come from: 'debian' (packages), 'librispeech', or a folder
+    whose sub-folders are speakers. `clips_per_speaker` bounds the bona fide clips of a speaker. `full` adds the demo's
+    larger sources.
+
+    Nothing is written into `root`. Features, and the list of clips known to be sound, lie in `cache`, by default
+    `data/cache/<name of root>` of the project.
+    """
+
+    corpus: CorpusName = "demo"
+    root: Path = Path("data/demo")
+    cache: Path | None = None
+    evaluate_on: EvaluationCorpus | None = None
+    bonafide: str = "debian"
+    full: bool = False
+    clips_per_speaker: Count = 200
+    seed: int = 2025
+
+    @property
+    def source(self) -> Path:
+        """`root`, seen from the project's root when it is relative."""
+        return project_root() / self.root
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where features of the corpus are kept."""
+        name = self.root.stem if self.corpus == "table" else self.root.name or self.source.resolve().name
+        return project_root() / (self.cache or Path("data/cache") / name)
+
+
+class FrontendConfig(Section):
+    """What turns a waveform into `(frames, features)`.
+
+    `kind` is 'encoder' (a pretrained speech encoder), 'sinc' (the band-pass filters of original AASIST) or 'lfcc' (linear
+    frequency cepstral coefficients, the field's classic); the keys below are the encoder's. `name` is a hub name or a local
+    folder; `layer` is 'last', 'weighted' (learned sum of all the layers kept), one layer's number, where 0 is the input of
+    the first transformer layer, or a list of numbers (learned sum of these). `max_layer` stops the encoder early (None = run
+    all); with 'weighted' the sum runs over layers 0..max_layer. `finetune` is 0 (frozen), 'all', or how many of the top
+    transformer layers that run are trained.
+
+    `precision` is the encoder's arithmetic wherever it runs: for a bank, in training, on dev, in scoring. `compile` has
+    `torch.compile` make kernels for it, which takes a minute or so at the first batch and does not go with `finetune`."""
+
+    kind: Literal["encoder", "sinc", "lfcc"] = "encoder"
+    name: str = "facebook/wav2vec2-xls-r-300m"
+    revision: str = "main"
+    layer: Literal["last", "weighted"] | LayerNumber | Annotated[tuple[LayerNumber, ...], Field(min_length=1)] = "last"
+    max_layer: LayerNumber | None = None
+    finetune: Literal["all"] | LayerNumber = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> FrontendConfig:
+        if isinstance(self.layer, tuple) and list(self.layer) != sorted(set(self.layer)):
+            raise ValueError(f"layer = {list(self.layer)}: give each layer once, in rising order")
+        if self.compile and self.finetune:
+            raise ValueError(f"compile is for a frozen encoder: set compile: false, or finetune: 0 (it is {self.finetune})")
+        return self
+
+
+class ModelConfig(Section):
+    """The network: the paper's switches first, then sizes. `samples` is the crop length at 16 kHz. `normalise` gives every
+    feature mean 0 and deviation 1 over a clip's frames: what speaker and channel add to all frames alike is taken away.
+    `members` back ends are trained side by side on the same features and decide by the mean of their logits.
+
+    'pairwise' and 'type_pairs' are original AASIST's attention, 'max' its fusion. `temperatures` divide its attention scores
+    in the graphs and in the streams. A 'cosine' readout is what OC-softmax needs."""
+
+    frontend: FrontendConfig = FrontendConfig()
+    graph_attention: Literal["multihead", "pairwise"] = "multihead"
+    heterogeneous: Literal["typed_qk", "type_pairs"] = "typed_qk"
+    fusion: Literal["attention", "max"] = "attention"
+    readout: Literal["linear", "cosine"] = "linear"
+    samples: Count = 64_600
+    projection: Count = 128
+    channels: tuple[Count, Count] = (32, 64)
+    blocks: Count = 6
+    graph_dims: tuple[Count, Count] = (64, 32)
+    heads: Count = 4
+    pool_ratios: tuple[Fraction, Fraction, Fraction] = (0.5, 0.5, 0.5)
+    normalise: bool = False
+    dropout: Fraction = 0.2
+    attention_dropout: Fraction = 0.1
+    temperatures: tuple[Positive, Positive] = (2.0, 100.0)
+    members: Count = 1
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ModelConfig:
+        for dim in self.graph_dims:
+            if dim % self.heads:
+                raise ValueError(f"heads = {self.heads} does not divide graph_dims = {self.graph_dims}")
+        if min(self.pool_ratios) == 0:
+            raise ValueError("pool_ratios must be above 0: at 0 no node is kept")
+        return self
+
+
+class LossConfig(Section):
+    """`hybrid` starts as weighted cross-entropy and moves to focal loss over `blend_epochs` epochs once the dev EER falls
+    below `switch_eer` (a fraction). `class_weights` are [spoof, bona fide]. `alpha` is focal loss's own weight of bona fide
+    (spoof gets 1 - alpha), in the place of `class_weights`. 'oc_softmax' needs `model.readout: cosine`. docs/losses.md has
+    every formula."""
+
+    kind: Literal["ce", "focal", "hybrid", "oc_softmax"] = "hybrid"
+    class_weights: tuple[Positive, Positive] = (0.1, 0.9)
+    gamma: Annotated[float, Field(ge=0)] = 2.0
+    alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
+    switch_eer: Fraction = 0.10
+    blend_epochs: Count = 5
+
+
+class TrainingConfig(Section):
+    """The optimisation. The learning rate rises over `warmup_epochs` and falls along a cosine to `final_rate` times its
+    top (0 = to nothing); `encoder_learning_rate` is the top of an encoder that is fine-tuned.
+    `patience` is in epochs without a better dev EER; `mixup` is the parameter of the
+    Beta distribution that two clips are mixed with (0 = not at all);
+    `average` is the decay a step of a moving average of the weights, which then is what dev judges and the checkpoint
+    keeps (0 = none): with a learning rate that stays up it averages over many solutions and not over one;
+    `feature_cache` computes the frozen features once and keeps them on disk, as `feature_dtype`: float32 takes twice the room
+    and equals features computed on the fly to the last bit;
+    `bad_audio` is what is done about clips of train, dev or a split to be scored that cannot be read to their end: 'error'
+    lists them before the first step, 'skip' leaves them out;
+    `crop_frames` cuts that many encoder frames out of a cached clip, from a random one on, cyclically (None = all);
+    `tracker` is an accelerate tracker or none."""
+
+    epochs: Count = 20
+    batch_size: Count = 32
+    learning_rate: Positive = 1e-4
+    encoder_learning_rate: Positive = 1e-6
+    final_rate: Fraction = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    clip_norm: Positive = 1.0
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patience: Count = 10
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    workers: Annotated[int, Field(ge=0)] = 0
+    feature_cache: bool = True
+    feature_dtype: Literal["float16", "float32"] = "float16"
+    bad_audio: Literal["error", "skip"] = "error"
+    crop_frames: Count | None = None
+    tracker: Literal["none", "tensorboard", "wandb"] = "none"
+
+    @model_validator(mode="after")
+    def _crop_needs_cache(self) -> TrainingConfig:
+        if self.crop_frames and not self.feature_cache:
+            raise ValueError("crop_frames cuts cached features: set feature_cache: true, or remove crop_frames")
+        return self
+
+
+class EvaluationConfig(Section):
+    """Bootstrap replicates and confidence level (a fraction) of every interval in the tables and figures."""
+
+    replicates: Count = 1000
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+
+
+class AblationConfig(Section):
+    """Notebook 06: every row is trained with each of `seeds`, under `settings` (overrides of the profile, e.g. fewer epochs).
+    `rows` are names from `experiments.ablation.ROWS`, in the order of the table; `workers` trainings run side by side."""
+
+    seeds: tuple[int, ...] = (1, 2, 3)
+    rows: tuple[str, ...] = ("finetuned", "frozen", "multihead", "typed_qk", "fusion", "full")
+    settings: tuple[str, ...] = ()
+    workers: Count = 1
+
+
+class Profile(Section):
+    """A whole run: `name` is also the run folder's name, `runs/<name>` unless `run_dir` says otherwise. `notebooks` run in this
+    order: 02 shows what distortions do to the detector of 03."""
+
+    name: str
+    title: str
+    seed: int = 1
+    run_dir: Path | None = None
+    notebooks: tuple[str, ...] = ("01", "03", "02", "04", "05", "07")
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    ablation: AblationConfig = AblationConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Profile:
+        if (self.loss.kind == "oc_softmax") != (self.model.readout == "cosine"):
+            raise ValueError(
+                f"loss.kind = {self.loss.kind} does not go with model.readout = {self.model.readout}: "
+                "oc_softmax needs cosine, every other loss linear"
+            )
+        if self.model.frontend.finetune and self.training.feature_cache:
+            raise ValueError("model.frontend.finetune changes the features: set training.feature_cache: false")
+        return self
+
+    def training_settings(self) -> dict[str, Any]:
+        """What a trained detector depends on, as JSON values: every section but those of evaluation and ablation, and without
+        the keys that change no result."""
+        dumped = self.model_dump(mode="json", include={"seed", "data", "model", "loss", "augmentation", "training"})
+        for section in ("data", "training"):
+            dumped[section] = {key: value for key, value in dumped[section].items() if key not in CHANGE_NOTHING}
+        return dumped
+
+    @property
+    def folder(self) -> Path:
+        """The run folder this profile writes to."""
+        return self.run_dir if self.run_dir is not None else Path("runs") / self.name
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The clone of this project that `start` (default: the working directory) lies in; elsewhere, the one that this package is
+    of.
+
+    Raises:
+        ConfigError: neither is in a clone.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
+        file = folder / "pyproject.toml"
+        if file.is_file() and _OWN_NAME.search(file.read_text(encoding="utf-8", errors="replace")):
+            return folder
+    raise ConfigError(
+        f"{here} is not in a clone of this project, and the package was not installed from one (pip install -e .)"
+    )
+
+
+def load_profile(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Profile:
+    """Read a profile and apply `section.key=value` overrides (values are YAML).
+
+    Args:
+        path: a YAML file, or the bare name of one in `configs/` of the project.
+        overrides: e.g. `["training.epochs=3", "seed=2"]`.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or a key or value is wrong; the message names each of them.
+    """
+    file = _find(path)
+    try:
+        raw = _yaml(file.read_text(encoding="utf-8-sig"), str(file)) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not a text file in UTF-8 that can be read: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{file}: a profile is a mapping of keys, not a {type(raw).__name__}")
+    if names := [key for key in raw if not isinstance(key, str)]:
+        raise ConfigError(f"{file}: keys are words, not {_SHORT.repr(names[0])}")
+    for override in overrides:
+        _apply(raw, override)
+    try:
+        return Profile.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(problem, file, overrides) for problem in error.errors())) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's plain types, and no key twice in a mapping: of two values the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As the base class, after a look at the keys."""
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise _Twice(key.start_mark.line + 1, key.value)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _Twice(yaml.YAMLError):
+    """`(line, key)` of a key that its mapping has already."""
+
+
+def _yaml(text: str, name: str) -> Any:
+    """The value of a YAML text; `name` says in errors what the text is.
+
+    Raises:
+        ConfigError: not YAML, a key twice in a mapping, or nested so deeply that no profile can be meant.
+    """
+    try:
+        return yaml.load(text, _Loader)  # nosec B506  # a SafeLoader
+    except _Twice as error:
+        line, key = error.args
+        raise ConfigError(f"{name}:{line}: the key '{key[:_SHOWN]}' is given a second time: remove one") from error
+    except (yaml.YAMLError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # Values that are not of their tag, such as the dates 2026-13-45 and `!!timestamp x`, fail in any of these ways.
+        raise ConfigError(f"{name}: not valid YAML: {str(error)[:_SHOWN]}") from error
+
+
+def _find(path: str | Path) -> Path:
+    given = Path(path)
+    named = project_root() / "configs" / f"{given.name.removesuffix('.yaml')}.yaml"
+    for candidate in (given, project_root() / given, named):
+        if candidate.is_file():
+            return candidate
+    known = ", ".join(sorted(p.stem for p in named.parent.glob("*.yaml")))
+    raise ConfigError(f"{given}: no such profile; configs/ has {known}")
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"override '{override[:_SHOWN]}' is not of the form section.key=value")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        raw = raw.setdefault(section, {})
+        if not isinstance(raw, dict):
+            raise ConfigError(f"override '{override[:_SHOWN]}': '{section[:_SHOWN]}' is a value, not a section")
+    raw[last] = _yaml(value, f"override '{override[:_SHOWN]}'")
+
+
+def _explain(problem: Any, file: Path, overrides: Sequence[str]) -> str:
+    """What is wrong and where it was said: in the file, or on the command line."""
+    parts = [str(part) for part in problem["loc"] if not str(part).startswith("function")]
+    key = ".".join(parts)
+    said = (override for override in overrides if f"{override.partition('=')[0].strip()}.".startswith(f"{key}.") and key)
+    origin = next((f"--set {override[:_SHOWN]}" for override in said), str(file))
+    if problem["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(parts[-1], _keys(parts[:-1]), n=1)
+        hint = f"; did you mean '{'.'.join([*parts[:-1], *close])}'?" if close else ""
+        return f"{origin}: unknown key '{key}'{hint}"
+    return f"{origin}: '{key}' = {_SHORT.repr(problem['input'])}: {problem['msg']}" if key else f"{origin}: {problem['msg']}"
+
+
+def _keys(sections: Sequence[str]) -> list[str]:
+    """The keys that the section may have; none of what is no section."""
+    model: Any = Profile
+    for section in sections:
+        field = getattr(model, "model_fields", {}).get(section)
+        model = None if field is None else field.annotation
+    return list(getattr(model, "model_fields", {}))

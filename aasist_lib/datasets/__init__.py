@@ -1,0 +1,1 @@
+"""What a detector is trained on and scored on: clips as waveforms, features computed once, batches."""

@@ -1,0 +1,1 @@
+"""Score files and keys of any origin: read, matched and evaluated."""

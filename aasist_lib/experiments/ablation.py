@@ -1,0 +1,405 @@
+"""The ablation: the paper's ideas added one by one to original AASIST, each row trained with several seeds.
+
+A row is a list of overrides on a profile, so a new row is one line of `ROWS`. Every training has a run folder of its own,
+`ablation/<row>-seed<seed>` in the profile's; one that is finished is not repeated, and a killed ablation goes on. Rows that
+cache features share the bank of the profile, so they hear the same crops and distortions. One thing is not constant:
+distortions rise from the loss switch on, hence in the row with the hybrid loss only (the paper's idea 4 is both together).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+
+from aasist_lib.config import Profile, load_profile
+from aasist_lib.corpora import load_trials
+from aasist_lib.errors import AasistError
+from aasist_lib.experiments.probe import run_probe
+from aasist_lib.metrics import operating_point, split_classes, summarise
+from aasist_lib.metrics.seeds import SeedBootstrap, SeedComparison
+from aasist_lib.models.checkpoints import load_model
+from aasist_lib.models.cost import count, probe_cost
+from aasist_lib.models.frontend import build_frontend
+from aasist_lib.runtime.kept import Key, changes, clips_digest, make_key, trials_digest
+from aasist_lib.runtime.processes import side_by_side
+from aasist_lib.runtime.run_folder import RunFolder, atomic
+from aasist_lib.scoring import score_split
+from aasist_lib.training import EpochRecord, train
+
+SPLITS = ("dev", "eval")
+TALK_SECONDS = 60
+"""A training says how far it is once in so many seconds."""
+
+
+class AblationError(AasistError, ValueError):
+    """An ablation that cannot be run, or a training in it that failed; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `overrides` set every switch, so that no row depends on another or on the profile's own switches.
+
+    `paper_eer` is the eval EER (fraction) that the paper has for this step, on ASVspoof 5: single runs, the steps from a
+    summary of the paper, 7.6 % also from its abstract. Steps build on one another; a `baseline` stands alone and is not
+    compared with the row above.
+    """
+
+    title: str
+    overrides: tuple[str, ...]
+    paper_eer: float | None = None
+    baseline: bool = False
+    probe: bool = False
+
+
+_ORIGINAL = {
+    "model.frontend.kind": "encoder", "model.frontend.finetune": 0, "model.graph_attention": "pairwise",
+    "model.heterogeneous": "type_pairs", "model.fusion": "max", "model.readout": "linear", "loss.kind": "ce",
+}  # fmt: skip
+_FROM_AUDIO = {"training.feature_cache": "false", "training.crop_frames": "null"}
+_MULTIHEAD = {"model.graph_attention": "multihead"}
+_TYPED = _MULTIHEAD | {"model.heterogeneous": "typed_qk"}
+_FUSION = _TYPED | {"model.fusion": "attention"}
+_RAW = _FROM_AUDIO | {
+    "model.frontend.kind": "sinc", "model.channels": "[32, 64]", "model.blocks": 6, "model.graph_dims": "[64, 32]",
+    "model.pool_ratios": "[0.7, 0.5, 0.5]",
+}  # fmt: skip
+
+
+def _switched(changes: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{key}={value}" for key, value in (_ORIGINAL | dict(changes)).items())
+
+
+ROWS: dict[str, Row] = {
+    "finetuned": Row(
+        "original back end, encoder fine-tuned", _switched({**_FROM_AUDIO, "model.frontend.finetune": "all"}), 0.276
+    ),
+    "frozen": Row("encoder frozen", _switched({}), 0.0876),
+    "multihead": Row("multi-head attention in the graphs", _switched(_MULTIHEAD)),
+    "typed_qk": Row("the same in the streams, Q and K by node type", _switched(_TYPED), 0.0843),
+    "fusion": Row("learned fusion", _switched(_FUSION), 0.0793),
+    "full": Row("hybrid loss, rising distortions", _switched({**_FUSION, "loss.kind": "hybrid"}), 0.076),
+    "probe": Row("linear probe on pooled frozen features", _switched({}), baseline=True, probe=True),
+    "lfcc": Row(
+        "LFCC, original back end", _switched({"model.frontend.kind": "lfcc", "training.crop_frames": "null"}), baseline=True
+    ),
+    "raw": Row("original AASIST, from the waveform", _switched(_RAW), baseline=True),
+}
+"""Steps in the paper's order, then baselines. The paper's step "multi-head attention" is `multihead` and `typed_qk` together.
+`crop_frames` counts an encoder's frames, so rows with other frames train on whole clips; `raw` has the official sizes."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One cell of the ablation: what is trained, where, and the key of its result."""
+
+    row: str
+    seed: int
+    profile: Profile
+    key: Key
+
+    @property
+    def name(self) -> str:
+        """For messages: 'frozen, seed 2'."""
+        return f"{self.row}, seed {self.seed}"
+
+    @property
+    def folder(self) -> RunFolder:
+        """Its run folder."""
+        return RunFolder(self.profile.folder)
+
+    def outcome(self) -> dict[str, Any] | None:
+        """What a finished training noted; None when there is none, or it is of another key."""
+        noted = self.noted()
+        there = all(self.scores_file(split).is_file() for split in SPLITS)
+        return noted if there and noted.get("key") == self.key else None
+
+    def noted(self) -> dict[str, Any]:
+        """What a training in this folder noted as it was finished, of whatever key; empty where there is none."""
+        file = self.folder.folder / OUTCOME
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+    def scores_file(self, split: str) -> Any:
+        """Where the score table of a split lies."""
+        return self.folder.folder / "scores" / f"aasist_{split}.parquet"
+
+
+OUTCOME = "metrics/outcome.json"
+
+
+# ---- the whole table -------------------------------------------------------------------------------------------------
+
+
+def plan(profile: Profile, run: RunFolder, rows: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Training]:
+    """The trainings of an ablation, row by row.
+
+    Args:
+        profile: `ablation` gives rows and seeds where none are given, and the settings of every training.
+        run: the profile's run folder; gets `ablation/profile.yaml`, what all rows start from.
+
+    Raises:
+        AblationError: an unknown row, or a row or seed named twice.
+        ConfigError: settings that do not fit; the message names the key.
+    """
+    rows, seeds = tuple(rows) or profile.ablation.rows, tuple(seeds) or profile.ablation.seeds
+    if unknown := [row for row in rows if row not in ROWS]:
+        raise AblationError(f"no row {', '.join(unknown)}: ablation.rows may name {', '.join(ROWS)}")
+    for name, values in (("rows", rows), ("seeds", seeds)):
+        if not values or len(set(values)) < len(values):
+            raise AblationError(f"ablation.{name} = {list(values)}: name each once, and at least one")
+    start = run.path("ablation", "profile.yaml")
+    with atomic(start) as file:
+        file.write_text(yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    trials = load_trials(profile.data)
+    data = {"the trials": trials_digest(trials), "the clips": clips_digest(trials)}
+    trainings = []
+    for row in rows:
+        for seed in seeds[:1] if ROWS[row].probe else seeds:
+            name = f"{row}-seed{seed}"
+            folder = str(run.folder / "ablation" / name)
+            own = [f"seed={seed}", f"name={json.dumps(f'{profile.name}-{name}')}", f"run_dir={json.dumps(folder)}"]
+            of_row = load_profile(start, [*profile.ablation.settings, *ROWS[row].overrides, *own])
+            trainings.append(Training(row, seed, of_row, _key(of_row, data)))
+    return trainings
+
+
+def run_ablation(
+    profile: Profile,
+    run: RunFolder,
+    rows: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    workers: int | None = None,
+    say: Callable[[str], None] = print,
+) -> pd.DataFrame:
+    """Train, and score on dev and eval, every row with every seed that is not finished yet, or that other code, settings or
+    data have made.
+
+    Args:
+        profile, run, rows, seeds: as in `plan`.
+        workers: trainings side by side, each a process with one thread where there are several; None takes the profile's.
+        say: gets a line a finished training.
+
+    Returns:
+        one line a training, also in `metrics/ablation.parquet`: `row, seed`, the fractions `dev_eer, eval_eer` (attacks known
+        from training, or all where eval has none of them), `eval_frr, eval_far, eval_hter` (as `eval_eer`, at dev's EER
+        threshold), `unseen_eer` (the other attacks of eval, else NaN), `min_dcf` (as `eval_eer`), `parameters_trained,
+        parameters_frozen`, `gflop_backend, gflop_frontend` (a clip), `seconds` (of training), `epochs, best_epoch,
+        switch_epoch` (NaN without a switch).
+
+    Raises:
+        AblationError: as `plan`.
+        WorkError: a training failed; the others are stopped, what is finished is kept and the same call goes on.
+    """
+    trainings = plan(profile, run, rows, seeds)
+    missing = [training for training in trainings if training.outcome() is None]
+    workers = workers or profile.ablation.workers
+    say(f"{len(trainings)} trainings, {len(trainings) - len(missing)} finished before, {workers} at a time")
+    for training in missing:
+        if noted := training.noted():
+            say(f"{training.name}: {changes(noted.get('key'), training.key) or 'its scores are gone'}: trained again")
+    known, started = _known_attacks(profile), time.monotonic()
+    done = side_by_side(_train, missing, workers, attrgetter("name"))
+    for number, training in enumerate(done, start=1):
+        measured = _measure(training, known)
+        minutes = (time.monotonic() - started) / 60
+        say(
+            f"{number}/{len(missing)} {training.name}: dev EER {measured['dev_eer']:.2%}, eval EER {measured['eval_eer']:.2%}; "
+            f"{minutes:.1f} min, about {minutes / number * (len(missing) - number):.1f} min to go"
+        )
+    table = pd.DataFrame([_line(training, known) for training in trainings])
+    run.write_parquet("metrics/ablation.parquet", table)
+    return table
+
+
+# ---- what the table says ---------------------------------------------------------------------------------------------
+
+HEADINGS = {
+    "row": "row", "title": "what changes", "seeds": "seeds", "dev_eer": "dev EER", "dev_sd": "± dev", "eval_eer": "eval EER",
+    "eval_sd": "± eval", "eval_frr": "eval FRR", "eval_far": "eval FAR", "eval_hter": "eval HTER", "unseen_eer": "unseen EER",
+    "unseen_sd": "± unseen", "min_dcf": "min DCF", "min_dcf_sd": "± DCF", "parameters_trained": "trained parameters",
+    "parameters_frozen": "frozen parameters", "gflop_backend": "GFLOP back end", "gflop_frontend": "GFLOP front end",
+    "seconds": "seconds", "paper_eer": "paper: EER on ASVspoof 5, quoted",
+}  # fmt: skip
+_COUNTS = {"min DCF": "{:.3f}", "± DCF": "{:.3f}", "trained parameters": "{:,.0f}", "frozen parameters": "{:,.0f}",
+           "GFLOP back end": "{:.3g}", "GFLOP front end": "{:.3g}", "seconds": "{:.0f}"}  # fmt: skip
+FORMATS = {name: _COUNTS.get(name, "{:.2%}") for name in list(HEADINGS.values())[3:]}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The table, and what each step is worth. Rates are fractions; deviations and p are NaN with one seed.
+
+    `rows`, a line per row of the ablation: `row, title, seeds`; over seeds mean and standard deviation of `dev_eer, dev_sd,
+    eval_eer, eval_sd, unseen_eer, unseen_sd, min_dcf, min_dcf_sd`; intervals of the means `dev_low, dev_high, eval_low,
+    eval_high`; means of `eval_frr, eval_far, eval_hter` (at each training's own dev threshold), `parameters_trained,
+    parameters_frozen, gflop_backend, gflop_frontend, seconds`; `paper_eer, baseline`.
+
+    `steps`, a line a step against the one above it, and the last against the first where there are more than two: `row,
+    against`; `difference, low, high` of the mean eval EER; `p_value` of the paired t-test over seeds; `exceeds_noise`.
+    """
+
+    rows: pd.DataFrame
+    steps: pd.DataFrame
+
+    def table(self) -> pd.DataFrame:
+        """`rows` as a reader wants them, to be shown with `FORMATS`; "±" is the standard deviation over seeds."""
+        return self.rows[list(HEADINGS)].rename(columns=HEADINGS)
+
+
+def summarise_ablation(profile: Profile, run: RunFolder, rows: Sequence[str] = (), seeds: Sequence[int] = ()) -> Summary:
+    """Means over seeds, and which steps exceed the noise of seeds and trials (`metrics.seeds`). Arguments as in `plan`.
+
+    Raises:
+        AblationError: a training is not finished.
+    """
+    trainings = plan(profile, run, rows, seeds)
+    if missing := [training.name for training in trainings if training.outcome() is None]:
+        raise AblationError(f"not trained yet: {'; '.join(missing)}: call run_ablation first")
+    known, settings = _known_attacks(profile), profile.evaluation
+    options: dict[str, Any] = {"replicates": settings.replicates, "confidence": settings.confidence, "seed": profile.seed}
+    table = pd.DataFrame([_line(training, known) for training in trainings])
+    drawn = {split: SeedBootstrap(*_by_row(trainings, split, known), **options) for split in SPLITS}
+    lines = [_mean_line(row, of_row, drawn) for row, of_row in table.groupby("row", sort=False)]
+    steps = [row for row in table["row"].unique() if not ROWS[row].baseline]
+    pairs = list(zip(steps[1:], steps, strict=False)) + ([(steps[-1], steps[0])] if len(steps) > 2 else [])
+    compared = [_step_line(row, above, drawn["eval"].compare(row, above)) for row, above in pairs]
+    columns = ["row", "against", "difference", "low", "high", "p_value", "exceeds_noise"]
+    return Summary(pd.DataFrame(lines), pd.DataFrame(compared, columns=columns))
+
+
+def findings(steps: pd.DataFrame) -> list[str]:
+    """What `Summary.steps` says, a sentence a comparison, in percentage points of EER."""
+    sentences = []
+    for step in steps.itertuples():
+        points = f"{100 * step.difference:+.2f} points ({100 * step.low:+.2f} to {100 * step.high:+.2f})".replace("-", "−")
+        if np.isnan(step.p_value):
+            verdict = "one seed cannot tell this from chance"
+        elif step.exceeds_noise:
+            verdict = f"p = {step.p_value:.3f}: {'a gain' if step.difference < 0 else 'a loss'} that exceeds the noise"
+        else:
+            verdict = f"p = {step.p_value:.3f}: within the noise of seeds and clips, no claim"
+        sentences.append(f"{step.row} against {step.against}: {points}, {verdict}")
+    return sentences
+
+
+def _by_row(trainings: list[Training], split: str, known: set[str]) -> tuple[pd.Series, dict[str, list[pd.Series]]]:
+    """The labels of a split's trials that count, and every row's scores of them, a series a seed."""
+    scores: dict[str, list[pd.Series]] = {}
+    for training in trainings:
+        table = _asked(pd.read_parquet(training.scores_file(split)), known)
+        scores.setdefault(training.row, []).append(table["score"])
+    return table["label"], scores
+
+
+def _mean_line(row: str, table: pd.DataFrame, drawn: Mapping[str, SeedBootstrap]) -> dict[str, Any]:
+    line: dict[str, Any] = {"row": row, "title": ROWS[row].title, "seeds": len(table)}
+    measures = {"dev_eer": "dev_sd", "eval_eer": "eval_sd", "unseen_eer": "unseen_sd", "min_dcf": "min_dcf_sd"}
+    for name, deviation in measures.items():
+        line |= {name: table[name].mean(), deviation: table[name].std()}
+    for split in SPLITS:
+        interval = drawn[split].mean(row)
+        line |= {f"{split}_low": interval.low, f"{split}_high": interval.high}
+    costs = ["eval_frr", "eval_far", "eval_hter", "parameters_trained", "parameters_frozen", "gflop_backend", "gflop_frontend"]
+    costs.append("seconds")
+    paper = ROWS[row].paper_eer
+    return line | {name: table[name].mean() for name in costs} | {
+        "paper_eer": float("nan") if paper is None else paper, "baseline": ROWS[row].baseline,
+    }  # fmt: skip
+
+
+def _step_line(row: str, against: str, found: SeedComparison) -> tuple:
+    difference = found.difference
+    return row, against, difference.value, difference.low, difference.high, found.p_value, found.exceeds_noise
+
+
+def _known_attacks(profile: Profile) -> set[str]:
+    trials = load_trials(profile.data)
+    return set(trials.loc[trials["split"] == "train", "attack"]) - {"-"}
+
+
+def _asked(table: pd.DataFrame, known: set[str]) -> pd.DataFrame:
+    """Bona fide trials and those of known attacks; all trials where there are no known attacks, as in ASVspoof."""
+    asked = (table["label"] == "bonafide") | table["attack"].isin(known)
+    return table[asked] if table["attack"].isin(known).any() else table
+
+
+def _measure(training: Training, known: set[str]) -> dict[str, float]:
+    dev, test = (pd.read_parquet(training.scores_file(split)) for split in SPLITS)
+    unseen = test[(test["label"] == "bonafide") | ~test["attack"].isin(known)]
+    both = test["attack"].isin(known).any() and (unseen["label"] == "spoof").any()
+    of_dev, of_eval = (
+        summarise(*split_classes(part["label"], part["score"])) for part in (_asked(dev, known), _asked(test, known))
+    )
+    of_unseen = summarise(*split_classes(unseen["label"], unseen["score"]))["eer"] if both else float("nan")
+    asked = _asked(test, known)
+    at = operating_point(*split_classes(asked["label"], asked["score"]), of_dev["eer_threshold"])
+    rates = dict(zip(("eval_frr", "eval_far", "eval_hter"), at.rates(), strict=True))
+    return {
+        "dev_eer": of_dev["eer"],
+        "eval_eer": of_eval["eer"],
+        **rates,
+        "unseen_eer": of_unseen,
+        "min_dcf": of_eval["min_dcf"],
+    }
+
+
+def _line(training: Training, known: set[str]) -> dict[str, Any]:
+    noted = training.outcome()
+    if noted is None:
+        raise AblationError(f"not trained yet: {training.name}: call run_ablation first")
+    facts = {key: value if value is not None else float("nan") for key, value in noted.items() if key != "key"}
+    return {"row": training.row, "seed": training.seed, **_measure(training, known), **facts}
+
+
+def _key(profile: Profile, data: Mapping[str, str]) -> Key:
+    settings = profile.training_settings()
+    del settings["data"]  # its content counts
+    return make_key(
+        ["aasist_lib.training.trainer", "aasist_lib.experiments.probe", "aasist_lib.scoring.split", "aasist_lib.models.cost",
+         "aasist_lib.models.aasist"], settings, data,
+    )  # fmt: skip
+
+
+# ---- one training ----------------------------------------------------------------------------------------------------
+
+
+def _train(training: Training) -> None:
+    """Train and score one cell, and note what it took."""
+    profile, device = training.profile, "cuda" if torch.cuda.is_available() else "cpu"
+    run = RunFolder.open(profile, overwrite=True)  # a row of other settings starts anew; the checkpoint before it is kept
+    if ROWS[training.row].probe:
+        started = time.monotonic()
+        frontend = build_frontend(profile.model.frontend)
+        tables = run_probe(profile, frontend, device)
+        facts = {"seconds": time.monotonic() - started, "epochs": None, "best_epoch": None, "switch_epoch": None}
+        facts |= asdict(probe_cost(frontend, profile.model.samples))
+    else:
+        result = train(profile, run, _talk(training))
+        model, _ = load_model(result.checkpoint)
+        tables = {split: score_split(profile, model, split, device) for split in SPLITS}
+        facts = {"seconds": float(result.history["seconds"].sum()), "epochs": len(result.history)}
+        facts |= {"best_epoch": result.best_epoch, "switch_epoch": result.switch_epoch}
+        facts |= asdict(count(model, profile.model.samples))
+    for split, table in tables.items():
+        run.write_parquet(training.scores_file(split).relative_to(run.folder), table)
+    run.write_json(OUTCOME, {"key": training.key, **facts})
+
+
+def _talk(training: Training) -> Callable[[EpochRecord], None]:
+    """Says now and then how far a training is."""
+    last, epochs = [time.monotonic()], training.profile.training.epochs
+
+    def tell(record: EpochRecord) -> None:
+        if time.monotonic() - last[0] >= TALK_SECONDS:
+            print(f"  {training.name}: epoch {record.epoch} of {epochs}, dev EER {record.dev_eer:.2%}", flush=True)
+            last[0] = time.monotonic()
+
+    return tell

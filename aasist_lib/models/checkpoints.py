@@ -1,0 +1,169 @@
+"""Checkpoints: trained weights as one safetensors file whose header says what they belong to.
+
+What is frozen is not stored: the encoder's name, revision, layers and sha256 are, and loading checks them. The back end's
+weights stand under their own names, those of a fine-tuned encoder under `frontend.`; the sha256 is of what it started from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from aasist_lib.config import ModelConfig
+from aasist_lib.errors import AasistError
+from aasist_lib.models import AASIST, build_model
+from aasist_lib.runtime.run_folder import atomic
+
+FILE = "model.safetensors"
+BEST, STATE = "best", "last.pt"
+"""Of a run's folder `checkpoints`: the folder of the best checkpoint, and the file that a training resumes from."""
+FRONTEND = "frontend."
+"""Begins the names of the tensors of a fine-tuned encoder."""
+
+
+class CheckpointError(AasistError, ValueError):
+    """A checkpoint that is absent or belongs to another model or encoder; the message says which."""
+
+
+def trained_weights(model: AASIST) -> dict[str, Tensor]:
+    """What a checkpoint of the model holds, by name: the back end's state and the fine-tuned part of the encoder."""
+    return {**model.backend.state_dict(), **{FRONTEND + name: p.detach() for name, p in _tuned(model).items()}}
+
+
+@torch.no_grad()
+def put_weights(model: AASIST, weights: dict[str, Tensor]) -> None:
+    """Put what `trained_weights` gave into a model of the same configuration.
+
+    Raises:
+        CheckpointError: names or shapes differ.
+    """
+    tuned = _tuned(model)
+    given = {name.removeprefix(FRONTEND): tensor for name, tensor in weights.items() if name.startswith(FRONTEND)}
+    here, there = ({(name, tuple(tensor.shape)) for name, tensor in part.items()} for part in (tuned, given))
+    if here != there:
+        raise CheckpointError(
+            f"made with {len(there)} fine-tuned tensors of the encoder, this model has {len(here)}; the first to differ is "
+            f"{min(here ^ there)[0]}: give model.frontend.finetune the value it was trained with"
+        )
+    try:
+        model.backend.load_state_dict({name: tensor for name, tensor in weights.items() if not name.startswith(FRONTEND)})
+    except RuntimeError as error:
+        raise CheckpointError(f"the weights are of another architecture: {error}") from error
+    for name, parameter in tuned.items():
+        parameter.copy_(given[name])
+
+
+def _tuned(model: AASIST) -> dict[str, Tensor]:
+    return {name: parameter for name, parameter in model.frontend.named_parameters() if parameter.requires_grad}
+
+
+def save_checkpoint(folder: Path, weights: dict[str, Tensor], facts: dict[str, Any]) -> Path:
+    """Write `folder/model.safetensors` atomically.
+
+    Args:
+        folder: made when missing.
+        weights: of `trained_weights`.
+        facts: JSON values; `model` (a `ModelConfig` dump) and `encoder` (the front end's `identity()`) are needed to load.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    with atomic(folder / FILE) as file:
+        file.write_bytes(save(tensors, metadata={"facts": json.dumps(facts)}))
+    return folder / FILE
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself: model, encoder, epoch, dev EER, threshold, …
+
+    Raises:
+        CheckpointError: no checkpoint there, or not one of ours.
+    """
+    file = Path(folder) / FILE
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no such checkpoint; train first (notebook 03, or python -m aasist_lib train)")
+    try:
+        with safe_open(file, "pt") as archive:
+            facts = json.loads(archive.metadata()["facts"])
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file}: not a checkpoint of this workbook: {error}") from error
+    if not isinstance(facts, dict) or not all(isinstance(facts.get(key), dict) for key in ("model", "encoder")):
+        raise CheckpointError(f"{file}: not a checkpoint of this workbook: it does not say what model and encoder it is of")
+    return facts
+
+
+def save_state(file: Path, state: dict[str, Any]) -> None:
+    """Write the state of a training atomically: tensors and plain values, for `read_state`; `key` is needed there.
+
+    It is put together in memory. PyTorch's writer, interrupted, still ends its archive as it goes, and would abort the whole
+    process over a file that is closed by then.
+    """
+    stream = BytesIO()
+    torch.save(state, stream)
+    with atomic(file) as temporary:
+        temporary.write_bytes(stream.getbuffer())
+
+
+def read_state(file: Path) -> dict[str, Any]:
+    """What `save_state` wrote of a training: tensors and plain values. No object in it is unpickled, so no code of it runs.
+
+    Raises:
+        CheckpointError: it is damaged, or holds anything else.
+    """
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # the unpickler raises whatever the bytes lead it to; its advice to load unsafely stays behind
+        raise CheckpointError(
+            f"{file}: damaged, or not of tensors and plain values alone ({type(error).__name__}); delete it to start anew"
+        ) from error
+    if not isinstance(state, dict) or "key" not in state:
+        raise CheckpointError(f"{file}: not the state of a training of this workbook; delete it to start anew")
+    return state
+
+
+def put_aside(folder: Path, now: datetime | None = None) -> Path:
+    """Move what a training left in `folder`, its best checkpoint and its state, into `folder/before-<time>`; returns that."""
+    stamp = (now or datetime.now(UTC)).strftime("%Y-%m-%d-%H%M%S")
+    names = [f"before-{stamp}", *(f"before-{stamp}-{number}" for number in range(2, 1000))]
+    aside = next(folder / name for name in names if not (folder / name).exists())
+    aside.mkdir(parents=True)
+    for name in (BEST, STATE):
+        if (folder / name).exists():
+            os.replace(folder / name, aside / name)
+    return aside
+
+
+def load_model(folder: Path, model: AASIST | None = None) -> tuple[AASIST, dict[str, Any]]:
+    """The detector of a checkpoint, in eval mode, and its facts.
+
+    Args:
+        folder: holds `model.safetensors`.
+        model: put the weights into this one instead of building it (its encoder is checked all the same).
+
+    Raises:
+        CheckpointError: architecture, encoder, or the part of it that is fine-tuned differ.
+    """
+    facts = read_facts(folder)
+    model = model or build_model(ModelConfig.model_validate(facts["model"]))
+    found, expected = model.frontend.identity()["sha256"], facts["encoder"]["sha256"]
+    if found != expected:
+        raise CheckpointError(
+            f"{folder}: trained on features of encoder {facts['encoder']['name']} with sha256 {expected[:12]}…, "
+            f"but {model.frontend.name} here has {found[:12]}…"
+        )
+    with safe_open(Path(folder) / FILE, "pt") as archive:
+        weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+    try:
+        put_weights(model, weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    return model.eval(), facts

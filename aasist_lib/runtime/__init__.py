@@ -1,0 +1,1 @@
+"""What every program needs: whole files, processes, signals, run folders, and keys of kept results."""

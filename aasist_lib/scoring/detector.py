@@ -1,0 +1,115 @@
+"""A trained detector with what its dev clips say of its scores: threshold, calibration, and how far they can be trusted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit
+
+from aasist_lib.metrics import Calibration
+from aasist_lib.models import AASIST
+from aasist_lib.models.checkpoints import load_model
+from aasist_lib.runtime.kept import make_key
+from aasist_lib.scoring.split import ScoringError
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A trained model with what its dev clips say of its scores. A score at or below `threshold` is taken for spoof.
+
+    `calibration` is None where scores alone were asked for.
+    """
+
+    model: AASIST
+    threshold: float
+    calibration: Calibration | None
+    facts: dict[str, Any]
+
+    @classmethod
+    def load(cls, checkpoint: Path, device: str | torch.device = "cpu", scores_only: bool = False) -> Detector:
+        """The detector of a checkpoint.
+
+        Args:
+            checkpoint: the folder `…/checkpoints/best` of a run.
+            device: where it computes.
+            scores_only: do without a calibration.
+
+        Raises:
+            CheckpointError: no checkpoint there, or it does not load.
+            ScoringError: it holds no calibration.
+        """
+        model, facts = load_model(checkpoint)
+        stored = None if scores_only else facts.get("calibration")
+        if stored is None and not scores_only:
+            reason = "its dev scores were all equal" if "calibration" in facts else "it was trained by an earlier version"
+            raise ScoringError(
+                f"{checkpoint}: no calibration, {reason}: remove the folder {Path(checkpoint).parent} and train again, "
+                "or ask for scores only (--scores-only)"
+            )
+        return cls(model.to(device), facts["dev_threshold"], stored and _calibration(stored), facts)
+
+    def decide(self, score: float) -> str:
+        """'bonafide' or 'spoof', at the EER threshold of dev."""
+        return "bonafide" if score > self.threshold else "spoof"
+
+    def caution(self) -> str:
+        """What the detector was trained on and how far its numbers can be trusted, for whoever reads them."""
+        on, encoder = self.facts.get("trained_on"), self.facts["encoder"]["name"]
+        trained = f"clips that the checkpoint does not name, with the encoder {encoder}"
+        if on:
+            speakers = f" of {on['speakers']} speaker{'s' if on['speakers'] > 1 else ''}" if on["speakers"] else ""
+            clips = f"{on['bonafide']} bona fide clips{speakers} and {on['spoof']} spoofed ones"
+            trained = f"“{on['title']}”: {clips}, corpus {on['corpus']}, encoder {encoder}"
+        sentences = [
+            f"This detector was trained on {trained}.",
+            f"On the dev clips that it was chosen by, which flatters it, its equal error rate is {self.facts['dev_eer']:.1%}.",
+            "Other voices, languages, microphones, codecs and attacks than it was trained on make it wrong far more often, "
+            "and it does not notice.",
+            "A score is a lead to follow. It is no evidence on its own.",
+        ]
+        if self.calibration:
+            fitted, bound = self.facts["calibration"], self.calibration.bound
+            clips = f"{fitted['bonafide']} bona fide and {fitted['spoof']} spoofed dev clips"
+            sentences.insert(
+                2, f"Its likelihood ratios were fitted on {clips}, and are capped at ±{bound:.1f}: these say no more."
+            )
+            if self.calibration.separable:
+                sentences.insert(3, "ON DEV IT MADE NO ERROR: how often it errs is not known, only that it is not often there.")
+        if edited := _edited(self.facts):
+            sentences.insert(1, f"{' and '.join(edited)} changed since: its scores may not be those that it was chosen for.")
+        if self.calibration and self.calibration.scale <= 0:
+            sentences.insert(2, "ON DEV A HIGHER SCORE MEANT SPOOF: this detector has not learned its task.")
+        return " ".join(sentences)
+
+
+def _edited(facts: dict[str, Any]) -> list[str]:
+    """The modules of the model that read otherwise than when the detector was trained."""
+    then, now = facts.get("key", {}).get("code", {}), make_key(["aasist_lib.models.aasist"], {})["code"]
+    return [file for file in now if file in then and now[file] != then[file]]
+
+
+def _calibration(stored: dict[str, Any]) -> Calibration:
+    """Of a checkpoint's facts; those of an earlier version do not hold the bound."""
+    bound = stored.get("bound", math.log(min(stored["bonafide"], stored["spoof"])))
+    return Calibration(stored["scale"], stored["offset"], bound, stored.get("separable", False))
+
+
+def posterior(llr: ArrayLike, p_spoof: float) -> NDArray[np.float64]:
+    """Probability of bona fide, by Bayes: its log-odds are the natural-log likelihood ratio plus the prior's log-odds.
+
+    Args:
+        llr: of bona fide against spoof, any shape.
+        p_spoof: how probable a spoof is before anything is heard, a fraction within (0, 1).
+
+    Raises:
+        ScoringError: `p_spoof` is not within (0, 1).
+    """
+    if not 0 < p_spoof < 1:
+        raise ScoringError(f"prior of spoof = {p_spoof}: a fraction between 0 and 1, both excluded")
+    return expit(np.asarray(llr, dtype=np.float64) - logit(p_spoof))

@@ -1,0 +1,239 @@
+"""Recordings of any length and format through a trained detector: a score each, and a score curve over time.
+
+A recording streams through in windows of the model's length that overlap; its score is the mean of those that hold speech. A
+recording, or a window, without speech gets no decision: a detector gives silence a score like any other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from aasist_lib import audio
+from aasist_lib.audio.quality import FRAME, LEAST_SPEECH_SECONDS, Levels
+from aasist_lib.audio.windows import windows
+from aasist_lib.metrics import calibrate_apply
+from aasist_lib.scoring.detector import Detector
+from aasist_lib.scoring.split import ScoringError, log_odds
+
+UNDECIDED = "undecided"
+"""Begins the decision on what cannot be judged; the reason follows."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One scored recording.
+
+    `channel` is 'mono', 'mean' (of several channels) or a channel's number from 1; `decision` 'bonafide', 'spoof' or
+    'undecided: ' and the reason. `llr` is None without a calibration or a decision, `capped` whether it lies at the
+    calibration's bound.
+
+    `timeline` has a row a window: `start` and `end` in seconds, `score`, `llr` (where there is a calibration), `loud`, the
+    share of the window that is loud enough to hold speech, and `decision`. `peaks (frames,)` is the largest absolute sample of
+    every 20 ms.
+    """
+
+    path: str
+    channel: str
+    seconds: float
+    score: float
+    decision: str
+    llr: float | None
+    capped: bool
+    timeline: pd.DataFrame
+    peaks: NDArray[np.float32]
+    warnings: tuple[str, ...]
+
+
+class LeftOut(NamedTuple):
+    """A file or folder that gave no score, and the reason."""
+
+    path: str
+    reason: str
+
+
+@torch.inference_mode()
+def score_recording(
+    detector: Detector,
+    path: str | Path,
+    hop_seconds: float | None = None,
+    batch_size: int = 16,
+    on_progress: Callable[[float], object] | None = None,
+    channel: int | None = None,
+) -> Recording:
+    """Score one audio file of any length, format, rate and number of channels.
+
+    Args:
+        detector: of `Detector.load`.
+        path: see `audio.blocks`.
+        hop_seconds: from the beginning of a window to the next, at most a window's length; None is half of it.
+        batch_size: windows that are computed at once.
+        on_progress: called with the seconds of audio that are newly done.
+        channel: score this channel (from 1) alone; None scores the mean, or the loudest channel where the mean cancels.
+
+    Raises:
+        AudioError: the file cannot be read to its end, or gives scores that are no numbers.
+        ScoringError: the hop is not within (0, a window's length].
+    """
+    length = detector.model.config.samples
+    stream, levels, done = audio.Stream(Path(path), channel=channel), Levels(), 0.0
+    pieces = windows(levels.watching(stream), length, hop_samples(hop_seconds, length))
+    device = next(detector.model.backend.parameters()).device
+    starts, parts = [], []
+    while batch := list(islice(pieces, batch_size)):
+        waves = torch.from_numpy(np.stack([wave for _, wave in batch])).to(device)
+        parts.append(log_odds(detector.model(waves)))
+        starts += [start for start, _ in batch]
+        reached = min(starts[-1] + length, levels.samples) / audio.RATE
+        if on_progress:
+            on_progress(reached - done)
+        done = reached
+    scores = np.concatenate(parts)
+    if not np.isfinite(scores).all():
+        raise audio.AudioError(f"{path}: the detector's scores of it are not finite")
+    return _recording(detector, str(path), stream.mix or audio.Mixdown(1), levels, np.array(starts), scores)
+
+
+def hop_samples(seconds: float | None, length: int) -> int:
+    """From one window to the next, in samples, for windows of `length` samples."""
+    if seconds is None:
+        return max(1, length // 2)
+    hop = round(seconds * audio.RATE)
+    if not 0 < hop <= length:
+        raise ScoringError(f"hop = {seconds} s: windows are {length / audio.RATE:g} s long; take a hop above 0 and up to that")
+    return hop
+
+
+def _recording(
+    detector: Detector, path: str, mix: audio.Mixdown, levels: Levels, starts: NDArray[np.int64], scores: NDArray
+) -> Recording:
+    ends, loud = np.minimum(starts + detector.model.config.samples, levels.samples), levels.loud
+    timeline = pd.DataFrame({"start": starts / audio.RATE, "end": ends / audio.RATE, "score": scores})
+    timeline["loud"] = [loud[a // FRAME : -(-b // FRAME)].mean() for a, b in zip(starts, ends, strict=True)]
+    least = min(LEAST_SPEECH_SECONDS, detector.model.config.samples / audio.RATE / 2)
+    reason = levels.undecided()
+    speech = (timeline["loud"] * (timeline["end"] - timeline["start"]) >= least) & (reason is None)
+    timeline["decision"] = [
+        detector.decide(score) if has else f"{UNDECIDED}: {reason or 'no speech'}"
+        for score, has in zip(scores, speech, strict=True)
+    ]
+    warnings, silent = [*filter(None, [mix.warning]), *levels.warnings()], int((~speech).sum())
+    seconds = levels.samples / audio.RATE
+    if reason is None and not speech.any():
+        reason = "no speech in any window"
+    elif silent and reason is None:
+        warnings.append(f"{silent} of {len(timeline)} windows hold no speech, and do not count in the mean")
+    score = float(scores[speech].mean() if speech.any() else scores.mean())
+    decision = detector.decide(score) if reason is None else f"{UNDECIDED}: {reason}"
+    llr, capped = None, False
+    if detector.calibration:
+        timeline.insert(3, "llr", np.where(speech, calibrate_apply(detector.calibration, scores), np.nan))
+        if reason is None:
+            llr = float(calibrate_apply(detector.calibration, [score])[0])
+            capped = bool(detector.calibration.beyond([score])[0])
+    if capped and detector.calibration:
+        warnings.append(f"likelihood ratio capped at {llr:+.1f}: the dev clips support no more")
+    name = "mono" if mix.channels == 1 else "mean" if mix.channel is None else str(mix.channel)
+    return Recording(path, name, seconds, score, decision, llr, capped, timeline, levels.peaks, tuple(warnings))
+
+
+# ---- many of them ----------------------------------------------------------------------------------------------------
+
+
+class Found(NamedTuple):
+    """What is asked for: the files, the folders without any audio, and in words what was left out of folders."""
+
+    files: list[Path]
+    empty: list[Path]
+    left_out: str
+
+
+def find(paths: Iterable[str | Path]) -> Found:
+    """Files, and all audio below folders; each file once, whatever the number of ways to it."""
+    files: dict[str, Path] = {}
+    empty: list[Path] = []
+    counts: Counter[str] = Counter()
+    for path in map(Path, paths):
+        if not os.path.isdir(path):  # Path.is_dir has an error for a name that is too long
+            files.setdefault(os.path.abspath(path), path)
+            continue
+        found = audio.search(path)
+        counts.update(found.left_out)
+        if not found.files:
+            empty.append(path)
+        for file in found.files:
+            files.setdefault(os.path.abspath(file), file)
+    return Found(list(files.values()), empty, audio.left_out_text(dict(counts)))
+
+
+def score_recordings(
+    detector: Detector,
+    paths: Iterable[str | Path],
+    hop_seconds: float | None = None,
+    on_progress: Callable[[float], object] | None = None,
+    each_channel: bool = False,
+) -> Iterator[Recording | LeftOut]:
+    """Score files, and all audio below folders, one after the other; what cannot be scored does not stop the rest.
+
+    Args:
+        detector: of `Detector.load`.
+        paths: files, and folders, which are searched for audio (`audio.search`); each file is taken once.
+        hop_seconds, on_progress: as `score_recording`.
+        each_channel: score the channels of a file apart, as the two sides of a call.
+
+    Raises:
+        ScoringError: as `score_recording`.
+    """
+    found = find(paths)
+    for folder in found.empty:
+        yield no_audio(folder)
+    for file in found.files:
+        yield from score_file(detector, file, hop_seconds, on_progress, each_channel)
+
+
+def score_file(
+    detector: Detector,
+    file: Path,
+    hop_seconds: float | None = None,
+    on_progress: Callable[[float], object] | None = None,
+    each_channel: bool = False,
+) -> list[Recording] | list[LeftOut]:
+    """One file, or its channels one by one; or why it was left out."""
+    try:
+        count = audio.channel_count(file) if each_channel else 1
+        channels: Sequence[int | None] = range(1, count + 1) if count > 1 else [None]
+        return [score_recording(detector, file, hop_seconds, on_progress=on_progress, channel=each) for each in channels]
+    except audio.AudioError as error:
+        name = audio.printable(file)
+        return [LeftOut(name, str(error).removeprefix(f"{name}: "))]
+
+
+def no_audio(folder: Path) -> LeftOut:
+    """A folder that holds nothing to score."""
+    return LeftOut(audio.printable(folder), f"no audio in this folder; looked for {', '.join(audio.EXTENSIONS)}")
+
+
+def short_names(paths: Sequence[str | Path]) -> list[str]:
+    """A name for each path, as short as tells it from the others: 'a.wav', or 'left/a.wav' and 'right/a.wav'."""
+    parts = [Path(path).parts for path in paths]
+    sizes = [1] * len(parts)
+    while True:
+        names = ["/".join(each[-size:]) for each, size in zip(parts, sizes, strict=True)]
+        counts = Counter(names)
+        longer = [
+            size + 1 if counts[name] > 1 and size < len(each) else size
+            for name, size, each in zip(names, sizes, parts, strict=True)
+        ]
+        if longer == sizes:
+            return names
+        sizes = longer

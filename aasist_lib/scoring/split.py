@@ -1,0 +1,136 @@
+"""Scores of a corpus' trials through a trained detector. A score is log-odds, higher = bona fide."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from aasist_lib.config import Profile, project_root
+from aasist_lib.corpora import load_trials
+from aasist_lib.datasets.check import usable
+from aasist_lib.datasets.clips import Waves
+from aasist_lib.datasets.feature_bank import FeatureBank, build_bank
+from aasist_lib.errors import AasistError
+from aasist_lib.models import AASIST
+from aasist_lib.runtime.kept import BY_CONTENT, Key, clips_digest, digest, make_key, trials_digest
+from aasist_lib.runtime.processes import agreed, team, team_alone
+from aasist_lib.runtime.run_folder import RunFolder, atomic
+
+BLOCK = 2048
+"""Trials from one point to the next from which an interrupted scoring goes on; a block is scored by one process."""
+BATCH = 32
+"""Clips that are scored at once."""
+
+
+class ScoringError(AasistError, ValueError):
+    """Nothing could be scored; the message says why."""
+
+
+def score_split(
+    profile: Profile, model: AASIST, split: str, device: str | torch.device = "cpu", run: RunFolder | None = None
+) -> pd.DataFrame:
+    """Score table of one split: `score` beside the trial columns. Features come from the bank where the profile has one.
+
+    Processes that were launched together share the trials in blocks, and each gets the whole table. Finished blocks lie in the
+    run folder's `scores/` until all are done: the same call after an interruption resumes from there.
+
+    Clips that cannot be read are an error before the first is scored. With `training.bad_audio: skip` the table lacks them:
+    results of fewer trials are not those of the corpus, and `evaluate` refuses the table for a key that has them.
+
+    Args:
+        profile: corpus, crop and number of worker processes.
+        model: a trained detector.
+        split: 'train', 'dev' or 'eval'.
+        run: keep the table there, as `scores/aasist_<split>.parquet`, and read it while nothing it depends on has changed.
+
+    Raises:
+        ScoringError: the detector is of another `model` section than the profile's, the corpus has no such split, or another
+            process is scoring it.
+        TrialTableError, FeatureError, BadAudio: the data is at fault.
+    """
+    own, asked = model.config.model_dump(), profile.model.model_dump()
+    if other := [f"model.{key}" for key in own if own[key] != asked[key]]:
+        raise ScoringError(f"the detector was trained with another {', '.join(other)} than profile '{profile.name}' has")
+    trials = load_trials(profile.data)
+    if split not in set(trials["split"]):
+        raise ScoringError(f"data.root = {profile.data.root}: the corpus has no split '{split}'")
+    trials = usable(profile, trials, (split,))
+    model = model.eval().to(device)
+    source: FeatureBank | Waves
+    if profile.training.feature_cache:
+        source = build_bank(profile, model.frontend, trials, train=False, device=device)
+    else:
+        source = Waves(trials, profile.model.samples, profile.seed)
+    key = _key(profile, model, trials, source)
+
+    def compute() -> pd.DataFrame:
+        return score_table(trials, _in_blocks(profile, model, source, split, digest(key), device))
+
+    return compute() if run is None else run.kept_under(f"scores/aasist_{split}.parquet", key, compute)
+
+
+def _in_blocks(
+    profile: Profile, model: AASIST, source: FeatureBank | Waves, split: str, name: str, device: str | torch.device
+) -> np.ndarray:
+    """Scores of all rows of a source, `(trials,)`, shared among the team in blocks that are kept until all are done."""
+    folder = project_root() / profile.folder / "scores" / f"unfinished-{split}-{name}"
+    busy = ScoringError(f"another process is scoring split '{split}' with this detector, in {folder}; wait for it")
+    with team_alone(folder.with_name(f".{folder.name}.lock"), busy):
+        members, starts = team(), range(0, len(source), BLOCK)
+        blocks = [folder / f"{start:09d}.npy" for start in starts]
+        todo = [start for start, file in zip(starts, blocks, strict=True) if not file.is_file()]
+        members.wait_for_everyone()  # nobody finishes a block before all know which there are
+        mine, hidden = todo[members.process_index :: members.num_processes], not members.is_main_process or len(todo) == 1
+        with agreed():
+            for start in tqdm(mine, desc=f"scoring {split}", unit="block", mininterval=5, disable=hidden or None):
+                stop = min(start + BLOCK, len(source))
+                with atomic(folder / f"{start:09d}.npy") as file:
+                    np.save(file, _scores(model, source, start, stop, profile.training.workers, device))
+        scores = np.concatenate([np.load(file, allow_pickle=False) for file in blocks])
+        members.wait_for_everyone()
+        if members.is_main_process:
+            for old in folder.parent.glob(f"unfinished-{split}-*"):  # this one, and those of other detectors or other code
+                shutil.rmtree(old)
+    return scores
+
+
+def _key(profile: Profile, model: AASIST, trials: pd.DataFrame, source: FeatureBank | Waves) -> Key:
+    """What the scores depend on."""
+    if isinstance(source, FeatureBank):
+        inputs = {"the features": source.folder.name}
+    else:
+        inputs = {"the clips": clips_digest(trials)}
+    undistorted = (*BY_CONTENT, "aasist_lib.augment", "aasist_lib.config.augmentation", "aasist_lib.losses")
+    settings = {"detector": model.content_digest(), "root": str(profile.data.source)}  # paths stand in the table
+    entries = ("aasist_lib.scoring.split", "aasist_lib.models.aasist", type(model.frontend).__module__)
+    return make_key(entries, settings, {"the trials": trials_digest(trials, trials.columns.drop("path"))} | inputs, undistorted)
+
+
+@torch.inference_mode()
+def _scores(
+    model: AASIST, source: FeatureBank | Waves, start: int, stop: int, workers: int, device: str | torch.device
+) -> np.ndarray:
+    """Scores `(stop - start,)` float64 of these rows."""
+    if isinstance(source, FeatureBank):
+        batches: Iterator[Tensor] = source.batches(BATCH, 0, start, stop)
+        return np.concatenate([log_odds(model.backend(states.to(device))) for states in batches])
+    rows = [[(row, 0) for row in range(first, min(first + BATCH, stop))] for first in range(start, stop, BATCH)]
+    loader = DataLoader(source, batch_sampler=rows, num_workers=workers)
+    return np.concatenate([log_odds(model(waveform.to(device))) for waveform in loader])
+
+
+def score_table(trials: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
+    """`utt_id, score` and then the trial columns; `scores (trials,)` in the order of the rows."""
+    return pd.concat([trials[["utt_id"]], pd.Series(scores, name="score"), trials.drop(columns="utt_id")], axis=1)
+
+
+def log_odds(logits: Tensor) -> np.ndarray:
+    """Scores `(batch,)` float64 from logits `(batch, 2)`."""
+    return (logits[:, 1] - logits[:, 0]).cpu().double().numpy()

@@ -1,0 +1,5 @@
+"""The numbered notebooks: what they open, their headless run (`runner`, `kernel`) and the report."""
+
+from aasist_lib.workbook.runner import files_given, given_path, open_notebook, open_scores, run
+
+__all__ = ["files_given", "given_path", "open_notebook", "open_scores", "run"]

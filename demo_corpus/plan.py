@@ -1,0 +1,79 @@
+"""Who is in the corpus: the recordings taken, and the attacks made from each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from demo_corpus.attacks import KNOWN_ATTACKS, TTS_ATTACKS, UNSEEN_ATTACKS
+from demo_corpus.seeds import generator
+from demo_corpus.sources import MIN_SECONDS, Recording, seconds
+
+HELD_OUT_SHARE = 0.5
+"""Dev and eval speakers give this share of `clips_per_speaker`: most of the data is for training."""
+ATTACKS_A_CLIP = {"train": 2, "dev": 3, "eval": 3}
+_TRIMMED = 0.3
+_VARIANTS = {"train": ("m1", "m3", "f1", "f2"), "dev": ("m2", "f3"), "eval": ("m4", "f4")}
+_ESPEAK = {"en": "en-us"}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip to be written. `attack` is '-' for bona fide; `voice` fills the table's speaker column."""
+
+    utt_id: str
+    attack: str
+    voice: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One recording and every clip made from it."""
+
+    recording: Recording
+    clips: tuple[Clip, ...]
+
+
+def draw(recordings: Iterable[Recording], clips_per_speaker: int, seed: int) -> list[Task]:
+    """The tasks of a build, in a fixed order: each speaker's clips, drawn by `seed`, and the attacks dealt to each."""
+    tasks: list[Task] = []
+    for speaker, group in groupby(sorted(recordings, key=lambda r: (r.speaker, str(r.path))), key=lambda r: r.speaker):
+        own = list(group)
+        split = own[0].split
+        wanted = clips_per_speaker if split == "train" else max(1, round(HELD_OUT_SHARE * clips_per_speaker))
+        chosen: list[Recording] = []
+        for index in generator(seed, "recordings", speaker).permutation(len(own)):
+            if len(chosen) == wanted:
+                break
+            length = seconds(own[index].path)
+            if length == 0 or length >= MIN_SECONDS + _TRIMMED:
+                chosen.append(own[index])
+        tasks += _deal(chosen, speaker, split, seed)
+    return tasks
+
+
+def _deal(recordings: list[Recording], speaker: str, split: str, seed: int) -> list[Task]:
+    """Attacks go round in turn: each gets the same number of clips of every speaker, give or take one."""
+    attacks = KNOWN_ATTACKS + (UNSEEN_ATTACKS if split == "eval" else ())
+    turn = [attacks[index] for index in generator(seed, "attacks", speaker).permutation(len(attacks))]
+    tasks, dealt = [], 0
+    for number, recording in enumerate(recordings):
+        name = f"{split}-{speaker}-{number:04d}"
+        clips = [Clip(f"{name}-bonafide", "-", speaker)]
+        for _ in range(ATTACKS_A_CLIP[split]):
+            attack = turn[dealt % len(turn)]
+            dealt += 1
+            clips.append(Clip(f"{name}-{attack}", attack, _voice(attack, recording, number)))
+        tasks.append(Task(recording, tuple(clips)))
+    return tasks
+
+
+def _voice(attack: str, recording: Recording, number: int) -> str:
+    if attack not in TTS_ATTACKS:
+        return recording.speaker
+    if attack != "espeak":
+        return attack
+    variants = _VARIANTS[recording.split]
+    language = _ESPEAK.get(recording.language, recording.language)
+    return f"espeak-{language}+{variants[number % len(variants)]}"
