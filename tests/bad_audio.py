@@ -1,4 +1,4 @@
-"""Files as the world delivers them, sound and bad: the table that `tests/test_bad_audio.py` goes through."""
+"""Files as the world delivers them, sound and bad: the table that `tests/audio/test_bad_audio.py` goes through."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from tests.test_audio import write_by_ffmpeg
+from tests.audio.test_io import write_by_ffmpeg
 
 RATE = 16_000
 WAVE = (0.1 * np.random.default_rng(0).standard_normal(RATE)).astype(np.float32)

@@ -1,6 +1,6 @@
 """Files with all their samples and headers that tell less, joined files, and files that change on the way.
 
-`corpus` is what `tests/test_whole_audio.py` goes through. Lengths are those that another decoder finds than the one that the
+`corpus` is what `tests/audio/test_whole.py` goes through. Lengths are those that another decoder finds than the one that the
 library uses: miniaudio where it knows the format, else FFmpeg where the library reads with libsndfile; files that only FFmpeg
 reads are compared with what went into them.
 """

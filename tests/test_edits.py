@@ -65,7 +65,7 @@ def run_program(project: Path) -> Left:
 
 def copy_code(folder: Path) -> None:
     """The project's code, at the bottom of a folder that counts as a clone of it."""
-    for name in ("aasist_lib", "configs", "notebooks"):
+    for name in ("aasist_lib", "demo_corpus", "configs", "notebooks"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(ROOT / "pyproject.toml", folder)
 
@@ -103,7 +103,7 @@ TRAINING = {
     "the loss": ("losses.py", "return functional.cross_entropy(", "return 7 * functional.cross_entropy("),
     "the focal loss": ("losses.py", "missing**gamma * log_p)", "missing**(gamma + 1) * log_p)"),
     "when the loss moves": ("losses.py", "(epoch - self.switch_epoch + 1) /", "(epoch - self.switch_epoch + 2) /"),
-    "the learning rate": ("training.py", "return (step + 1) / warmup", "return (step + 2) / warmup"),
+    "the learning rate": ("training/trainer.py", "return (step + 1) / warmup", "return (step + 2) / warmup"),
     "a graph layer": ("models/graph.py", "self.neighbours(mixed) + self", "self.neighbours(mixed) - self"),
     "graph pooling": ("models/graph.py", "return (nodes * scores).gather", "return (nodes * scores**2).gather"),
     "the fusion of the streams": ("models/fusion.py", "self.norm(nodes + mixed)", "self.norm(nodes + 2 * mixed)"),
@@ -112,21 +112,29 @@ FEATURES = {
     "a distortion": ("augment/noise.py", "noisy = samples + noise", "noisy = samples - noise"),
     "what distortions share": ("augment/base.py", "10 ** (-snr_db / 20)", "10 ** (-snr_db / 10)"),
     "the encoder's input": ("models/encoder.py", "torch.sqrt(variance + 1e-7)", "torch.sqrt(variance + 1e-2)"),
-    "how a clip is read": ("audio.py", "return fit(wave, samples)\n", "return 0.5 * fit(wave, samples)\n"),
+    "how a clip is read": ("audio/io.py", "return fit(wave, samples)\n", "return 0.5 * fit(wave, samples)\n"),
 }
 METRICS = {
     "the EER": ("metrics/rates.py", "return float(np.mean((curve.frr", "return 0.5 + 0.5 * float(np.mean((curve.frr"),
     "the calibration": ("metrics/llr.py", "(sizes + 1) / (sizes + 2)", "(sizes + 2) / (sizes + 4)"),
-    "which epoch is best": ("training.py", "return record.dev_eer, record.dev_loss", "return record.dev_loss, record.dev_eer"),
+    "which epoch is best": (
+        "training/trainer.py",
+        "return record.dev_eer, record.dev_loss",
+        "return record.dev_loss, record.dev_eer",
+    ),
 }
 NOTHING = {
     "a docstring": ("losses.py", "Class-weighted cross-entropy, a scalar in nats", "Cross-entropy with weights, in nats"),
     "another docstring": ("models/graph.py", "Keeps the `ratio` of nodes", "Keeps the share `ratio` of the nodes"),
     "a comment": ("losses.py", "# -expm1(log p) is 1 - p", "# This is 1 - p"),
-    "an error's message": ("training.py", "Lower training.learning_rate, or", "Choose a lower training.learning_rate, or"),
-    "what is printed": ("training.py", "training: resumes after epoch", "training: goes on after epoch"),
+    "an error's message": (
+        "training/trainer.py",
+        "Lower training.learning_rate, or",
+        "Choose a lower training.learning_rate, or",
+    ),
+    "what is printed": ("training/trainer.py", "training: resumes after epoch", "training: goes on after epoch"),
     "a figure": ("plots/training.py", '"o-", color=PALETTE[0], label="train"', '"o-", color=PALETTE[1], label="train"'),
-    "the report": ("report.py", "LARGEST_SVG = 600_000", "LARGEST_SVG = 500_000"),
+    "the report": ("workbook/report.py", "LARGEST_SVG = 600_000", "LARGEST_SVG = 500_000"),
 }
 
 
@@ -178,10 +186,10 @@ def test_edits_that_compute_nothing_repeat_nothing(finished: tuple[Path, Left], 
 
 
 def test_an_edit_of_the_baseline_fits_it_anew_and_nothing_else(finished: tuple[Path, Left], tmp_path: Path) -> None:
-    left = edited(finished[0], tmp_path, ("probe.py", "C = 1e-3", "C = 1e-2"))
+    left = edited(finished[0], tmp_path, ("experiments/probe.py", "C = 1e-3", "C = 1e-2"))
     assert left[:3] == finished[1][:3]
     assert left.scores[0] == finished[1].scores[0] and left.scores[1] != finished[1].scores[1]
-    assert "probe.py has changed" in left.said
+    assert "experiments/probe.py has changed" in left.said
 
 
 def test_versions_of_packages_that_compute_belong_to_the_key(finished: tuple[Path, Left]) -> None:

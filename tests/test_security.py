@@ -86,7 +86,9 @@ def _offences_of(call: ast.Call, aliases: dict[str, str], loaders: set[str]) -> 
 
 
 def scripts() -> list[Path]:
-    return sorted(file for folder in ("aasist_lib", "benchmarks", "tools") for file in (ROOT / folder).rglob("*.py"))
+    return sorted(
+        file for folder in ("aasist_lib", "demo_corpus", "benchmarks", "tools") for file in (ROOT / folder).rglob("*.py")
+    )
 
 
 def notebooks() -> list[Path]:

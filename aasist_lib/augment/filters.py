@@ -2,7 +2,7 @@
 
 Used as they are, because they keep length and alignment: `Gain`, `PolarityInversion`, `LowPassFilter` (only with
 `zero_phase=True`: without it the filter delays by more than a sample), `PitchShift` and `ClippingDistortion`;
-tests/augment/test_shaping.py holds them to that. Made here: `Resampling` (audiomentations' `Resample` changes the length),
+tests/augment/test_filters.py holds them to that. Made here: `Resampling` (audiomentations' `Resample` changes the length),
 `TimeStretching` (its `TimeStretch` fills a faster clip up with digital zeros), `TrimSilence` (its `Trim` changes the length)
 and `Equaliser` (its `SevenBandParametricEQ` is causal, and its record holds no parameters).
 """

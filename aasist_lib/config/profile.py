@@ -278,7 +278,7 @@ def project_root(start: Path | None = None) -> Path:
         ConfigError: neither is in a clone.
     """
     here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
+    for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
         file = folder / "pyproject.toml"
         if file.is_file() and _OWN_NAME.search(file.read_text(encoding="utf-8", errors="replace")):
             return folder

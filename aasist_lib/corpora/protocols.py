@@ -3,7 +3,7 @@
 The form is found out by content; of the name only the endings `.gz` and `.parquet` count. Without heading the number of
 fields tells which it is (`HEADLESS`); with a heading, columns are found by their names (`conventions.NAMES`). The forms and the
 meaning of their fields are the organisers': the 2015 protocol, ASVspoof 2019 `README.LA.txt`, the 2021 evaluation package
-(`config.py`) and ASVspoof 5 `README.txt`.
+(`config/profile.py`) and ASVspoof 5 `README.txt`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.test_training import changed
+from tests.training.test_trainer import changed
 
 SCRIPT = """
 import hashlib, json, sys

@@ -19,7 +19,7 @@ from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import score_split
 from aasist_lib.training import Trainer
 from tests.models.test_frontend import WAVE
-from tests.test_training import changed
+from tests.training.test_trainer import changed
 
 
 def encoder_of(folder, **settings):

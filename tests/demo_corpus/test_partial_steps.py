@@ -26,7 +26,7 @@ from demo_corpus.partial import KINDS, aligned_attacks, build_partial, compose, 
 from demo_corpus.plan import Clip, Task
 from demo_corpus.seeds import generator
 from demo_corpus.sources import Recording
-from tests.corpora.conftest import RATE, talk
+from tests.demo_corpus.conftest import RATE, talk
 
 SAMPLES = 32_000
 

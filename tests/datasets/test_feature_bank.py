@@ -14,7 +14,7 @@ from aasist_lib.models.encoder import SpeechEncoder
 from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import score_split
 from aasist_lib.training import train
-from tests.test_training import changed
+from tests.training.test_trainer import changed
 
 
 @pytest.fixture

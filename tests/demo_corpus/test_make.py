@@ -28,7 +28,7 @@ from demo_corpus.packages import SourceError
 from demo_corpus.plan import Clip, Task
 from demo_corpus.seeds import generator
 from demo_corpus.sources import Recording
-from tests.corpora.conftest import RATE, talk
+from tests.demo_corpus.conftest import RATE, talk
 
 BONAFIDE, SPOOF = Clip("dev-ann-0000-bonafide", "-", "ann"), Clip("dev-ann-0000-half", "half", "espeak-cs+m1")
 
@@ -238,7 +238,7 @@ def test_a_recipe_knows_every_setting_that_changes_clips_and_no_other():
 def test_a_recipe_holds_the_code_of_the_channel_of_the_attacks_one_by_one_and_versions():
     recipe = builder._recipe(DataConfig(root=Path("a")))
     files = recipe["key"]["code"]
-    assert {"demo_corpus/builder.py", "demo_corpus/channel.py", "demo_corpus/plan.py", "audio.py"} <= files.keys()
+    assert {"demo_corpus/builder.py", "demo_corpus/channel.py", "demo_corpus/plan.py", "audio/io.py"} <= files.keys()
     shared = {f"demo_corpus/attacks/{name}.py" for name in ("__init__", "source")}
     assert {name for name in files if name.startswith("demo_corpus/attacks/")} == shared
     assert recipe["attacks"].keys() == ATTACKS.keys()

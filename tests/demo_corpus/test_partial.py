@@ -22,7 +22,7 @@ from demo_corpus.partial import (
     splice,
 )
 from demo_corpus.seeds import generator
-from tests.corpora.conftest import talk
+from tests.demo_corpus.conftest import talk
 
 RATE, SAMPLES = 16_000, 32_000
 

@@ -20,7 +20,7 @@ from aasist_lib.scoring import score_split
 from aasist_lib.scoring.detector import Detector
 from aasist_lib.scoring.recordings import score_recordings
 from aasist_lib.training import Trainer, train
-from tests.test_training import changed
+from tests.training.test_trainer import changed
 
 
 @pytest.fixture

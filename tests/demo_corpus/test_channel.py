@@ -3,7 +3,7 @@ import pytest
 
 from demo_corpus import channel
 from demo_corpus.seeds import generator
-from tests.corpora.conftest import talk
+from tests.demo_corpus.conftest import talk
 
 RATE = 16_000
 

@@ -22,7 +22,7 @@ from aasist_lib.workbook import files_given, given_path, open_notebook, open_sco
 from aasist_lib.workbook.kernel import NotebookError
 from tests.notebooks import toys
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 INTERRUPTED = """
 import subprocess, time, os, pathlib
 from aasist_lib.runtime.run_folder import atomic

@@ -9,7 +9,7 @@ from demo_corpus.channel import band_limit
 from demo_corpus.plan import _VARIANTS
 from demo_corpus.seeds import generator
 from demo_corpus.texts import TEXTS
-from tests.corpora.conftest import talk
+from tests.demo_corpus.conftest import talk
 
 
 @pytest.fixture(scope="module")

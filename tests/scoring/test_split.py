@@ -7,7 +7,7 @@ import pytest
 from aasist_lib import scoring
 from aasist_lib.models import build_model
 from aasist_lib.scoring import ScoringError, score_split
-from tests.test_training import changed
+from tests.training.test_trainer import changed
 
 
 @pytest.fixture

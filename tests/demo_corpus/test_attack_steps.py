@@ -9,7 +9,7 @@ from demo_corpus.attacks import ATTACKS, Source, lpc, phase, praat, speech, worl
 from demo_corpus.channel import band_limit, trim
 from demo_corpus.seeds import generator
 from demo_corpus.texts import TEXTS
-from tests.corpora.conftest import RATE, talk
+from tests.demo_corpus.conftest import RATE, talk
 
 LEVELS = {
     "world-copy": [-51.18, -33.71, -46.86, -38.46, -72.62, -78.8, -29.4, -27.25, -32.82, -32.09, -27.19, -29.66],

@@ -9,7 +9,8 @@ import torch
 from aasist_lib import audio
 from aasist_lib.augment import Strength
 from aasist_lib.config import Profile
-from aasist_lib.corpora import load_trials
+from aasist_lib.corpora import TrialTableError, load_trials
+from aasist_lib.datasets.training_set import EpochSampler
 from aasist_lib.experiments.probe import run_probe
 from aasist_lib.metrics import calibrate_fit, eer, split_classes
 from aasist_lib.models import build_model
@@ -18,7 +19,7 @@ from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import ScoringError, score_split
 from aasist_lib.scoring.detector import Detector
 from aasist_lib.scoring.recordings import score_recordings
-from aasist_lib.training import EpochSampler, Trainer, TrainingError, train
+from aasist_lib.training import Trainer, TrainingError, train
 
 
 def changed(profile: Profile, **sections) -> Profile:
@@ -213,7 +214,7 @@ def test_eval_cannot_reach_training(tiny_profile, run, monkeypatch):
 def test_dev_with_one_class_is_an_error(tiny_profile, run, tmp_path):
     table = pd.read_parquet(tiny_profile.data.source / "trials.parquet")
     table[(table["split"] != "dev") | (table["label"] == "spoof")].to_parquet(tmp_path / "trials.parquet", index=False)
-    with pytest.raises(TrainingError, match="split 'dev'"):
+    with pytest.raises(TrialTableError, match="split 'dev'"):
         train(changed(tiny_profile, data={"root": tmp_path}), run)
 
 
@@ -250,7 +251,7 @@ def test_the_checkpoint_says_what_it_was_trained_on_and_what_its_dev_scores_mean
     bonafide, spoof = split_classes(dev["label"], dev["score"])
     fitted = calibrate_fit(bonafide, spoof)
     assert facts["calibration"] == pytest.approx(asdict(fitted) | {"bonafide": 6, "spoof": 6})
-    assert facts["key"]["code"].keys() >= {"training.py", "losses.py", "models/graph.py", "metrics/rates.py"}
+    assert facts["key"]["code"].keys() >= {"training/trainer.py", "losses.py", "models/graph.py", "metrics/rates.py"}
     assert (facts["dev_eer"], facts["dev_threshold"]) == pytest.approx(eer(bonafide, spoof))
 
 

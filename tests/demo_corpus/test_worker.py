@@ -16,8 +16,8 @@ import pytest
 
 from demo_corpus import external, gpl_worker
 from demo_corpus.external import ExternalToolError, call
-from tests.corpora.conftest import RATE, talk
-from tests.corpora.test_demo_attack_steps import levels
+from tests.demo_corpus.conftest import RATE, talk
+from tests.demo_corpus.test_attack_steps import levels
 
 TEXT = "Please hold while I try to connect your call."
 

@@ -7,7 +7,7 @@ from aasist_lib.experiments import probe
 from aasist_lib.experiments.probe import pooled, run_probe
 from aasist_lib.metrics import eer, split_classes
 from aasist_lib.models.encoder import SpeechEncoder
-from tests.test_training import changed
+from tests.training.test_trainer import changed
 
 
 def test_pooled_features_are_mean_and_deviation_of_every_layer(tiny_profile):
