@@ -19,7 +19,7 @@ from aasist_lib.config import ConfigError, Profile, load_profile, project_root
 from aasist_lib.runtime.files import WriteError, explain
 from aasist_lib.runtime.files import table_stem as stem
 from aasist_lib.runtime.processes import of_library
-from aasist_lib.runtime.signals import ADVICE, interruptible, stopped_in_time
+from aasist_lib.runtime.signals import ends_on_signals
 
 WHISPER = "whisper-tiny.en"
 
@@ -27,15 +27,11 @@ WHISPER = "whisper-tiny.en"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run the command and return its exit code."""
     options = _parser().parse_args(arguments)
-    if not (first := os.environ.get("RANK", "0") == "0"):
-        os.environ["TQDM_DISABLE"] = "1"  # of processes launched together one shows how far it is; read as tqdm is imported
+    if os.environ.get("RANK", "0") != "0":
+        os.environ["TQDM_DISABLE"] = "1"  # of processes launched together one shows progress; read when tqdm is imported
     try:
-        with stopped_in_time(), interruptible():
+        with ends_on_signals():
             return options.command(options)
-    except KeyboardInterrupt as stop:
-        if first:
-            print(ADVICE, file=sys.stderr)
-        return 128 + getattr(stop, "number", signal.SIGINT)
     except Exception as error:
         if not of_library(error):
             raise

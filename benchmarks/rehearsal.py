@@ -38,7 +38,7 @@ from aasist_lib.corpora import load_trials
 from aasist_lib.corpora.protocols import read_key
 from aasist_lib.metrics import eer
 from aasist_lib.plots.style import GREY, PALETTE, make_figure, styled
-from aasist_lib.runtime.run_folder import atomic
+from aasist_lib.runtime.files import atomic
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEMO = PROJECT / "data" / "demo"

@@ -74,7 +74,7 @@ def test_the_table_goes_between_its_marks(tmp_path: Path) -> None:
 
 def test_the_page_holds_what_the_harness_found() -> None:
     page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
-    kills, faults = read_tallies(ROOT / "docs" / "reliability.jsonl")
+    kills, faults = read_tallies(ROOT / "records" / "reliability.jsonl")
     assert kill_table(kills) in page and fault_table(faults) in page
     assert [tally.command for tally in kills] == list(NAMES)
     assert all(tally.kills >= 20 and tally.equal == tally.ends and not tally.left + tally.lost for tally in kills)

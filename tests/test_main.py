@@ -53,15 +53,6 @@ def test_a_defect_keeps_its_traceback(project: Path, monkeypatch) -> None:
         cli.main(["report", "toy"])
 
 
-def test_ctrl_c_is_code_130(project: Path, monkeypatch, capsys) -> None:
-    def interrupt(*_: object) -> Profile:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cli, "load_profile", interrupt)
-    assert cli.main(["prepare"]) == 130
-    assert "interrupted" in capsys.readouterr().err
-
-
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
     code = "import time; from aasist_lib.__main__ import _say; time.sleep(0.5); [_say('x' * 99) for _ in range(9999)]"
     command = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
@@ -71,7 +62,7 @@ def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
 
 def test_run_passes_everything_on(project: Path, monkeypatch) -> None:
     calls = []
-    monkeypatch.setattr("aasist_lib.workbook.runner.run", lambda *arguments: calls.append(arguments) or 143)
+    monkeypatch.setattr("aasist_lib.workbook.run", lambda *arguments: calls.append(arguments) or 143)
     assert cli.main(["run", "toy", "--only", "03", "05", "--set", "seed=2", "--set", "training.epochs=3"]) == 143
     assert calls == [("toy", ["seed=2", "training.epochs=3"], ["03", "05"], False)]
     assert cli.main(["run", "toy", "--overwrite"]) == 143 and calls[1] == ("toy", [], [], True)

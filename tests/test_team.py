@@ -18,7 +18,7 @@ from aasist_lib.models.checkpoints import read_facts
 ROOT = Path(__file__).parents[1]
 SHARE = """
 import sys
-from aasist_lib import scoring
+from aasist_lib.scoring import split as scoring
 from aasist_lib.datasets import feature_bank as features
 from aasist_lib.__main__ import main
 features.SHARDS, features.CHUNK, scoring.BLOCK = 7, 2, 2

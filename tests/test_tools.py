@@ -82,7 +82,7 @@ def test_links_in_notebooks_and_not_in_code(pages: Path) -> None:
 @pytest.fixture
 def pinned(tmp_path: Path) -> Path:
     """A root with two pins and the page of their licences."""
-    (tmp_path / "docs").mkdir()
+    (tmp_path / "records").mkdir()
     (tmp_path / "requirements.txt").write_text("# pins\nnumpy==2.0\ntqdm==4.0\n")
     list_licences.write(tmp_path)
     return tmp_path
@@ -90,13 +90,13 @@ def pinned(tmp_path: Path) -> Path:
 
 def test_the_page_of_licences_is_up_to_date_after_writing(pinned: Path) -> None:
     assert list(list_licences.problems(pinned)) == []
-    assert "| tqdm | 4.0 | MPL-2.0 AND MIT |" in (pinned / "docs/licences.md").read_text()
-    assert {file.name for file in (pinned / "docs").iterdir()} == {"licences.md"}
+    assert "| tqdm | 4.0 | MPL-2.0 AND MIT |" in (pinned / "records/licences.md").read_text()
+    assert {file.name for file in (pinned / "records").iterdir()} == {"licences.md"}
 
 
 def test_another_version_makes_the_page_stale(pinned: Path) -> None:
     (pinned / "requirements.txt").write_text("numpy==2.1\ntqdm==4.0\n")
-    assert list(list_licences.problems(pinned)) == ["docs/licences.md is out of date: python tools/list_licences.py --write"]
+    assert list(list_licences.problems(pinned)) == ["records/licences.md is out of date: python tools/list_licences.py --write"]
 
 
 def test_a_licence_that_is_not_allowed_is_named(pinned: Path, monkeypatch: pytest.MonkeyPatch) -> None:

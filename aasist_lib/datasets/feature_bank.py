@@ -33,10 +33,9 @@ from aasist_lib.config import Profile
 from aasist_lib.datasets.clips import Waves, waves_for
 from aasist_lib.errors import AasistError
 from aasist_lib.models.base import Frontend
-from aasist_lib.runtime.files import WriteError, atomic, explain, in_turn, sweep
+from aasist_lib.runtime.files import WriteError, atomic, explain, in_turn, sweep, to_json
 from aasist_lib.runtime.kept import BY_CONTENT, Key, changes, clips_digest, digest, make_key
 from aasist_lib.runtime.processes import agreed, team
-from aasist_lib.runtime.run_folder import to_json
 
 CHUNK = 32
 """Views of clips that are encoded at once, and between two points from which an interrupted bank goes on."""

@@ -37,7 +37,8 @@ from aasist_lib.metrics import (
     split_classes,
     summarise,
 )
-from aasist_lib.runtime.run_folder import RunFolder, sha256
+from aasist_lib.runtime.files import sha256
+from aasist_lib.runtime.run_folder import RunFolder
 
 TDCF_FORMS: tuple[Literal["2019"], Literal["2021"]] = ("2019", "2021")
 

@@ -29,9 +29,10 @@ from aasist_lib.metrics.seeds import SeedBootstrap, SeedComparison
 from aasist_lib.models.checkpoints import load_model
 from aasist_lib.models.cost import count, probe_cost
 from aasist_lib.models.frontend import build_frontend
+from aasist_lib.runtime.files import atomic
 from aasist_lib.runtime.kept import Key, changes, clips_digest, make_key, trials_digest
 from aasist_lib.runtime.processes import side_by_side
-from aasist_lib.runtime.run_folder import RunFolder, atomic
+from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import score_split
 from aasist_lib.training import EpochRecord, train
 

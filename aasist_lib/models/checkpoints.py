@@ -21,7 +21,7 @@ from torch import Tensor
 from aasist_lib.config import ModelConfig
 from aasist_lib.errors import AasistError
 from aasist_lib.models import AASIST, build_model
-from aasist_lib.runtime.run_folder import atomic
+from aasist_lib.runtime.files import atomic
 
 FILE = "model.safetensors"
 BEST, STATE = "best", "last.pt"

@@ -8,12 +8,13 @@ import hashlib
 import json
 import os
 import re
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from aasist_lib.errors import AasistError
 
@@ -124,53 +125,42 @@ def _remove_unlocked(path: Path) -> bool:
 def alone(lock: Path, busy: Exception, patience: float = 10.0) -> Iterator[None]:
     """Inside the `with`, no other process is inside one with the same lock file.
 
-    The lock goes with its process, however that ends; but worker processes that it forked hold it until they notice, a few
-    seconds later.
+    The lock is released when its process ends, however it ends; worker processes that it forked hold it until they notice, a
+    few seconds later.
 
     Args:
-        lock: made, and removed at the end; one that a killed process left is in nobody's way.
-        busy: what to raise when another process is inside.
-        patience: seconds to wait for it before.
+        lock: created, and removed at the end; one that a killed process left is not in the way.
+        busy: the error to raise when another process is inside.
+        patience: seconds to wait for it first.
     """
-    held, until = None, time.monotonic() + patience
-    while held is None:
-        held = _try(lock)
-        if held is None:
-            if time.monotonic() > until:
-                raise busy
-            time.sleep(0.2)
-    with held:
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-
-
-def _try(lock: Path) -> IO[str] | None:
-    """The lock file, open and locked, or None where another process has it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    file = open(lock, "w")  # noqa: SIM115
+    held = FileLock(lock)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(file.fileno()).st_ino == lock.stat().st_ino:
-            return file
-    except (BlockingIOError, FileNotFoundError):  # the latter: removed by who had it, between the two lines
-        pass
-    file.close()
-    return None
+        held.acquire(timeout=patience)
+    except Timeout:
+        raise busy from None
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        held.release()
 
 
 @contextmanager
-def in_turn(lock: Path, notice: str) -> Iterator[None]:
-    """As `alone`, but wait for the others, however long they take; `notice` is printed where there is one."""
+def in_turn(lock: Path, notice: str = "") -> Iterator[None]:
+    """As `alone`, but wait for the others, however long they take; `notice` is printed if there are any."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    held = FileLock(lock)
+    try:
+        held.acquire(blocking=False)
+    except Timeout:
+        if notice:
             print(notice, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+        held.acquire()
+    try:
         yield
+    finally:
+        held.release()
 
 
 # ---- content ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ decides from the hashes of the earlier notebooks' artefacts whether a later one 
 from __future__ import annotations
 
 import base64
-import fcntl
 import html
 import io
 import json
@@ -20,11 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aasist_lib.config import Profile, project_root
-from aasist_lib.runtime.files import RunError as RunError
-from aasist_lib.runtime.files import atomic as atomic
-from aasist_lib.runtime.files import sha256 as sha256
-from aasist_lib.runtime.files import sweep
-from aasist_lib.runtime.files import to_json as to_json
+from aasist_lib.runtime.files import RunError, atomic, in_turn, sha256, sweep, to_json
 from aasist_lib.runtime.kept import Key, changes, make_key, read_table, setting_changes, stored_key, write_table
 from aasist_lib.runtime.provenance import provenance
 
@@ -254,9 +249,7 @@ class RunFolder:
         Raises:
             RunError: the folder has vanished since it was opened, or its manifest is of another version.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / ".manifest.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with in_turn(self.folder / ".manifest.lock"):
             path = self.folder / "manifest.json"
             if self._begun and not path.exists():
                 raise RunError(f"{path}: was there when this run began; bring it back, then the same command goes on")
@@ -290,7 +283,7 @@ class RunFolder:
             manifest["artefacts"] = dict(sorted((kept | changed).items()))
 
     def record_notebook(self, number: str, **facts: Any) -> None:
-        """Set a notebook's status and other facts ('ok', 'failed', 'running', 'interrupted')."""
+        """Set a notebook's status and other facts ('ok', 'failed', 'running'; one that was interrupted stays 'running')."""
         with self.manifest_update() as manifest:
             manifest["notebooks"] = dict(sorted((manifest["notebooks"] | {number: facts}).items()))
 

@@ -19,9 +19,10 @@ from aasist_lib.datasets.clips import Waves
 from aasist_lib.datasets.feature_bank import FeatureBank, build_bank
 from aasist_lib.errors import AasistError
 from aasist_lib.models import AASIST
+from aasist_lib.runtime.files import atomic
 from aasist_lib.runtime.kept import BY_CONTENT, Key, clips_digest, digest, make_key, trials_digest
 from aasist_lib.runtime.processes import agreed, team, team_alone
-from aasist_lib.runtime.run_folder import RunFolder, atomic
+from aasist_lib.runtime.run_folder import RunFolder
 
 BLOCK = 2048
 """Trials from one point to the next from which an interrupted scoring goes on; a block is scored by one process."""

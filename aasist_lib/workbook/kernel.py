@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from aasist_lib.errors import AasistError
+from aasist_lib.runtime.files import atomic
 from aasist_lib.runtime.processes import environment
-from aasist_lib.runtime.run_folder import atomic
 
 
 class NotebookError(AasistError, ValueError):

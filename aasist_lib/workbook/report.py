@@ -18,7 +18,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from aasist_lib.runtime.run_folder import RunError, RunFolder, atomic
+from aasist_lib.runtime.files import RunError, atomic
+from aasist_lib.runtime.run_folder import RunFolder
 
 LARGEST_SVG = 600_000  # bytes; above it a page embeds the PNG
 _MATH = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\\$])\$(?P<inline>[^\s$](?:[^$\n]*[^\s$\\])?)\$(?![\d$])", re.DOTALL)
@@ -214,7 +215,7 @@ def _drawn(found: re.Match[str]) -> Markup | str:
 
 
 def _write(path: Path, template: str, values: Mapping[str, Any]) -> None:
-    environment = Environment(loader=PackageLoader("aasist_lib"), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(loader=PackageLoader("aasist_lib.workbook"), autoescape=True, undefined=StrictUndefined)
     style = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
     sheet = Markup(style)  # nosec B704  # a file of this package
     text = environment.get_template(template).render(style=sheet, **values)

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from aasist_lib.config import ConfigError, Profile, load_profile, project_root
-from aasist_lib.runtime.files import alone, table_stem
+from aasist_lib.runtime.files import alone, sha256, table_stem
 from aasist_lib.runtime.fingerprint import code, code_of_text
-from aasist_lib.runtime.run_folder import RunFolder, evaluation_folder, evaluation_inputs, sha256
-from aasist_lib.runtime.signals import Interrupted, interruptible
+from aasist_lib.runtime.run_folder import RunFolder, evaluation_folder, evaluation_inputs
 from aasist_lib.workbook.kernel import NotebookError, execute, parameters_of
 
 PARAMETERS = ("PROFILE", "SET")
@@ -99,7 +98,7 @@ def split_overrides(text: str) -> list[str]:
 
 
 def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] = (), overwrite: bool = False) -> int:
-    """Run a profile's notebooks and write the report; return the exit code (0, 1 failed, 130 or 143 interrupted).
+    """Run a profile's notebooks and write the report; return the exit code (0 or 1).
 
     A notebook that fails ends the run; the report is written all the same, of those that worked.
 
@@ -122,7 +121,7 @@ def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] 
     values = {"PROFILE": _passed(profile, root), "SET": shlex.join(overrides)}
     ran = failed = False
     busy = NotebookError(f"another run is working in {folder.folder}; wait for it, or set run_dir")
-    with alone(folder.folder / ".run.lock", busy, patience=0), interruptible():
+    with alone(folder.folder / ".run.lock", busy, patience=0):
         folder.sweep()
         folder.sync()
         for notebook in notebooks:
@@ -132,9 +131,6 @@ def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] 
                 print(f"{notebook.name}: {error}", file=sys.stderr, flush=True)
                 ran = failed = True
                 break
-            except Interrupted as stop:
-                _give_up(notebook, folder)
-                return 128 + stop.number
         if ran or not folder.path("report", "index.html").exists():
             build(folder)
     of = " (of what worked)" if failed else ""
@@ -245,13 +241,6 @@ def _check_promises(notebook: _Notebook, profile: Profile, folder: RunFolder) ->
         raise NotebookError(f"ran to its end but did not leave what it promises: {', '.join(missing)}")
     if bad := [text for kind, source in notebook.source if kind == "markdown" for text in unreadable_formulae(source)]:
         raise NotebookError(f"ran to its end, but formulae in its text cannot be drawn: {'; '.join(bad)}")
-
-
-def _give_up(notebook: _Notebook, folder: RunFolder) -> None:
-    folder.sweep()
-    folder.sync(notebook.number)
-    folder.record_notebook(notebook.number, status="interrupted", file=notebook.path.name, title=_title(notebook))
-    print(f"{notebook.name}: interrupted; the notebooks before it are kept, the same command goes on", file=sys.stderr)
 
 
 # ---- what is printed -------------------------------------------------------------------------------------------------

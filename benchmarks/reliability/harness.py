@@ -1,6 +1,6 @@
 """Kills every long command of the library over and over, and writes what came of it into docs/reliability.md.
 
-    nice python -m benchmarks.reliability --keep docs/reliability.jsonl --table docs/reliability.md
+    nice python -m benchmarks.reliability --keep records/reliability.jsonl --table docs/reliability.md
     nice python -m benchmarks.reliability --keep kept.jsonl --only train score --kills 5
 
 The commands work on a toy project in a temporary folder: real code and real files, a tiny random wav2vec 2.0 and clips of
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aasist_lib.runtime.run_folder import atomic
+from aasist_lib.runtime.files import atomic
 from benchmarks.reliability.faults import FAULTS, FaultTally, try_faults
 from benchmarks.reliability.kills import Tally, try_command
 from benchmarks.reliability.project import NAMES, make_project

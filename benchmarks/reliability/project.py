@@ -19,7 +19,7 @@ from safetensors import safe_open
 
 from benchmarks.reliability.starting import Started
 from tests.conftest import make_corpus, make_encoder, profile_for
-from tests.corpora.conftest import RATE, talk
+from tests.demo_corpus.conftest import RATE, talk
 
 NAMES = ("prepare", "features", "train", "score", "score --profile", "run")
 RUN_NOTEBOOKS = ("01", "03", "05")

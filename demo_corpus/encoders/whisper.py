@@ -25,9 +25,9 @@ import torch
 from transformers import FeatureExtractionMixin, PreTrainedModel, WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 from aasist_lib.errors import AasistError
+from aasist_lib.runtime.files import to_json
 from aasist_lib.runtime.kept import CONVERTED_BY as KEY
 from aasist_lib.runtime.kept import changes, is_converted, make_key, read_key
-from aasist_lib.runtime.run_folder import to_json
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from aasist_lib.augment import Strength
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
 from aasist_lib.datasets.clips import waves_for
-from aasist_lib.training import EpochSampler, TrialData
+from aasist_lib.datasets.training_set import EpochSampler, TrialData
 
 profile, workers, out = Profile.model_validate_json(open(sys.argv[1]).read()), int(sys.argv[2]), sys.argv[3]
 trials = load_trials(profile.data)

@@ -20,7 +20,8 @@ from aasist_lib.evaluation.evaluate import (
     format_evaluation,
     write_evaluation,
 )
-from aasist_lib.runtime.run_folder import RunError, RunFolder, evaluation_folder, sha256
+from aasist_lib.runtime.files import RunError, sha256
+from aasist_lib.runtime.run_folder import RunFolder, evaluation_folder
 
 SETTINGS = {"replicates": 40, "seed": 3}
 

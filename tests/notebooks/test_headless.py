@@ -11,7 +11,8 @@ import pytest
 from aasist_lib.config import load_profile
 from aasist_lib.corpora import COLUMNS
 from aasist_lib.metrics import eer
-from aasist_lib.runtime.run_folder import RunFolder, sha256
+from aasist_lib.runtime.files import sha256
+from aasist_lib.runtime.run_folder import RunFolder
 from tests.conftest import ROOT, headless_command
 
 

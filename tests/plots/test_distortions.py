@@ -56,7 +56,7 @@ def test_codec_rates_draw_rate_and_interval_and_mark_what_training_lacks(matrix)
     assert texts(figure.legends[0]) == ["with", "without"]
     assert axes.get_title(loc="left").endswith("\nwith is better beyond the intervals in 1 of 3 rows, without in 0")
     points, _, (bars,) = axes.containers[0]
-    assert points.get_xdata() == pytest.approx(100 * matrix["eer"].to_numpy())
+    assert np.asarray(points.get_xdata(), float) == pytest.approx(100 * matrix["eer"].to_numpy())
     ends = np.array([segment[:, 0] for segment in bars.get_segments()])
     assert ends == pytest.approx(100 * matrix[["low", "high"]].to_numpy())
     assert len(axes.patches) == 1

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 from aasist_lib.config import Profile
+from aasist_lib.runtime.files import RunError, atomic, sha256, to_json
 from aasist_lib.runtime.provenance import git_state
-from aasist_lib.runtime.run_folder import RunError, RunFolder, atomic, sha256, to_json, unchanged
+from aasist_lib.runtime.run_folder import RunFolder, unchanged
 
 matplotlib.use("Agg")
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aasist_lib import scoring
 from aasist_lib.models import build_model
 from aasist_lib.scoring import ScoringError, score_split
+from aasist_lib.scoring import split as scoring
 from tests.training.test_trainer import changed
 
 

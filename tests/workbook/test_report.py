@@ -12,7 +12,8 @@ import pytest
 from nbformat import v4
 
 from aasist_lib.config import Profile
-from aasist_lib.runtime.run_folder import RunError, RunFolder
+from aasist_lib.runtime.files import RunError
+from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.workbook.report import LARGEST_SVG, build
 
 matplotlib.use("Agg")
