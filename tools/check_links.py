@@ -25,6 +25,7 @@ PAGES = (
     "data/README.md",
     "docs/**/*.md",
     "notebooks/*.ipynb",
+    "records/**/*.md",
     "tests/**/*.md",
 )
 UNPUBLISHED = ("runs", ".venv")  # here perhaps, never in a clone

@@ -1,6 +1,6 @@
-"""The licences of all dependencies: docs/licences.md, and whether each may be used here.
+"""The licences of all dependencies: records/licences.md, and whether each may be used here.
 
-    python tools/list_licences.py --write  write docs/licences.md
+    python tools/list_licences.py --write  write records/licences.md
     python tools/list_licences.py          fail if it is out of date, or a licence is unknown or not allowed
 
 The project is under the MIT licence. Permissive licences and those that bind only the library's own files (MPL, LGPL) may be
@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = Path("docs/licences.md")
+PAGE = Path("records/licences.md")
 
 ALLOWED = set(
     "0BSD Apache-2.0 BSD BSD-2-Clause BSD-3-Clause BSL-1.0 CC0-1.0 CNRI-Python ISC MIT MIT-0 MIT-CMU PSF-2.0 Zlib "
@@ -108,7 +108,7 @@ def allowed(name: str, expression: str) -> bool:
 
 
 def page(licences: dict[str, str], versions: dict[str, str]) -> str:
-    """docs/licences.md."""
+    """records/licences.md."""
     rows = []
     for name in sorted(versions, key=str.lower):
         note = EXCEPTIONS.get(name, "")
@@ -136,7 +136,7 @@ def problems(root: Path) -> Iterator[str]:
 
 
 def write(root: Path) -> None:
-    """Write docs/licences.md, whole or not at all.
+    """Write records/licences.md, whole or not at all.
 
     Raises: LicenceError, PackageNotFoundError."""
     versions = pins(root)
@@ -147,8 +147,8 @@ def write(root: Path) -> None:
 
 def main() -> int:
     """Check, or write and check; 1 if something is wrong."""
-    parser = argparse.ArgumentParser(description="Check the licences of all dependencies against docs/licences.md.")
-    parser.add_argument("--write", action="store_true", help="write docs/licences.md first")
+    parser = argparse.ArgumentParser(description="Check the licences of all dependencies against records/licences.md.")
+    parser.add_argument("--write", action="store_true", help="write records/licences.md first")
     if parser.parse_args().write:
         write(ROOT)
     found = list(problems(ROOT))
