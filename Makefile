@@ -6,11 +6,12 @@ LAB ?=
 run := .venv/bin/python
 as_root := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help setup demo test lab check coverage report
+.PHONY: help setup demo test quick lab check coverage report
 
 help:
 	@echo "make demo    the whole story on real speech; ends with runs/demo/report/index.html"
 	@echo "make test    every test"
+	@echo "make quick   the tests that take seconds, in three minutes"
 	@echo "make lab     the notebooks in JupyterLab"
 	@echo "make check   style, types, directions of imports, security, dead links, licences, rules of the notebooks"
 	@echo "make coverage   every test, and which lines of the library they reach: at least 90 %"
@@ -27,6 +28,9 @@ demo: setup
 parallel := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 test: setup
 	@OMP_NUM_THREADS=1 $(run) -m pytest $(parallel)
+
+quick: setup
+	@OMP_NUM_THREADS=1 $(run) -m pytest $(parallel) -m "not slow"
 
 # An upload comes as one message of the notebook's connection: so many megabytes are taken, and the explorers say so.
 uploads := 1024

@@ -28,14 +28,31 @@ def headless_command(folder: Path) -> list[str]:
     return [sys.executable, "-m", "aasist_lib", "run", "tiny", "--set", f"run_dir={folder}"]
 
 
+SLOW = (
+    "tests/augment/test_processes.py", "tests/audio/test_bad_audio.py", "tests/audio/test_whole.py", "tests/browser",
+    "tests/datasets/test_check.py", "tests/datasets/test_feature_bank.py", "tests/demo_corpus/test_build.py",
+    "tests/evaluation/test_command.py", "tests/experiments", "tests/models/test_precision.py",
+    "tests/notebooks/test_ablation.py", "tests/notebooks/test_compare.py", "tests/notebooks/test_headless.py", "tests/notebooks/test_own_folder.py",
+    "tests/notebooks/test_recordings.py", "tests/notebooks/test_score_files.py", "tests/runtime/test_faults.py",
+    "tests/runtime/test_processes.py", "tests/scoring/test_progress.py", "tests/test_edits.py", "tests/test_encoder_gpu.py",
+    "tests/test_epoch_time.py", "tests/test_kill.py", "tests/test_launch.py", "tests/test_main.py", "tests/test_own_data.py",
+    "tests/test_rehearsal.py", "tests/test_team.py", "tests/training", "tests/workbook/test_runner.py",
+)  # fmt: skip
+"""Files and folders of tests that take more than some seconds: `make quick` leaves them out."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For processes that share the tests: one takes all that need `headless_run`, each other file goes whole, slow first."""
+    """Mark slow tests and group them for parallel runs: one process takes all that need `headless_run`, each other file is a
+    group, and slow groups start first."""
     shared = {item for item in items if "headless_run" in item.fixturenames or item.path.parent.name == "browser"}
-    items.sort(key=lambda item: (item not in shared, item.path.parent != ROOT / "tests"))
+    slow = {item for item in items if item in shared or item.nodeid.startswith(SLOW)}
+    items.sort(key=lambda item: (item not in shared, item not in slow))
     for item in items:
         group = "headless_run" if item in shared else item.path.relative_to(ROOT).as_posix()
         item.add_marker(pytest.mark.xdist_group(group))
+        if item in slow:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
