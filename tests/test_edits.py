@@ -259,7 +259,7 @@ def test_edits_of_a_project_with_notebooks(clone: Path) -> None:
     said = run_notebooks(clone)
     drawn = left_by(clone)
     assert said.count("skipped   unchanged") == 1 and "training: finished (3 epochs), nothing to do" in said
-    assert "anew" not in said and said.count("kept, nothing it depends on has changed") == 4
+    assert "anew" not in said and said.count("unchanged, read from the run folder") == 4
     assert (drawn[0], drawn[2]) == (first[0], first[2]) and drawn[1] != first[1], "another picture of the same training"
 
     edit(clone, *TRAINING["the loss"])

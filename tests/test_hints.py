@@ -173,7 +173,7 @@ def test_other_json_gets_no_command_that_would_fail(folder: Path) -> None:
     for text in ('{"u1": 1.5, "u2": -0.5}\n', "[\n1,\n2]\n", '{\n "u1": 1.5\n}\n'):
         (folder / "scores.json").write_text(text)
         said = refusal(folder / "scores.json", folder / "key.txt")
-        assert "JSON; a table is needed, a line a trial: id and score" in said and "python" not in said
+        assert "JSON; a table with one line per trial is needed" in said and "python" not in said
 
 
 # ---- ids and labels --------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def test_an_error_of_the_library_is_one_message_and_code_2(project: Path, capsys
     err = capsys.readouterr().err
     assert err.startswith("error: ") and "'training.epochs' = 0" in err and err.count("\n") == 1
     assert cli.main(["report", "toy"]) == 2
-    assert "manifest.json: not there yet" in capsys.readouterr().err
+    assert "manifest.json: missing" in capsys.readouterr().err
 
 
 def test_a_defect_keeps_its_traceback(project: Path, monkeypatch) -> None:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever happens to the process that writes them, and locks that go with their process."""
+"""Atomic file writes, and locks that are released when their process ends."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ from filelock import FileLock, Timeout
 from aasist_lib.errors import AasistError
 
 TEMPORARY = ".tmp-"
-"""Begins the names of files that are being written; twelve hexadecimal digits and the suffix follow."""
+"""Prefix of the names of files that are being written; twelve hexadecimal digits and the suffix follow."""
 _OURS = re.compile(re.escape(TEMPORARY) + r"[0-9a-f]{12}(\.[^.]*)?")
 _ADVICE = {
     errno.ENOSPC: "free some space there",
-    errno.EDQUOT: "free some space there, or have the quota raised",
-    errno.EFBIG: "have the limit on the size of files raised (ulimit -f)",
-    errno.EACCES: "give this user the right to it, or choose another place",
-    errno.EPERM: "give this user the right to it, or choose another place",
-    errno.EROFS: "have it mounted for writing, or choose another place",
-    errno.ENOENT: "its folder is not there, or not any more: bring it back, or choose another place",
-    errno.ENOTDIR: "a file is in the place of its folder: move it away, or choose another place",
-    errno.EEXIST: "a file is in the place of its folder: move it away, or choose another place",
-    errno.ESTALE: "the network drive lost it: mount it again",
-    errno.EIO: "the disk or the network drive fails: look at the system's log",
+    errno.EDQUOT: "free some space there, or raise the quota",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
+    errno.EACCES: "give this user write permission, or choose another place",
+    errno.EPERM: "give this user write permission, or choose another place",
+    errno.EROFS: "mount it for writing, or choose another place",
+    errno.ENOENT: "its folder is missing: restore it, or choose another place",
+    errno.ENOTDIR: "a file has the name of its folder: move the file away, or choose another place",
+    errno.EEXIST: "a file has the name of its folder: move the file away, or choose another place",
+    errno.ESTALE: "the network drive lost it: remount the drive",
+    errno.EIO: "the disk or the network drive fails: check the system log",
 }
 
 
 class WriteError(AasistError, OSError):
-    """A file that cannot be written; the message says which, why, and what to do."""
+    """A file cannot be written; the message says which, why, and how to fix it."""
 
 
 def explain(error: OSError, path: str | Path | None = None) -> str:
-    """What the operating system refused, in one line: the file, its reason, and what to do."""
+    """One line about an error of the operating system: the file, the reason, and how to fix it."""
     number = error.errno or (errno.ENOENT if isinstance(error, FileNotFoundError) else 0)  # libraries leave the number out
-    name, advice = path or error.filename, _ADVICE.get(number, "see whether its disk is full or fails")
-    return f"{name}: {str(error.strerror or error).rstrip('.')}; {advice}; the same command then goes on from what is finished"
+    name, advice = path or error.filename, _ADVICE.get(number, "check whether its disk is full or failing")
+    return f"{name}: {str(error.strerror or error).rstrip('.')}; {advice}; then rerun the same command to resume"
 
 
 class RunError(AasistError, ValueError):
-    """A run folder that cannot be used, or an artefact that does not keep the contract; the message says what to do."""
+    """A run folder or one of its artefacts cannot be used; the message says how to fix it."""
 
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, with the same suffix, renamed onto it when the block ends without an error.
+    """A temporary path beside `path`, with the same suffix, that replaces `path` when the block ends without an error.
 
     >>> with atomic("scores/dev.npz") as file:
     ...     np.savez(file, scores=scores)
 
-    A reader sees the old file or the new one, never a part. The parent folder is made when it is missing. The temporary file is
-    there, empty and locked, when the block begins: by the lock, `sweep` tells it from one that a killed process left.
+    A reader sees the old file or the new one, never a part of it. A missing parent folder is created. When the block begins the
+    temporary file exists, empty and locked; the lock tells `sweep` that it is in use.
 
     Raises:
-        WriteError: the operating system refused to write; nothing is left of the new file, and the old one is as it was.
+        WriteError: the operating system refused to write; no part of the new file is left, and the old file is unchanged.
     """
     path = Path(path)
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:12]}{path.suffix}")
@@ -74,7 +74,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
                 yield temporary
                 os.replace(temporary, path)
             finally:
-                with suppress(OSError):  # of a disk that is gone: what ended the block says so
+                with suppress(OSError):  # a lost disk is reported by the error that ended the block
                     temporary.unlink(missing_ok=True)
     except Exception as error:
         refused = _refusal(error, path, temporary)
@@ -84,8 +84,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def _refusal(error: BaseException | None, path: Path, temporary: Path) -> OSError | None:
-    """The operating system's refusal to write this file behind an error: libraries raise others while they handle it."""
-    if isinstance(error, AasistError):  # says itself what is the matter
+    """The operating system's error about this file that caused `error`: libraries wrap it in errors of their own."""
+    if isinstance(error, AasistError):  # its message is complete
         return None
     while error is not None:
         if isinstance(error, OSError) and (error.filename is None or Path(error.filename) in (path, temporary, *path.parents)):
@@ -106,8 +106,7 @@ def table_stem(path: Path) -> str:
 def sweep(folder: Path, deep: bool = True) -> list[Path]:
     """Remove the temporary files that killed processes left in a folder, and below it if `deep`; return their paths.
 
-    What is being written stays, and what another user left: in a shared folder that is theirs to remove. So does any file
-    whose name is not one that `atomic` gives.
+    Files that are being written stay, and so do files of other users and files whose names `atomic` does not give.
     """
     found = folder.rglob(f"{TEMPORARY}*") if deep else folder.glob(f"{TEMPORARY}*")
     return [path for path in found if _OURS.fullmatch(path.name) and path.is_file() and _remove_unlocked(path)]

@@ -1,8 +1,8 @@
-"""Fingerprints of code: which modules compute a result, and a hash of each that an edit of a comment leaves alone.
+"""Fingerprints of code: the modules that compute a result, each with a hash that ignores comments and messages.
 
-The modules are found by following the imports of an entry module through the sources, function by function through the
-`__init__` of packages: `from aasist_lib.metrics import eer` leads to `metrics/rates.py` alone. Of each the syntax tree is
-hashed, without comments, docstrings, the messages of errors and what is printed.
+The modules are found by following imports from an entry module through the sources. A name imported from a package leads to
+the module that defines it: `from aasist_lib.metrics import eer` leads to `metrics/rates.py` only. Each module's syntax tree is
+hashed without comments, docstrings, error messages and print statements.
 """
 
 from __future__ import annotations
@@ -20,28 +20,27 @@ from typing import NamedTuple
 from aasist_lib.errors import AasistError
 
 PACKAGES = ("aasist_lib", "demo_corpus")
-"""Whose sources are followed: the library, and what builds the demo beside it."""
+"""The packages whose imports are followed."""
 ROOT = Path(__file__).resolve().parents[2]
 SHOWING = frozenset({"IPython", "ipywidgets", "jinja2", "markupsafe", "matplotlib", "seaborn", "tqdm"})
-"""Installed packages that draw and report."""
+"""Installed packages that only draw or report."""
 _SILENT_CALLS = {"print", "warn", "say"}
 
 
 class StaleCode(AasistError, RuntimeError):
-    """A source file was edited after this process loaded it; what it computes is the older code's. The message names the
-    file."""
+    """A source file was edited after this process loaded it, so the older code is running. The message names the file."""
 
 
 class Source(NamedTuple):
-    """A module of the package: its tree without what computes nothing, and what it takes from where."""
+    """A module: the hash of its code, and what it imports from where."""
 
     digest: str
     wanted: frozenset[tuple[str, str | None]]
-    """(module, name in it or None for all of it)."""
+    """Imports from the packages: (module, name or None for the whole module)."""
     exported: dict[str, tuple[str, str]]
-    """Names that the module imports from others: name -> (module, name there)."""
+    """Imported names: name -> (module, name there)."""
     installed: frozenset[str]
-    """Installed packages that it imports, by their top-level names."""
+    """Top-level names of the installed packages that it imports."""
 
 
 def code(entries: Iterable[str], leave_out: Iterable[str] = ()) -> dict[str, str]:
@@ -49,7 +48,7 @@ def code(entries: Iterable[str], leave_out: Iterable[str] = ()) -> dict[str, str
 
     Args:
         entries: modules from which imports are followed, such as 'aasist_lib.training'.
-        leave_out: modules and packages of which nothing in the result depends, or what they give is in the key by value.
+        leave_out: modules and packages that do not affect the result, or whose output is in the key by value.
 
     Raises:
         StaleCode: a module was edited after this process loaded it.
@@ -71,11 +70,11 @@ def code(entries: Iterable[str], leave_out: Iterable[str] = ()) -> dict[str, str
 
 
 def code_of_text(text: str, leave_out: Iterable[str] = ()) -> dict[str, str]:
-    """As `code`, of the modules that a piece of Python text imports, such as the cells of a notebook. Lines of IPython's own
-    commands ('%', '!') count for nothing.
+    """As `code`, for the modules that a piece of Python text imports, such as the cells of a notebook. IPython commands ('%',
+    '!') are ignored.
 
     Raises:
-        SyntaxError: it is no Python.
+        SyntaxError: the text is not Python.
     """
     plain = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in text.split("\n"))
     found: dict[str, str] = {}
@@ -87,7 +86,7 @@ def code_of_text(text: str, leave_out: Iterable[str] = ()) -> dict[str, str]:
 
 
 def versions(files: Iterable[str]) -> dict[str, str]:
-    """Versions of Python and of the installed packages that these modules (of `code`) import."""
+    """Versions of Python and of the installed packages that these modules (keys of `code`) import."""
     tops = {name for file in files for name in _source(_module_of(file)).installed} - SHOWING
     owners = _distributions()
     names = {owners[top] for top in tops if top in owners}
@@ -99,7 +98,7 @@ def versions(files: Iterable[str]) -> dict[str, str]:
 
 
 def _owners(module: str, name: str | None) -> list[str]:
-    """The modules that stand behind a name of a module: where it is defined, or all of it where no name is given."""
+    """The module that defines a name of `module`; `module` itself if no name is given."""
     if _file(module) is None:
         return []
     if name is None:
@@ -111,9 +110,9 @@ def _owners(module: str, name: str | None) -> list[str]:
 
 
 def _wanted(tree: ast.AST, module: str, file: Path) -> frozenset[tuple[str, str | None]]:
-    """What a tree takes from modules of the package."""
+    """What a tree imports from the packages."""
     found: set[tuple[str, str | None]] = set()
-    whole: dict[str, str] = {}  # names bound to packages, of which only the attributes used are wanted
+    whole: dict[str, str] = {}  # names bound to packages; only the attributes used are wanted
     for node in _executed(tree):
         for target, name, bound in _imported(node, module, file):
             inner = f"{target}.{name}" if name else target
@@ -122,7 +121,7 @@ def _wanted(tree: ast.AST, module: str, file: Path) -> frozenset[tuple[str, str 
             else:
                 found.add((target, name))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".py"):
-            beside = file.parent / node.value  # a program that is started, not imported
+            beside = file.parent / node.value  # a program that is started as a process
             if "/" not in node.value and beside.is_file() and beside.is_relative_to(ROOT):
                 found.add((".".join(beside.relative_to(ROOT).with_suffix("").parts), None))
     attributes = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
@@ -135,7 +134,7 @@ def _wanted(tree: ast.AST, module: str, file: Path) -> frozenset[tuple[str, str 
 
 
 def _imported(node: ast.AST, module: str, file: Path) -> Iterator[tuple[str, str | None, str]]:
-    """(module, name or None, name bound here) of an import of the package's own modules."""
+    """(module, name or None, local name) for each import from the packages."""
     if isinstance(node, ast.Import):
         for alias in node.names:
             if alias.name.split(".")[0] in PACKAGES:
@@ -156,7 +155,7 @@ def _absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
 
 
 def _executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those that only a type checker sees."""
+    """All nodes except those under `if TYPE_CHECKING`."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()
@@ -171,7 +170,7 @@ def _executed(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 class _Computing(ast.NodeTransformer):
-    """Takes out what computes nothing: docstrings, messages of errors, and statements that only print."""
+    """Removes docstrings, error messages and print statements."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:  # noqa: N802
         value = node.value
@@ -214,7 +213,7 @@ _loaded: dict[str, tuple[int, tuple[int, int]]] = {}
 
 
 def _refuse_stale(module: str, file: Path, state: tuple[int, int]) -> None:
-    """Raise an error where the module in memory is older than its file. A reloaded module has another spec."""
+    """Raise an error if the module in memory is older than its file. A reloaded module has another spec."""
     live = sys.modules.get(module)
     if live is None or Path(getattr(live, "__file__", None) or "").resolve() != file:
         return
@@ -224,8 +223,8 @@ def _refuse_stale(module: str, file: Path, state: tuple[int, int]) -> None:
         _loaded[module] = spec, state
     elif known[1] != state:
         raise StaleCode(
-            f"{_shown(module)} was edited after it was loaded here, and what runs is the older code: restart the kernel "
-            "(in JupyterLab: Kernel, Restart), or run the command again"
+            f"{_shown(module)} was edited after it was loaded, so the older code is running: restart the kernel "
+            "(in JupyterLab: Kernel, Restart), or rerun the command"
         )
 
 
@@ -240,7 +239,7 @@ def _installed(tree: ast.AST) -> Iterator[str]:
 
 @lru_cache(maxsize=1)
 def _distributions() -> dict[str, str]:
-    """Top-level name -> installed package; a single file of compiled code is one, too, which the standard library overlooks."""
+    """Top-level name -> installed package, including single compiled files, which the standard library omits."""
     found = {}
     for package in metadata.distributions():
         for file in package.files or ():
@@ -251,7 +250,7 @@ def _distributions() -> dict[str, str]:
 
 @cache
 def _file(module: str) -> Path | None:
-    """The source of a module of the package, or None where there is none of this name."""
+    """The source file of a module, or None if there is no such module."""
     if module.split(".")[0] not in PACKAGES:
         return None
     path = ROOT.joinpath(*module.split("."))
@@ -267,7 +266,7 @@ def _is_package(module: str) -> bool:
 
 
 def _shown(module: str) -> str:
-    """As a reader knows the file: 'models/graph.py'."""
+    """The file as shown to the reader: 'models/graph.py'."""
     file = _file(module)
     return module if file is None else file.relative_to(ROOT).as_posix().removeprefix(f"{PACKAGES[0]}/")
 
@@ -279,7 +278,7 @@ def _module_of(shown: str) -> str:
 
 
 def _states() -> dict[str, tuple[int, int]]:
-    """The state of every source as this module was loaded, which is before anything is computed."""
+    """The state of every source when this module was loaded, before anything is computed."""
     found = {}
     for package in PACKAGES:
         for file in (ROOT / package).rglob("*.py"):

@@ -1,8 +1,8 @@
-"""Keys of kept results: a result on disk is used again only while settings, data, code and versions are those that made it.
+"""Cache keys: a result on disk is reused only while the settings, data, code and versions that made it are unchanged.
 
-A key is a plain mapping of four parts, so that it can be stored beside the result and compared part by part:
-`{"settings": ..., "data": {name: digest}, "code": {file: digest}, "versions": {package: version}}`. `changes` says in words
-what differs.
+A key is a plain mapping with four parts, stored with the result and compared part by part:
+`{"settings": ..., "data": {name: digest}, "code": {file: digest}, "versions": {package: version}}`. `changes` describes the
+difference.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Key = dict[str, Any]
 BY_CONTENT = tuple(
     f"aasist_lib.{name}" for name in ("config", "corpora", "datasets.check", "evaluation.score_files", "runtime.text_tables")
 )
-"""Modules that read settings and tables of trials: a key holds what they read, so it need not hold their code."""
+"""Modules that read settings and trial tables: a key holds what they read, so their code is left out."""
 PLUMBING = tuple(
     f"aasist_lib.runtime.{name}"
     for name in ("files", "fingerprint", "kept", "processes", "provenance", "run_folder", "signals")
 )
-"""Modules that store, lock and start: no value of a result comes from them."""
+"""Modules that store files, lock and start processes: no value of a result comes from them."""
 DAMAGED = "damaged"
-"""In the place of a key, of a file that cannot be read."""
+"""Stands for the key of a file that cannot be read."""
 _METADATA = b"aasist_key"
 
 
@@ -45,12 +45,12 @@ def make_key(
     data: Mapping[str, str] | None = None,
     leave_out: Iterable[str] = BY_CONTENT,
 ) -> Key:
-    """The key of a result.
+    """Make the key of a result.
 
     Args:
         entries: modules that compute it, such as 'aasist_lib.training.trainer', with all that they import (`fingerprint.code`).
-        settings: JSON values, and what `digest_of` takes.
-        data: digests of what it was computed from, by a name that fits "... have changed", such as "the clips of train".
+        settings: JSON values, tables, arrays, models and configurations.
+        data: digests of the inputs, by names that fit "... have changed", such as "the clips of train".
         leave_out: as in `fingerprint.code`.
 
     Raises:
@@ -62,13 +62,13 @@ def make_key(
 
 
 def digest(key: Any) -> str:
-    """16 hexadecimal digits for a key, or for any JSON value."""
+    """16 hexadecimal digits of a key or any JSON value."""
     return hashlib.sha256(json.dumps(key, sort_keys=True, default=_plain).encode()).hexdigest()[:16]
 
 
 def changes(old: Any, new: Key) -> str:
-    """What differs between the key of a kept result and the one needed now, in words: "losses.py has changed; seed was 1 and
-    is 2". Empty where they are equal."""
+    """The difference between a stored key and the present one, in words: "losses.py has changed; seed was 1 and is 2". Empty if
+    they are equal."""
     if old == new:
         return ""
     if old == DAMAGED:
@@ -84,7 +84,7 @@ def changes(old: Any, new: Key) -> str:
 
 
 def setting_changes(old: Any, new: Any) -> str:
-    """What differs between two nested mappings of settings: "training.epochs was 20 and is 22; seed was 1 and is 2"."""
+    """The difference between two nested mappings of settings: "training.epochs was 20 and is 22; seed was 1 and is 2"."""
     before, now = dict(_flat(old)), dict(_flat(new))
     return "; ".join(f"{name} was {before.get(name)} and is {now.get(name)}" for name in different(before, now))
 
@@ -93,7 +93,7 @@ def setting_changes(old: Any, new: Any) -> str:
 
 
 def write_table(table: pd.DataFrame, path: Path, key: Key) -> None:
-    """Write a table, without its index, as parquet with its key in the file's own metadata, atomically."""
+    """Write a table (without its index) as parquet, atomically, with its key in the file's metadata."""
     made = pyarrow.Table.from_pandas(table, preserve_index=False)
     made = made.replace_schema_metadata({**(made.schema.metadata or {}), _METADATA: json.dumps(key).encode()})
     with atomic(path) as file:
@@ -101,12 +101,12 @@ def write_table(table: pd.DataFrame, path: Path, key: Key) -> None:
 
 
 def read_table(path: Path, key: Key) -> pd.DataFrame | None:
-    """The kept table of this key, or None where there is none, or one of another key."""
+    """The table stored with this key; None if there is none, or one with another key."""
     return pd.read_parquet(path) if stored_key(path) == key else None
 
 
 def stored_key(path: Path) -> Any:
-    """The key in a parquet file's metadata; None where there is no file or no key in it, `DAMAGED` where it cannot be read."""
+    """The key in a parquet file's metadata; None if there is no file or no key, `DAMAGED` if it cannot be read."""
     if not path.is_file():
         return None
     try:
@@ -117,7 +117,7 @@ def stored_key(path: Path) -> Any:
 
 
 def read_key(path: Path) -> Any:
-    """The key in a JSON file; None where there is no such file, `DAMAGED` where it cannot be read."""
+    """The key in a JSON file; None if there is no such file, `DAMAGED` if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -127,7 +127,7 @@ def read_key(path: Path) -> Any:
 
 
 CONVERTED_BY = "converted_by.json"
-"""Of a folder with a converted encoder: the key of what converted it."""
+"""File in a converted encoder's folder that holds the key of the conversion."""
 
 
 def is_converted(folder: Path, module: str) -> bool:
@@ -140,12 +140,12 @@ def is_converted(folder: Path, module: str) -> bool:
 
 
 def trials_digest(trials: pd.DataFrame, columns: Iterable[str] = ("utt_id", "label", "split")) -> str:
-    """A digest of these columns of a trial table, in its order."""
+    """A digest of these columns of a trial table, in the table's order."""
     return hashlib.sha256(trials[list(columns)].to_csv(index=False).encode()).hexdigest()[:16]
 
 
 def clips_digest(trials: pd.DataFrame) -> str:
-    """A digest of a trial table's clips: ids, and names, sizes and times of the last change of the files."""
+    """A digest of a trial table's clips: their ids, and the names, sizes and modification times of their files."""
     clips = hashlib.sha256()
     for utt_id, path in zip(trials["utt_id"], trials["path"], strict=True):
         clips.update(f"{utt_id}\0{os.path.basename(path)}\0{file_state(path)}\n".encode())
@@ -153,13 +153,13 @@ def clips_digest(trials: pd.DataFrame) -> str:
 
 
 def file_state(path: str | Path) -> list[int]:
-    """Size in bytes and time of the last change in ns: another file under the same name differs in them."""
+    """Size in bytes and modification time in ns; another file of the same name differs in at least one."""
     facts = os.stat(path)
     return [facts.st_size, facts.st_mtime_ns]
 
 
 def _plain(value: Any) -> Any:
-    """What JSON cannot hold, as something that it can: tables, arrays, models and configurations by their content."""
+    """JSON values for tables, arrays, models and configurations: digests of their content."""
     if hasattr(value, "content_digest"):  # a model
         return value.content_digest()
     if isinstance(value, pd.DataFrame):
@@ -189,5 +189,5 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def different(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The names that two mappings do not agree on, in order."""
+    """The sorted names whose values differ between two mappings."""
     return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))

@@ -1,5 +1,4 @@
-"""Work in many processes: long pieces side by side, of which none outlives the one that asked for them, and processes that
-were launched together to share one piece."""
+"""Several processes: a pool of jobs that ends with its parent, and the processes that a launcher started together."""
 
 from __future__ import annotations
 
@@ -25,27 +24,27 @@ Job = TypeVar("Job")
 
 
 GROUP_HOURS = 6
-"""How long processes that were launched together wait for the slowest of them: shares of work are not equally long."""
+"""How long launched processes wait for the slowest of them: their shares of the work are not equally long."""
 
 
 class WorkError(AasistError, ValueError):
-    """A piece of work failed and the others were stopped; the message says which, and why."""
+    """A job failed and the others were stopped; the message says which, and why."""
 
 
 def side_by_side(
     work: Callable[[Job], Any], jobs: Sequence[Job], workers: int, name: Callable[[Job], str] = str
 ) -> Iterator[Job]:
-    """Do `work(job)` for every job, `workers` at a time, and yield each job when it is done.
+    """Run `work(job)` for every job, `workers` at a time, and yield each job when it is done.
 
-    Processes are started anew, not forked, so `work` must be a function of a module; what it prints appears on this process's
-    stdout, without progress bars. Several workers have one thread each, and each a GPU of its own where there are enough.
+    Processes are spawned, not forked, so `work` must be a module-level function. Its output appears on this process's stdout,
+    without progress bars. Several workers have one thread each, and a GPU each if there are enough.
 
     Args:
-        name: what messages call a job.
+        name: how messages name a job.
 
     Raises:
-        WorkError: the first piece of work that failed, or whose process died. The others are stopped, and so they are when the
-            caller is interrupted or asks no further.
+        WorkError: the first job that failed, or whose process died. The others are stopped; they are also stopped when the
+            caller is interrupted or stops iterating.
     """
     if not jobs:
         return
@@ -67,37 +66,37 @@ def side_by_side(
 
 def _raise(error: BaseException | None, name: str) -> None:
     if isinstance(error, BrokenProcessPool):
-        raise WorkError("a process ended without a word, perhaps for want of memory: let fewer work side by side") from error
+        raise WorkError("a worker process died, perhaps out of memory: use fewer workers") from error
     if error is not None:
         raise WorkError(f"{name}: {type(error).__name__}: {error}") from error
 
 
 def team() -> PartialState:
     """The processes that `accelerate launch` or `torchrun` started together: `process_index`, `num_processes`,
-    `is_main_process`, `device`, `wait_for_everyone()`. A process alone is a team of one.
+    `is_main_process`, `device`, `wait_for_everyone()`. A process that was started alone is a team of one.
 
     Raises:
-        WorkError: processes were started together that cannot talk to one another on this device.
+        WorkError: processes were launched together but cannot reach one another on this device.
     """
     import torch
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    # Without being told, accelerate takes processes on a machine without a GPU for so many teams of one.
+    # Unless told, accelerate treats processes on a machine without a GPU as unrelated.
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     members = PartialState(cpu=cpu, timeout=timedelta(hours=GROUP_HOURS))
     atexit.unregister(_part)
     atexit.register(_part)
     if members.num_processes != (started := int(os.environ.get("WORLD_SIZE", "1"))):
         raise WorkError(
-            f"{started} processes were started, but on {members.device.type} they do not find one another: "
-            "set ACCELERATE_USE_CPU=true for the CPU, or start one"
+            f"{started} processes were launched, but they cannot reach one another on {members.device.type}: "
+            "set ACCELERATE_USE_CPU=true for the CPU, or start one process"
         )
     return members
 
 
 def _part() -> None:
-    """Leave the team as the process ends: gloo's threads, where they still run then, abort it now and then."""
+    """Leave the process group at exit: gloo's threads would sometimes abort the process otherwise."""
     import torch
 
     if torch.distributed.is_initialized():
@@ -106,14 +105,14 @@ def _part() -> None:
 
 @contextmanager
 def agreed() -> Iterator[None]:
-    """A step that every process of the team takes: behind it, all have come through it.
+    """A step that every launched process takes: after it, all of them have succeeded.
 
-    Where it fails with an error of the library on any process, the main process has the error and the others end with exit
-    code 0, so that it is told once, and the launcher does not stop the main process before it told.
+    If it fails on any process with an error of the library, the main process raises the error and the others exit with code 0:
+    the error is reported once, and the launcher does not stop the main process before that.
 
     Raises:
-        WorkError: the step failed on another process, the message says on which, and why; or one has ended.
-        SystemExit: either of these, where this is not the main process.
+        WorkError: the step failed on another process (the message says on which, and why), or another process has ended.
+        SystemExit: either of these, on any process but the main one.
     """
 
     members = team()
@@ -121,7 +120,7 @@ def agreed() -> Iterator[None]:
     try:
         yield
     except Exception as raised:
-        if not of_library(raised):  # a defect: at once and with its traceback; the launcher stops the others
+        if not of_library(raised):  # a defect: raised at once, with its traceback; the launcher stops the others
             raise
         error = raised
     texts = _gathered(None if error is None else str(error), members)
@@ -135,21 +134,21 @@ def agreed() -> Iterator[None]:
 
 
 def _gathered(text: str | None, members: PartialState) -> list[str | None]:
-    """Every process' text."""
+    """The text of every process."""
     from accelerate.utils import gather_object
 
     try:
         return gather_object([text])
-    except RuntimeError as lost:  # of gloo; with NCCL it is the launcher that ends those who wait
+    except RuntimeError as lost:  # from gloo; with NCCL the launcher ends the waiting processes
         if not members.is_main_process:
             raise SystemExit(1) from lost
-        message = "another process has ended, perhaps killed for want of memory; the same command goes on from what is finished"
+        message = "another process has ended, perhaps out of memory; rerun the same command to resume"
         raise WorkError(message) from lost
 
 
 @contextmanager
 def team_alone(lock: Path, busy: Exception) -> Iterator[None]:
-    """`files.alone` for a team: its main process has the lock, and every process has the error where it is not to be had."""
+    """`files.alone` for launched processes: the main process holds the lock; all of them raise `busy` if it is taken."""
     with ExitStack() as held:
         with agreed():
             if team().is_main_process:
@@ -158,7 +157,7 @@ def team_alone(lock: Path, busy: Exception) -> Iterator[None]:
 
 
 def of_library(error: Exception) -> bool:
-    """Whether an error's message is all that its reader needs: one of the library's own, or of the operating system about a
+    """Whether the error's message is enough without a traceback: an error of the library, or of the operating system about a
     file."""
     about_a_file = isinstance(error, OSError) and error.filename is not None
     return about_a_file or isinstance(error, AasistError)
@@ -166,7 +165,7 @@ def of_library(error: Exception) -> bool:
 
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Inside the `with`, processes inherit these environment variables; behind it all is as before."""
+    """Inside the `with`, child processes inherit these environment variables; afterwards they are restored."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -177,9 +176,9 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """In a process that `multiprocessing` started: end with the one that started it, also when that is killed."""
+    """Called in a `multiprocessing` worker: end it when its parent ends, even if the parent is killed."""
     parent = multiprocessing.parent_process()
-    if parent is None:  # it is the first of all
+    if parent is None:  # this is the first process
         return
 
     def watch() -> None:
@@ -190,7 +189,7 @@ def end_with_parent() -> None:
 
 
 def _begin(counter: Any) -> None:
-    """In a new process: end with the one that started it, and take a GPU."""
+    """Called in a new worker: end with the parent, and choose a GPU."""
     import torch
 
     end_with_parent()

@@ -1,7 +1,7 @@
-"""The run folder: everything a run leaves behind, written atomically and listed with its hash in `manifest.json`.
+"""The run folder: all results of a run, written atomically and listed with their hashes in `manifest.json`.
 
-Notebooks talk to each other only through it. Every artefact has one owner, the notebook that wrote it; the runner
-decides from the hashes of the earlier notebooks' artefacts whether a later one has to run again.
+Notebooks exchange data only through it. Every artefact belongs to the notebook that wrote it; the runner uses the hashes of
+earlier notebooks' artefacts to decide whether a later notebook has to run again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def current_notebook() -> str:
 
 
 class RunFolder:
-    """One run's folder. `open` starts or continues a run; the constructor only looks at an existing one."""
+    """The folder of one run. `open` starts or continues a run; the constructor only reads an existing one."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder, self._begun = Path(folder).resolve(), False
@@ -50,13 +50,13 @@ class RunFolder:
     def open(
         cls, profile: Profile, root: Path | None = None, overwrite: bool = False, evaluation: Mapping[str, Any] | None = None
     ) -> RunFolder:
-        """Make the profile's run folder, or continue it, and write the facts of this run into its manifest.
+        """Create or continue the profile's run folder, and write the facts of this run into its manifest.
 
         Args:
-            profile: names the folder; a relative one lies under `root`.
-            root: the project's root; found from the working directory when not given.
-            overwrite: let a training with other settings take the place of a finished one.
-            evaluation: what is evaluated, where the run is that of a score file and not of a training; see `of_evaluation`.
+            profile: gives the folder; a relative path is relative to `root`.
+            root: the project's root; by default found from the working directory.
+            overwrite: allow a training with other settings to replace a finished one.
+            evaluation: the inputs, if the run evaluates a score file instead of training; see `of_evaluation`.
 
         Raises:
             RunError: the folder holds a finished training with other settings, or the results of an evaluation of other inputs.
@@ -77,10 +77,10 @@ class RunFolder:
 
     @classmethod
     def of_evaluation(cls, folder: str | Path, inputs: Mapping[str, Any]) -> RunFolder:
-        """The folder that the results of an evaluation go to.
+        """Open the folder for the results of an evaluation.
 
         Args:
-            inputs: what is evaluated, as JSON values; the same inputs may be evaluated again in their folder.
+            inputs: what is evaluated, as JSON values; the same inputs may be evaluated again in the same folder.
 
         Raises:
             RunError: the folder holds a run, or an evaluation of other inputs.
@@ -94,7 +94,7 @@ class RunFolder:
         new = "name" not in manifest and "evaluation" not in manifest and not manifest["artefacts"]
         if not new and manifest.get("evaluation") != inputs:
             held = "a run" if "evaluation" not in manifest else f"an evaluation of {_inputs_text(manifest['evaluation'])}"
-            raise RunError(f"{self.folder} holds {held}: nothing is written over it; name another folder with --out")
+            raise RunError(f"{self.folder} holds {held}: it is not overwritten; name another folder with --out")
         manifest["evaluation"] = dict(inputs)
 
     def _refuse_other_use(self, manifest: dict[str, Any], profile: Profile, overwrite: bool) -> None:
@@ -110,17 +110,17 @@ class RunFolder:
         differences = setting_changes(trained["settings"], profile.training_settings())
         raise RunError(
             f"{self.folder} holds a finished training ({trained['epochs']} epochs) with other settings: {differences}. Give "
-            f'this run a name of its own (--set name={profile.name}-2, in a notebook SET = "name={profile.name}-2"), or say '
-            "--overwrite: the training then starts anew, and the old checkpoint is kept in checkpoints/before-…"
+            f'this run another name (--set name={profile.name}-2, in a notebook SET = "name={profile.name}-2"), or use '
+            "--overwrite: training then starts again, and the old checkpoint is kept in checkpoints/before-…"
         )
 
     # ---- paths and plain writers -------------------------------------------------------------------------------------
 
     def path(self, *parts: str | Path) -> Path:
-        """A path inside the run folder; its parent is made."""
+        """A path inside the run folder; its parent folder is created."""
         path = self.folder.joinpath(*parts)
         if not path.is_relative_to(self.folder) or ".." in Path(*parts).parts:
-            raise RunError(f"{Path(*parts)}: artefacts lie inside the run folder {self.folder}")
+            raise RunError(f"{Path(*parts)}: artefacts belong inside the run folder {self.folder}")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -141,7 +141,7 @@ class RunFolder:
         return self.write_text(name, to_json(value))
 
     def write_parquet(self, name: str | Path, table: pd.DataFrame, key: Key | None = None) -> Path:
-        """Write a table (without its index) as parquet, with its key where it has one, and record it."""
+        """Write a table (without its index) as parquet, with its key if it has one, and record it."""
         path = self.path(name)
         if key is not None:
             write_table(table, path, key)
@@ -152,26 +152,26 @@ class RunFolder:
         return path
 
     def kept(self, name: str | Path, compute: Callable[..., pd.DataFrame], *arguments: Any) -> pd.DataFrame:
-        """The table `compute(*arguments)`, kept in the parquet file `name` and read from there while nothing it depends on has
-        changed: the arguments, the code of `compute` with all it imports, and the versions of packages.
+        """The table `compute(*arguments)`, cached in the parquet file `name` until something it depends on changes: the
+        arguments, the code of `compute` and all it imports, or the versions of packages.
 
         Args:
-            name: of the artefact, such as 'metrics/robustness.parquet'.
-            compute: a function of a module of the library.
+            name: the artefact, such as 'metrics/robustness.parquet'.
+            compute: a module-level function of the library.
             arguments: JSON values, tables, arrays, configurations, models.
         """
         key = make_key([compute.__module__], {"function": compute.__name__, "arguments": arguments})
         return self.kept_under(name, key, lambda: compute(*arguments))
 
     def kept_under(self, name: str | Path, key: Key, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        """As `kept`, under a key of the caller's."""
+        """As `kept`, with a key from the caller."""
         path = self.path(name)
         table = read_table(path, key)
         if table is not None:
-            print(f"{name}: kept, nothing it depends on has changed", flush=True)
+            print(f"{name}: unchanged, read from the run folder", flush=True)
             return table
         if path.is_file():
-            print(f"{name}: {changes(stored_key(path), key)}: computed anew", flush=True)
+            print(f"{name}: {changes(stored_key(path), key)}: computed again", flush=True)
         table = compute()
         self.write_parquet(name, table, key)
         return table
@@ -180,7 +180,7 @@ class RunFolder:
         """An artefact's JSON value; a missing file is a `RunError` that names it."""
         path = self.folder / name
         if not path.is_file():
-            raise RunError(f"{path}: not there yet; run the notebook that leaves it first")
+            raise RunError(f"{path}: missing; first run the notebook that writes it")
         return json.loads(path.read_text(encoding="utf-8"))
 
     # ---- what the report shows ---------------------------------------------------------------------------------------
@@ -188,13 +188,13 @@ class RunFolder:
     def save_figure(self, figure: Figure, name: str, alt: str, caption: str = "") -> HTML:
         """Save a figure as `figures/<name>.{png,svg,pdf}`, close it, and return it for display with its alt text.
 
-        The same figure gives the same bytes. `alt` says what is to be seen to somebody who cannot see it.
+        The same figure gives the same bytes. `alt` describes the figure to a reader who cannot see it.
         """
         import matplotlib.pyplot as plt
         from IPython.display import HTML
 
         if not alt.strip():
-            raise RunError(f"figure '{name}' has no alt text: say in a sentence what it shows")
+            raise RunError(f"figure '{name}' has no alt text: describe it in a sentence")
         images = {suffix: _render(figure, suffix) for suffix in ("png", "svg", "pdf")}
         plt.close(figure)
         for suffix, content in images.items():
@@ -216,7 +216,7 @@ class RunFolder:
             formats: a format for a column's numbers, e.g. `{"EER": "{:.2%}"}`; the files keep the plain numbers.
         """
         if not caption.strip():
-            raise RunError(f"table '{name}' has no caption: say in a sentence what it shows")
+            raise RunError(f"table '{name}' has no caption: describe it in a sentence")
         formats = dict(formats or {})
         if unknown := sorted(set(formats) - set(table.columns)):
             raise RunError(f"table '{name}' has no column {', '.join(map(repr, unknown))} to format")
@@ -239,7 +239,7 @@ class RunFolder:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What `manifest.json` says now."""
+        """The present content of `manifest.json`."""
         return self.read_json("manifest.json")
 
     @contextmanager
@@ -247,12 +247,12 @@ class RunFolder:
         """Change the manifest under a lock: a notebook and the runner may both write it; readers need no lock.
 
         Raises:
-            RunError: the folder has vanished since it was opened, or its manifest is of another version.
+            RunError: the folder has disappeared since it was opened, or its manifest has another version.
         """
         with in_turn(self.folder / ".manifest.lock"):
             path = self.folder / "manifest.json"
             if self._begun and not path.exists():
-                raise RunError(f"{path}: was there when this run began; bring it back, then the same command goes on")
+                raise RunError(f"{path}: disappeared during the run; restore it and rerun the same command")
             manifest = self._read_manifest(path) if path.exists() else _new_manifest()
             yield manifest
             manifest["updated"] = _now()
@@ -260,16 +260,16 @@ class RunFolder:
                 file.write_text(to_json(manifest), encoding="utf-8")
 
     def record(self, *paths: str | Path) -> None:
-        """List artefacts (files, or folders with all their files) with their SHA-256 as written by this notebook."""
+        """Record artefacts (files, or folders with all their files) with their SHA-256 as written by this notebook."""
         files = [file for path in paths for file in _files(self.folder / path)]
         entries = {file.relative_to(self.folder).as_posix(): _entry(file, current_notebook()) for file in files}
         with self.manifest_update() as manifest:
             manifest["artefacts"] |= entries
 
     def sync(self, owner: str | None = None) -> None:
-        """Bring the manifest's list in line with the folder.
+        """Update the manifest's list from the folder.
 
-        New and changed files get `owner` (without one, a changed file keeps its own); lost files are dropped.
+        New and changed files get `owner` (if it is None, a changed file keeps its owner); missing files are dropped.
         """
         files = {f.relative_to(self.folder).as_posix(): f for name in FOLDERS for f in _files(self.folder / name)}
         with self.manifest_update() as manifest:
@@ -297,7 +297,7 @@ class RunFolder:
         return sweep(self.folder)
 
     def forget_exhibits(self, notebook: str) -> None:
-        """Take a notebook's figures and tables off the report's list; it lists them anew as it runs again."""
+        """Remove a notebook's figures and tables from the report's list; the notebook lists them again when it runs."""
         with self.manifest_update() as manifest:
             exhibits = manifest["exhibits"].items()
             manifest["exhibits"] = {key: facts for key, facts in exhibits if facts["notebook"] != notebook}
@@ -319,19 +319,19 @@ class RunFolder:
 
 
 def unchanged(path: Path, entry: Mapping[str, Any] | None) -> bool:
-    """Whether a file is what its manifest entry says: by size and time, or by hash where only the time differs."""
+    """Whether a file matches its manifest entry: by size and time, or by hash if only the time differs."""
     if entry is None or not path.is_file() or path.stat().st_size != entry["bytes"]:
         return False
     return path.stat().st_mtime_ns == entry["mtime_ns"] or sha256(path) == entry["sha256"]
 
 
 def evaluation_inputs(files: Mapping[str, Path]) -> dict[str, str]:
-    """What tells an evaluation from others: its files by role, with their content."""
+    """What identifies an evaluation: its files by role, with their content."""
     return {role: f"{path.resolve()}, sha256 {sha256(path)[:16]}" for role, path in files.items()}
 
 
 def evaluation_folder(first: Path, inputs: Mapping[str, Any]) -> Path:
-    """`first`, or the next of `first-2`, `first-3`, … that is not there yet, or that holds an evaluation of the same inputs."""
+    """`first`, or the next of `first-2`, `first-3`, … that does not exist yet or holds an evaluation of the same inputs."""
     for number in range(1, 10_000):
         folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
         manifest = folder / "manifest.json"
@@ -372,14 +372,14 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise RunError(f"{path}: no such artefact to record")
+        raise RunError(f"{path}: there is no such artefact to record")
     files = (file for file in path.rglob("*") if file.is_file())
     return sorted(f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts))
 
 
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise RunError(f"'{name}' is no artefact name: use lower-case letters, digits, '-' and '_'")
+        raise RunError(f"'{name}' is not a valid artefact name: use lower-case letters, digits, '-' and '_'")
     return name
 
 

@@ -26,7 +26,7 @@ _LARGEST_BLOCK = 2**31 - 1
 
 
 class TabularError(AasistError, ValueError):
-    """A table that cannot be used. Long lines of the message, as where it quotes a damaged value, lack their middle."""
+    """A table cannot be used. Long lines of the message, such as quoted values, are shortened in the middle."""
 
     def __init__(self, message: str) -> None:
         half = _LONGEST_LINE // 2
@@ -35,7 +35,7 @@ class TabularError(AasistError, ValueError):
 
 
 class Head(NamedTuple):
-    """The first line of a text that is not blank."""
+    """The first line of a text that is not blank, and the text around it."""
 
     number: int
     """Counted from 1."""
@@ -47,12 +47,12 @@ class Head(NamedTuple):
 
     @property
     def mark(self) -> str:
-        """What separates the fields: tab, semicolon, comma, or else blanks (' ')."""
+        """The field separator: tab, semicolon, comma, or else blanks (' ')."""
         return next((mark for mark in "\t;," if mark in self.text), " ")
 
 
 def read_text(path: Path, error: type[ValueError]) -> bytes:
-    """A text file, unpacked if its name ends with `.gz`, without byte order mark; every line ends with a bare newline.
+    """Read a text file: unpacked if its name ends with `.gz`, without byte order mark, with bare newlines.
 
     Raises:
         error: the file cannot be read or unpacked, is not in UTF-8, or holds a NUL (file and line are named).
@@ -60,7 +60,7 @@ def read_text(path: Path, error: type[ValueError]) -> bytes:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as reason:
-        raise error(f"{path}: cannot be read ({reason}); download it again, or write it again") from reason
+        raise error(f"{path}: cannot be read ({reason}); download or write it again") from reason
     data = data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     try:
         data.decode("utf-8")
@@ -74,7 +74,7 @@ def read_text(path: Path, error: type[ValueError]) -> bytes:
 
 
 def head(data: bytes, skip_blank: bool = False) -> Head:
-    """The first line of what `read_text` gave, or the first that is not blank; '' where there is none."""
+    """The first line of the output of `read_text`, or the first that is not blank; '' if there is none."""
     number, start = 1, 0
     while True:
         end = data.find(b"\n", start)
@@ -85,7 +85,7 @@ def head(data: bytes, skip_blank: bool = False) -> Head:
 
 
 def refuse_json_lines(path: Path, line: Head, error: type[ValueError]) -> None:
-    """An error where the first line is an object of JSON, with a command that makes a table of a file of such lines."""
+    """Raise an error if the first line is a JSON object, with a command that converts a file of such lines to a table."""
     if not line.text.lstrip().startswith(("{", "[")):
         return
     try:
@@ -93,7 +93,7 @@ def refuse_json_lines(path: Path, line: Head, error: type[ValueError]) -> None:
     except ValueError:
         found = None
     if not isinstance(found, dict) or not line.rest.strip():
-        raise error(f"{path}:{line.number}: JSON; a table is needed, a line a trial: id and score, or id and label")
+        raise error(f"{path}:{line.number}: JSON; a table with one line per trial is needed: id and score, or id and label")
     code = "import sys, pandas; pandas.read_json(sys.argv[1], lines=True, dtype=False).to_csv(sys.argv[2], index=False)"
     made = path.with_name(f"{path.name.split('.')[0]}.csv")
     command = shlex.join(["python", "-c", code, str(path), str(made)])
@@ -101,7 +101,7 @@ def refuse_json_lines(path: Path, line: Head, error: type[ValueError]) -> None:
 
 
 def fields(path: Path, line: Head, error: type[ValueError], mark: str | None = None) -> list[str]:
-    """The fields of this one line, such as a heading; none of a blank one. `mark` and errors as in `read_rows`."""
+    """The fields of one line, such as a heading; none if it is blank. `mark` and errors as in `read_rows`."""
     if not line.text.strip(" \t"):
         return []
     row = read_rows(path, line.text.encode() + b"\n", mark or line.mark, error, first=line.number).iloc[0]
@@ -119,23 +119,23 @@ def read_rows(
     wanted: Sequence[int] | None = None,
     form: str = "",
 ) -> pd.DataFrame:
-    """All the lines of `data`, a row a line, as text; blank lines are rows of ''.
+    """All lines of `data` as text, one row per line; blank lines are rows of ''.
 
-    Fields are quoted as in CSV, unless blanks separate them; then runs of blanks and tabs count as one.
+    Fields may be quoted as in CSV. If blanks separate the fields there are no quotes, and runs of blanks and tabs count as one.
 
     Args:
-        path: for the messages.
-        data: a part of what `read_text` gives, from line `first` on.
-        mark: what separates the fields.
-        columns: how many fields every line must have; by default as many as the first.
-        wanted: the places, from 0, of the fields to return; by default all.
-        form: what lines of so many fields are called, for the message.
+        path: named in messages.
+        data: output of `read_text` from line `first` on.
+        mark: the field separator.
+        columns: number of fields per line; by default as many as the first line has.
+        wanted: positions, from 0, of the fields to return; by default all.
+        form: name of lines with this number of fields, for the message.
 
     Returns:
-        `(lines, wanted)`, the columns called by their places.
+        `(lines, wanted)`; columns are named by their positions.
 
     Raises:
-        error: a line has another number of fields, or a quotation mark that it does not close.
+        error: a line has another number of fields, or an unclosed quotation mark.
     """
     if not data:
         return pd.DataFrame({place: pd.Series(dtype="str") for place in wanted or range(columns or 0)})
@@ -150,7 +150,7 @@ def read_rows(
         return "skip"
 
     settings = (
-        # Rows are numbered only when one thread reads them; a line must lie within a block, however long it is.
+        # Rows are numbered only if one thread reads them; a line must fit into a block, however long it is.
         pyarrow.csv.ReadOptions(
             use_threads=False,
             block_size=min(len(data) + 2, _LARGEST_BLOCK),
@@ -168,7 +168,7 @@ def read_rows(
     try:
         table = pyarrow.csv.read_csv(pyarrow.BufferReader(data), *settings)
     except pyarrow.ArrowInvalid as reason:
-        raise error(f"{path}:{first}: not a table from this line on: {reason}") from reason
+        raise error(f"{path}:{first}: not a table after this line: {reason}") from reason
     if wrong:
         row, called = wrong[0], f" ({form})" if form else ""
         raise error(
@@ -179,10 +179,10 @@ def read_rows(
 
 
 def read_parquet(path: Path, error: type[ValueError]) -> pd.DataFrame:
-    """A parquet file: columns of numbers as they are, all others as text; missing values stay missing.
+    """Read a parquet file: numbers stay numbers, all other columns become text; missing values stay missing.
 
     Raises:
-        error: no parquet file or a damaged one, two columns of one name, or one that is neither text nor numbers.
+        error: the file is damaged or not parquet, two columns have one name, or a column is neither text nor numbers.
     """
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
@@ -192,7 +192,7 @@ def read_parquet(path: Path, error: type[ValueError]) -> pd.DataFrame:
         raise error(f"{path}: not a parquet file, or damaged: {reason}") from reason
     for place, field in enumerate(table.schema):
         if table.column_names.count(field.name) > 1:
-            raise error(f"{path}: two columns are called {field.name!r}; rename or remove one")
+            raise error(f"{path}: two columns are named {field.name!r}; rename or remove one")
         if pyarrow.types.is_integer(field.type) or pyarrow.types.is_floating(field.type):
             continue
         try:
@@ -203,7 +203,7 @@ def read_parquet(path: Path, error: type[ValueError]) -> pd.DataFrame:
 
 
 def refuse_line_breaks(table: pd.DataFrame, path: str | Path, error: type[ValueError]) -> None:
-    """For whoever writes text: an error at the first value that would take more than a line, which is never read back."""
+    """Raise an error at the first value with a line break: written as text, it could not be read back."""
     for name in table.columns:
         values = table[name].astype("str")
         broken = values[values.str.contains("[\\r\\n\\0]", na=False)]
@@ -212,15 +212,15 @@ def refuse_line_breaks(table: pd.DataFrame, path: str | Path, error: type[ValueE
 
 
 def _refuse_open_quotes(path: Path, data: bytes, first: int, error: type[ValueError]) -> None:
-    """Unnoticed, a quotation mark swallows all the lines up to the next."""
+    """An unclosed quotation mark would swallow all lines up to the next one."""
     for number, line in enumerate(data.split(b"\n"), first):
         if line.count(b'"') % 2:
-            said = "a quotation mark that is not closed on its line; close it, double it, or write the table as .parquet"
+            said = "unclosed quotation mark; close it, double it, or write the table as .parquet"
             raise error(f"{path}:{number}: {said}: {line.decode()[:_SHOWN]!r}")
 
 
 def _single_spaces(data: bytes) -> bytes:
-    """Runs of blanks and tabs as one blank, none at either end of a line."""
+    """Replace runs of blanks and tabs by one blank; remove them at both ends of a line."""
     data = data.replace(b"\t", b" ")
     while b"  " in data:
         data = data.replace(b"  ", b" ")

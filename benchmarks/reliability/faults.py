@@ -69,7 +69,7 @@ def _vanished_folder(command: Command) -> tuple[int, str]:
     code = process.wait()
     shutil.rmtree(command.state, ignore_errors=True)
     away.rename(command.state)
-    return code, _line(command, process, "bring it back") if code else "(goes on in a folder that it makes anew)"
+    return code, _line(command, process, "restore it") if code else "(goes on in a folder that it makes anew)"
 
 
 def _two_at_once(command: Command) -> tuple[int, str]:

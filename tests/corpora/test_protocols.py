@@ -154,7 +154,7 @@ def test_our_own_tables_are_keys(name, tmp_path):
         ("u1\t\tspoof\n", r": a heading needs a column utt_id, filename, file, .* or wav; .* not 3: 'u1\\t\\tspoof'$"),
         ("a\tu1\t\tx\tspoof\n", r"key\.txt:1: 5 fields are needed \(ASVspoof 2019 protocol\), found 4: 'a u1 x spoof'"),
         ("\xa0\tu1\t-\tA11\tspoof\n", r"key\.txt:1: no value in column speaker"),
-        ('utt_id,"label\n', r"/key\.txt:1: a quotation mark that is not closed on its line; "),
+        ('utt_id,"label\n', r"/key\.txt:1: unclosed quotation mark; "),
         ("utt_id label\n", r"key\.txt: no trials in it"),
     ],
 )
@@ -168,7 +168,7 @@ def test_damaged_and_missing_files_say_so(tmp_path):
     (tmp_path / "key.txt.gz").write_bytes(gzip.compress(b"u1 spoof\n" * 100)[:30])
     with pytest.raises(ProtocolError, match=r"key\.txt:1: not a text file in UTF-8 \(byte 0xff\)"):
         read_key(tmp_path / "key.txt")
-    with pytest.raises(ProtocolError, match=r"key\.txt\.gz: cannot be read .*download it again"):
+    with pytest.raises(ProtocolError, match=r"key\.txt\.gz: cannot be read"):
         read_key(tmp_path / "key.txt.gz")
     (tmp_path / "key.parquet").write_bytes(b"PAR1")
     with pytest.raises(ProtocolError, match=r"key\.parquet: not a parquet file, or damaged"):

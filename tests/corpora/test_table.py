@@ -136,7 +136,7 @@ def test_errors_of_a_file_name_it_and_its_line(trials, tmp_path):
     for text, message in [
         (heading + cells + cells, ":3: utt_id 'clip0' is already at .*trials.csv:2"),
         (heading + cells[:-1] + "\xa0\0\n", r":2: not a text file in UTF-8 \(byte 0x00\)"),
-        ('utt_id,"path\n', r":1: a quotation mark that is not closed on its line; .*: 'utt_id,\"path'"),
+        ('utt_id,"path\n', r":1: unclosed quotation mark; .*: 'utt_id,\"path'"),
         (heading.replace("codec", "path").replace("split", "label"), ":1: the heading has label, path more than once"),
         ("", ":1: no heading; the first line names the columns: utt_id, path, label, speaker,"),
         (heading + cells.replace("anna", " \t "), ":2: no value in column speaker"),

@@ -158,7 +158,7 @@ def test_nothing_is_written_into_a_run(folder: Path, capsys) -> None:
     manifest = {"schema": 1, "created": "", "updated": "", "notebooks": {}, "artefacts": {}, "exhibits": {}, "name": "demo"}
     (folder / "run" / "manifest.json").write_text(json.dumps(manifest))
     assert main(["evaluate", "--scores", "s.txt", "--key", "key.txt", "--out", "run"]) == 2
-    assert "holds a run: nothing is written over it; name another folder with --out" in capsys.readouterr().err
+    assert "holds a run: it is not overwritten; name another folder with --out" in capsys.readouterr().err
     assert [path.name for path in (folder / "run").iterdir() if not path.name.startswith(".")] == ["manifest.json"]
 
 

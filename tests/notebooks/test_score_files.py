@@ -47,7 +47,7 @@ def test_what_one_system_allows_is_drawn(tmp_path: Path, trials: pd.DataFrame) -
     assert drawn == {"scores", "det", "costs", "attacks", "cells"}
     assert run.manifest["name"] == "mine" and run.manifest["title"] == "Scores of mine.txt"
     assert run.manifest["evaluation"]["scores"].startswith(f"{tmp_path / 'mine.txt'}, sha256 ")
-    with pytest.raises(NotebookError, match="holds an evaluation of scores .*mine.txt.* nothing is written over it"):
+    with pytest.raises(NotebookError, match="holds an evaluation of scores .*mine.txt"):
         run_chapter(tmp_path, SCORES=str(tmp_path / "key.csv"))
 
 

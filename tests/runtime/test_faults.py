@@ -78,7 +78,7 @@ def test_a_full_disk_leaves_the_old_file_and_says_which_and_what_to_do(name: str
     path.write_text("old")
     with full_disk(), pytest.raises(WriteError) as raised:
         WRITERS[name](path)
-    assert str(raised.value).startswith(f"{path}: ") and "the same command then goes on" in str(raised.value)
+    assert str(raised.value).startswith(f"{path}: ") and "rerun the same command" in str(raised.value)
     assert of_library(raised.value)
     assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == [name]
 
@@ -95,8 +95,8 @@ def test_room_for_features_is_taken_before_they_are_computed(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("number", "advice"),
-    [(errno.ENOSPC, "free some space"), (errno.EROFS, "mounted for writing"), (errno.EACCES, "give this user the right"),
-     (errno.ENOENT, "bring it back"), (errno.EDQUOT, "quota"), (errno.ESTALE, "mount it again"), (errno.EIO, "system's log")],
+    [(errno.ENOSPC, "free some space"), (errno.EROFS, "mount it for writing"), (errno.EACCES, "write permission"),
+     (errno.ENOENT, "restore it"), (errno.EDQUOT, "quota"), (errno.ESTALE, "remount"), (errno.EIO, "system log")],
 )  # fmt: skip
 def test_the_message_says_what_to_do(number: int, advice: str, tmp_path: Path, monkeypatch) -> None:
     def refuse(*_: object) -> None:
@@ -141,7 +141,7 @@ def test_a_refusal_without_a_file_is_a_defect_and_keeps_its_traceback(monkeypatc
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
-    with pytest.raises(WriteError, match="give this user the right"), atomic(tmp_path / "a.txt"):
+    with pytest.raises(WriteError, match="write permission"), atomic(tmp_path / "a.txt"):
         pass
 
 
@@ -156,7 +156,7 @@ def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
 
 def test_a_folder_that_vanishes_while_a_file_is_written(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    with pytest.raises(WriteError, match="bring it back"), atomic(folder / "a.txt") as file:
+    with pytest.raises(WriteError, match="a.txt: .*restore it"), atomic(folder / "a.txt") as file:
         file.write_text("new")
         shutil.rmtree(folder)
 
@@ -168,7 +168,7 @@ def test_a_run_folder_that_vanishes_is_not_begun_anew(tiny_profile, tmp_path: Pa
         if record.epoch == 2:
             run.folder.rename(kept)
 
-    with pytest.raises(RunError, match="bring it back"):
+    with pytest.raises(RunError, match="manifest.json: .*restore it"):
         train(tiny_profile, run, vanish)
     shutil.rmtree(run.folder)
     kept.rename(run.folder)
@@ -318,4 +318,4 @@ def test_explain_names_the_file_of_the_error() -> None:
     assert explain(OSError(errno.ENOSPC, "No space left on device", "/a/b")).startswith(
         "/a/b: No space left on device; free some"
     )
-    assert explain(FileNotFoundError("no folder /a."), "/a/b").startswith("/a/b: no folder /a; its folder is not there")
+    assert explain(FileNotFoundError("no folder /a."), "/a/b").startswith("/a/b: no folder /a; its folder is missing")

@@ -47,7 +47,7 @@ def test_asking_no_further_stops_the_rest():
 
 
 def test_a_process_that_dies_is_no_silent_success():
-    with pytest.raises(WorkError, match="ended without a word"):
+    with pytest.raises(WorkError, match="a worker process died"):
         list(side_by_side(os._exit, [3], 1))
 
 
@@ -136,11 +136,11 @@ def test_a_process_that_has_ended_is_told(monkeypatch):
         raise RuntimeError("Connection closed by peer")
 
     monkeypatch.setattr("accelerate.utils.gather_object", lost)
-    with pytest.raises(WorkError, match="another process has ended.*goes on from what is finished"), agreed():
+    with pytest.raises(WorkError, match="another process has ended"), agreed():
         pass
 
 
 def test_processes_that_do_not_find_one_another_are_an_error(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(WorkError, match="2 processes were started, but on .* set ACCELERATE_USE_CPU=true"):
+    with pytest.raises(WorkError, match="2 processes were launched.* set ACCELERATE_USE_CPU=true"):
         team()

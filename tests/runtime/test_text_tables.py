@@ -48,7 +48,7 @@ def test_fields_of_a_line() -> None:
     assert fields(path, head(b'a,"b,""c""",d\n'), Refused) == ["a", 'b,"c"', "d"]
     assert fields(path, head(b"  a \t b  \n"), Refused) == ["a", "b"] and fields(path, head(b" \t\n"), Refused) == []
     assert fields(path, head(b"a;b,c\n"), Refused, ",") == ["a;b", "c"]
-    with pytest.raises(Refused, match=r"^a\.csv:3: a quotation mark"):
+    with pytest.raises(Refused, match=r"^a\.csv:3: unclosed quotation mark"):
         fields(path, head(b'\n\na,"b\n', skip_blank=True), Refused)
 
 

@@ -149,5 +149,5 @@ def test_a_lost_figure_is_named(run: RunFolder) -> None:
 
 
 def test_a_run_that_never_started_has_no_report(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="manifest.json: not there yet"):
+    with pytest.raises(RunError, match="manifest.json: missing"):
         build(RunFolder(tmp_path))
