@@ -19,7 +19,7 @@ KINDS = set(get_args(LossConfig.model_fields["kind"].annotation))
 
 
 def test_every_kind_has_its_row_and_nothing_else_does():
-    table = PAGE.split("## The table")[1].split("**One batch under each.**")[0]
+    table = PAGE.split("## Overview")[1].split("**Example.**")[0]
     heading, *rows = re.findall(r"^\| `(\w+)`", table, re.MULTILINE)
     assert heading == "kind" and len(rows) == len(KINDS) and set(rows) == KINDS
 
@@ -52,7 +52,7 @@ def test_the_schedule_quoted_is_what_the_code_does():
     for epoch, rate in enumerate((0.3, 0.1, 0.09, 0.2), start=1):
         schedule.observe(epoch, rate)
     shares = ", ".join(f"{schedule.focal_weight(epoch):g}" for epoch in range(1, 10))
-    assert f"if epoch 3 ends below, $\\lambda$ is {shares} in epochs 1 to 9" in PAGE
+    assert f"if epoch 3 ends below the limit, $\\lambda$ is {shares} in epochs 1 to 9" in PAGE
 
 
 def test_margins_scale_and_range_of_oc_softmax_are_the_codes():
@@ -62,7 +62,7 @@ def test_margins_scale_and_range_of_oc_softmax_are_the_codes():
     ends = readout(torch.stack([-readout.direction, readout.direction])).diff(dim=1).flatten().tolist()
     assert f"between −{-ends[0]:.0f} and {ends[1]:.0f}" in PAGE
     # The loss of a trial at its margin is ln 2.
-    margin = float(re.search(r"wants bona fide above (\d+) and\s+spoof below −\1", PAGE)[1])
+    margin = float(re.search(r"for bona fide scores above (\d+) and spoof scores below −\1", PAGE)[1])
     at_margin = torch.tensor([[-margin / 2, margin / 2], [margin / 2, -margin / 2]])
     assert float(oc_softmax(at_margin, torch.tensor([1, 0]))) == pytest.approx(math.log(2), rel=1e-6)
 
@@ -71,8 +71,8 @@ def test_how_weak_and_how_timid_focal_loss_is_said_to_be():
     weights, bonafide = torch.tensor([0.5, 0.5], dtype=torch.float64), torch.tensor([1])
     score = torch.tensor([[0.0, 2.0]], dtype=torch.float64, requires_grad=True)
     pulls = [torch.autograd.grad(focal_loss(score, bonafide, weights, gamma), score)[0].abs().sum() for gamma in (2.0, 0.0)]
-    assert f"a log-odds of 2 for the truth, {float(pulls[0] / pulls[1]):.1%} as large".replace("%", " %") in PAGE
+    assert f"log-odds of 2 for the true class this is {float(pulls[0] / pulls[1]):.1%} as large".replace("%", " %") in PAGE
     labels = torch.tensor([1] * 9 + [0])
     candidates = torch.linspace(0.01, 0.99, 981, dtype=torch.float64)
     losses = [focal_loss(torch.tensor([[0.0, p.logit()]]).repeat(10, 1), labels, weights.float(), 2.0) for p in candidates]
-    assert f"is smallest\n  at $p = {float(candidates[torch.stack(losses).argmin()]):.2f}$" in PAGE
+    assert f"is smallest at $p = {float(candidates[torch.stack(losses).argmin()]):.2f}$" in PAGE

@@ -22,11 +22,11 @@ from aasist_lib.models.sinc import POOL as FILTERS_A_BAND
 from aasist_lib.models.sinc import SincFilters, mel_edges
 
 CURVES = {
-    "nodes": "where the nodes of the other kind are read from (attention that makes the nodes)",
-    "graph": "the graph attention that a node receives from the nodes of its kind",
-    "pooling": "how many poolings the node survives: the graph's, then each stream's",
+    "nodes": "the frames from which the nodes of the other type are built (attention that makes the nodes)",
+    "graph": "the graph attention that a node receives from the nodes of its type",
+    "pooling": "the number of pooling steps that the node survives: the graph's, then each stream's",
     "streams": "the heterogeneous attention that a node receives from all nodes, in the streams' first layer",
-    "stack": "the attention of the stack nodes, which gather for the readout",
+    "stack": "the attention of the stack nodes, which collect information for the readout",
 }
 """The attention curves, in the order of a forward pass, and what each one is."""
 

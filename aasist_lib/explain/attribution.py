@@ -27,12 +27,12 @@ SIGNED = frozenset({"integrated_gradients", "occlusion", "windows"})
 """Maps above 0 where the detector sees spoof and below 0 where it sees bona fide. The others say where it looks."""
 MAPS: dict[str, str] = {
     **CURVES,
-    "saliency": "how strongly the score reacts to a small change of the frame: length of its gradient",
-    "integrated_gradients": "the frame's share in the score's distance from a clip of mean frames, with its sign turned",
+    "saliency": "how strongly the score reacts to a small change of the frame: the norm of its gradient",
+    "integrated_gradients": "the frame's share of the score difference from a clip of mean frames, with reversed sign",
     "occlusion": "how much more bona fide the clip gets when 0.3 s around the frame are replaced by the mean frame",
-    "windows": "minus the score of the stretches of 0.6 s around the frame, each heard alone",
-    "energy": "the frame's level in dB, which knows nothing of the detector",
-    "random": "numbers drawn at random",
+    "windows": "minus the score of the 0.6 s segments around the frame, each scored alone",
+    "energy": "the frame's level in dB, independent of the detector",
+    "random": "random numbers",
 }
 """Every map by name, and what it is."""
 UNITS: dict[str, str] = {

@@ -11,7 +11,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "attention.md").read_text(encoding=
 
 
 def test_every_map_has_its_row():
-    table = PAGE.split("## Every map")[1].split("## Two tests")[0]
+    table = PAGE.split("## List of maps")[1].split("## How the maps")[0]
     rows = re.findall(r"^\| `(\w+)` \| .* \| (yes|no sign) \| (.*) \|$", table, re.MULTILINE)
     assert {name: text for name, _, text in rows} == MAPS
     assert {name for name, sign, _ in rows if sign == "yes"} == SIGNED
@@ -19,5 +19,5 @@ def test_every_map_has_its_row():
 
 
 def test_every_field_is_explained():
-    table = PAGE.split("## From a forward pass")[1].split("## Every map")[0]
+    table = PAGE.split("## Attention from a forward pass")[1].split("## List of maps")[0]
     assert all(re.search(rf"`{field.name}[`\[]", table) for field in fields(AttentionMaps))
