@@ -1,4 +1,4 @@
-"""Models by name: `build_model(config)` is the one way to make one."""
+"""Detectors: `build_model(config)` builds one from a profile's `model` section."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["AASIST", "AttentionMaps", "BackEnd", "StreamMaps", "build_model", "l
 
 
 def build_model(config: ModelConfig) -> AASIST:
-    """The detector a profile's `model` section describes.
+    """Build the detector that a profile's `model` section describes.
 
     Raises:
         ConfigError: the encoder is not available or does not fit the configuration.

@@ -1,7 +1,7 @@
 """AASIST, assembled: front end -> nodes -> two graphs -> two streams with a stack node -> fusion -> two logits.
 
-Each idea of the paper is a switch of `ModelConfig` here, with original AASIST (Jung et al. 2022, arXiv 2110.01200) as the other
-position: `graph_layer`, `stream_layer` and `fusion_layer` choose.
+Each idea of the paper is a switch of `ModelConfig`; the other position is original AASIST (Jung et al. 2022, arXiv 2110.01200):
+`graph_layer`, `stream_layer` and `fusion_layer` choose.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from aasist_lib.models.readout import build_readout
 
 
 def graph_layer(config: ModelConfig, in_features: int, out_features: int) -> GraphAttention | PairwiseAttention:
-    """Attention among the nodes of one type, by the switch `graph_attention`."""
+    """Attention among the nodes of one type, chosen by the switch `graph_attention`."""
     if config.graph_attention == "pairwise":
         return PairwiseAttention(in_features, out_features, config.temperatures[0], config.dropout)
     return GraphAttention(in_features, out_features, config.heads, config.attention_dropout)
 
 
 def stream_layer(config: ModelConfig, in_features: int, out_features: int) -> HeterogeneousAttention | HeterogeneousPairwise:
-    """Attention among the nodes of both types, by the switch `heterogeneous`."""
+    """Attention among the nodes of both types, chosen by the switch `heterogeneous`."""
     if config.heterogeneous == "type_pairs":
         return HeterogeneousPairwise(in_features, out_features, config.temperatures[1], config.dropout)
     return HeterogeneousAttention(in_features, out_features, config.heads, config.attention_dropout)
 
 
 def fusion_layer(config: ModelConfig) -> AttentionFusion | MaxFusion:
-    """What becomes of the two streams' nodes of one kind, by the switch `fusion`."""
+    """Fusion of the two streams' nodes of one type, chosen by the switch `fusion`."""
     if config.fusion == "max":
         return MaxFusion()
     return AttentionFusion(config.graph_dims[1], config.heads, config.attention_dropout)
 
 
 class Stream(nn.Module):
-    """Two heterogeneous layers with pooling between them; the second adds to what the first found."""
+    """Two heterogeneous layers with pooling between them; the second is residual."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Stream(nn.Module):
 
 
 class Member(nn.Module):
-    """One AASIST behind its front end: frames `(batch, frames, features)` -> logits `(batch, 2)`, [spoof, bona fide]. The
+    """One AASIST back end: frames `(batch, frames, features)` -> logits `(batch, 2)`, [spoof, bona fide]. The
     number of temporal nodes follows the number of frames."""
 
     def __init__(self, config: ModelConfig, features: int) -> None:
@@ -84,7 +84,7 @@ class Member(nn.Module):
         self.readout = build_readout(config, 5 * outer)
 
     def forward(self, frames: Tensor, layer_weights: Tensor | None = None) -> tuple[Tensor, AttentionMaps | None]:
-        """Logits, and the maps where `layer_weights` are given to go with them; the logits are the same (<= 1e-5)."""
+        """Logits, and the attention maps if `layer_weights` are given; the logits are the same (<= 1e-5)."""
         return_attention = layer_weights is not None
         nodes = self.nodes(frames, return_attention)
         temporal, temporal_map = self.graph_temporal(nodes.temporal, return_attention)
@@ -113,11 +113,11 @@ class Member(nn.Module):
 
 
 class BackEnd(nn.Module):
-    """Everything trainable behind the front end: states `(batch, layers, frames, features)` -> logits `(batch, 2)`, [spoof,
+    """Everything trainable after the front end: states `(batch, layers, frames, features)` -> logits `(batch, 2)`, [spoof,
     bona fide], the mean over `config.members` members.
 
-    Members differ in their random beginnings and dropout only. What one training leaves to chance differs from one to the
-    next and averages out; what the features say does not.
+    Members differ only in their random initialisation and dropout. Averaging them reduces the random variation between
+    trainings.
     """
 
     def __init__(self, config: ModelConfig, layers: int, features: int) -> None:
@@ -126,12 +126,12 @@ class BackEnd(nn.Module):
         self.members = nn.ModuleList(Member(config, features) for _ in range(config.members))
 
     def layer_weights(self) -> Tensor:
-        """How much each layer of the front end counts, `(layers,)`, summing to 1."""
+        """The weights of the front end's layers, `(layers,)`, summing to 1."""
         return self.mix.weights()
 
     def forward(self, states: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, AttentionMaps]:
-        """Logits, with the `AttentionMaps` of all members when asked for. In training, where each of several members answers
-        for itself, the logits are `(members, batch, 2)`."""
+        """Logits, and on request the `AttentionMaps` of all members. In training with several members, each has its own loss,
+        and the logits are `(members, batch, 2)`."""
         frames, weights = self.mix(states), self.layer_weights() if return_attention else None
         logits, maps = zip(*(member(frames, weights) for member in self.members), strict=True)
         together = torch.stack(logits)
@@ -153,7 +153,7 @@ class AASIST(nn.Module):
         self.backend = BackEnd(config, len(self.frontend.layers), self.frontend.features)
 
     def forward(self, waveform: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, AttentionMaps]:
-        """Logits, with `AttentionMaps` when asked for.
+        """Logits, and on request the `AttentionMaps`.
 
         Raises:
             ValueError: the input is not `(batch, samples)`, or too short for the front end.
@@ -163,7 +163,7 @@ class AASIST(nn.Module):
         return self.backend(self.frontend(waveform), return_attention)
 
     def content_digest(self) -> str:
-        """16 hexadecimal digits of configuration, front end and trained weights, for keys of kept results."""
+        """16 hexadecimal digits of configuration, front end and trained weights, for cache keys."""
         digest = hashlib.sha256(self.config.model_dump_json().encode() + self.frontend.content_digest().encode())
         tuned = {f"frontend.{name}": p for name, p in self.frontend.named_parameters() if p.requires_grad}
         for name, tensor in sorted({**self.backend.state_dict(), **tuned}.items()):
@@ -172,7 +172,7 @@ class AASIST(nn.Module):
 
 
 def _read(fused: dict[str, Tensor]) -> Tensor:
-    """AASIST's readout: largest magnitude and mean over either kind of node, and the stack node; `(batch, 5 * features)`."""
+    """AASIST's readout: maximum magnitude and mean over each type of node, and the stack node; `(batch, 5 * features)`."""
     parts = []
     for kind in ("temporal", "spectral"):
         parts += [fused[kind].abs().amax(dim=1), fused[kind].mean(dim=1)]

@@ -1,4 +1,4 @@
-"""What every front end offers to the back end, to feature banks and to checkpoints."""
+"""The interface of all front ends, used by the back end, feature banks and checkpoints."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Frontend(nn.Module, ABC):
 
     name: str
     layers: list[int]
-    """Numbers of the layers it gives out."""
+    """Numbers of the layers it returns."""
     features: int
-    """Numbers in a frame of a layer."""
+    """Features per frame and layer."""
     stride: int
     """Samples from one frame to the next."""
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What banks and checkpoints go by: name, layers, and a sha256 of all that its states depend on."""
+        """Stored in feature banks and checkpoints: name, layers, and a sha256 of everything that the states depend on."""
 
     def content_digest(self) -> str:
-        """16 hexadecimal digits of `identity()`, for keys of kept results."""
+        """16 hexadecimal digits of `identity()`, for cache keys."""
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]

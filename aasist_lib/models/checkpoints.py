@@ -1,7 +1,7 @@
-"""Checkpoints: trained weights as one safetensors file whose header says what they belong to.
+"""Checkpoints: the trained weights in one safetensors file, whose header describes the model.
 
-What is frozen is not stored: the encoder's name, revision, layers and sha256 are, and loading checks them. The back end's
-weights stand under their own names, those of a fine-tuned encoder under `frontend.`; the sha256 is of what it started from.
+A frozen encoder is not stored; its name, revision, layers and sha256 are, and loading checks them. The back end's weights have
+their own names, those of a fine-tuned encoder the prefix `frontend.`; the sha256 is that of the pretrained weights.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from aasist_lib.runtime.files import atomic
 
 FILE = "model.safetensors"
 BEST, STATE = "best", "last.pt"
-"""Of a run's folder `checkpoints`: the folder of the best checkpoint, and the file that a training resumes from."""
+"""Names in a run's `checkpoints/`: the best checkpoint's folder, and the file from which training resumes."""
 FRONTEND = "frontend."
-"""Begins the names of the tensors of a fine-tuned encoder."""
+"""Prefix of the names of a fine-tuned encoder's tensors."""
 
 
 class CheckpointError(AasistError, ValueError):
-    """A checkpoint that is absent or belongs to another model or encoder; the message says which."""
+    """A checkpoint is missing or belongs to another model or encoder; the message says which."""
 
 
 def trained_weights(model: AASIST) -> dict[str, Tensor]:
-    """What a checkpoint of the model holds, by name: the back end's state and the fine-tuned part of the encoder."""
+    """The tensors that a checkpoint of the model stores: the back end's state and the fine-tuned part of the encoder."""
     return {**model.backend.state_dict(), **{FRONTEND + name: p.detach() for name, p in _tuned(model).items()}}
 
 
 @torch.no_grad()
 def put_weights(model: AASIST, weights: dict[str, Tensor]) -> None:
-    """Put what `trained_weights` gave into a model of the same configuration.
+    """Load the output of `trained_weights` into a model of the same configuration.
 
     Raises:
         CheckpointError: names or shapes differ.
@@ -70,8 +70,8 @@ def save_checkpoint(folder: Path, weights: dict[str, Tensor], facts: dict[str, A
     """Write `folder/model.safetensors` atomically.
 
     Args:
-        folder: made when missing.
-        weights: of `trained_weights`.
+        folder: created if missing.
+        weights: from `trained_weights`.
         facts: JSON values; `model` (a `ModelConfig` dump) and `encoder` (the front end's `identity()`) are needed to load.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
@@ -81,10 +81,10 @@ def save_checkpoint(folder: Path, weights: dict[str, Tensor], facts: dict[str, A
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself: model, encoder, epoch, dev EER, threshold, …
+    """The facts stored in a checkpoint: model, encoder, epoch, dev EER, threshold, …
 
     Raises:
-        CheckpointError: no checkpoint there, or not one of ours.
+        CheckpointError: the folder has no checkpoint, or not one of this workbook.
     """
     file = Path(folder) / FILE
     if not file.is_file():
@@ -102,8 +102,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
 def save_state(file: Path, state: dict[str, Any]) -> None:
     """Write the state of a training atomically: tensors and plain values, for `read_state`; `key` is needed there.
 
-    It is put together in memory. PyTorch's writer, interrupted, still ends its archive as it goes, and would abort the whole
-    process over a file that is closed by then.
+    The archive is built in memory: if PyTorch's writer is interrupted while it writes to a file, it aborts the whole process.
     """
     stream = BytesIO()
     torch.save(state, stream)
@@ -112,16 +111,16 @@ def save_state(file: Path, state: dict[str, Any]) -> None:
 
 
 def read_state(file: Path) -> dict[str, Any]:
-    """What `save_state` wrote of a training: tensors and plain values. No object in it is unpickled, so no code of it runs.
+    """Read the output of `save_state`: tensors and plain values. No objects are unpickled, so no code can run.
 
     Raises:
-        CheckpointError: it is damaged, or holds anything else.
+        CheckpointError: the file is damaged, or holds anything else.
     """
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # the unpickler raises whatever the bytes lead it to; its advice to load unsafely stays behind
+    except Exception as error:  # the unpickler may raise anything; its advice to load unsafely is dropped
         raise CheckpointError(
             f"{file}: damaged, or not of tensors and plain values alone ({type(error).__name__}); delete it to start anew"
         ) from error
@@ -131,7 +130,7 @@ def read_state(file: Path) -> dict[str, Any]:
 
 
 def put_aside(folder: Path, now: datetime | None = None) -> Path:
-    """Move what a training left in `folder`, its best checkpoint and its state, into `folder/before-<time>`; returns that."""
+    """Move the best checkpoint and the state in `folder` to `folder/before-<time>`; return that folder."""
     stamp = (now or datetime.now(UTC)).strftime("%Y-%m-%d-%H%M%S")
     names = [f"before-{stamp}", *(f"before-{stamp}-{number}" for number in range(2, 1000))]
     aside = next(folder / name for name in names if not (folder / name).exists())
@@ -143,11 +142,11 @@ def put_aside(folder: Path, now: datetime | None = None) -> Path:
 
 
 def load_model(folder: Path, model: AASIST | None = None) -> tuple[AASIST, dict[str, Any]]:
-    """The detector of a checkpoint, in eval mode, and its facts.
+    """Load a checkpoint: the detector in eval mode, and its facts.
 
     Args:
         folder: holds `model.safetensors`.
-        model: put the weights into this one instead of building it (its encoder is checked all the same).
+        model: load the weights into this model instead of building one; its encoder is checked too.
 
     Raises:
         CheckpointError: architecture, encoder, or the part of it that is fine-tuned differ.

@@ -1,9 +1,9 @@
-"""What a detector costs: parameters and floating-point operations, and attention layers in time and memory, measured.
+"""Cost of a detector: parameters and floating-point operations (counted), time and memory of attention layers (measured).
 
-Operations are PyTorch's own count (`FlopCounterMode`, two a multiply-add) of matrix products and convolutions. Norms, softmax,
-FFTs and the products node by node that pairwise attention begins with are not in it. Counted is on the `meta` device, where
-nothing is computed and attention is the matrix products it is made of: the counter does not see the CPU's fused attention
-kernels. That is why XLS-R 300M has 149 GFLOP here and not 145: the difference is its attention's products.
+Operations are counted by PyTorch (`FlopCounterMode`, two per multiply-add): matrix products and convolutions, without norms,
+softmax, FFTs and the element-wise products of pairwise attention. Counting runs on the `meta` device, where attention consists
+of plain matrix products, because the counter does not see the CPU's fused attention kernels. Therefore XLS-R 300M has 149 GFLOP
+here instead of the published 145.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ XLSR_300M: dict[str, Any] = {
     "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096, "conv_bias": True,
     "do_stable_layer_norm": True, "feat_extract_norm": "layer",
 }  # fmt: skip
-"""What `transformers.Wav2Vec2Config` needs to be told to be facebook/wav2vec2-xls-r-300m."""
+"""Settings of `transformers.Wav2Vec2Config` for facebook/wav2vec2-xls-r-300m."""
 PAPER_SAMPLES = 64_600
 GIGA = 1e9
 
@@ -54,7 +54,7 @@ class Cost:
 
 
 def count(model: AASIST, samples: int) -> Cost:
-    """What a detector costs on one clip of `samples` samples at 16 kHz. The model stays as and where it is."""
+    """The cost of a detector for one clip of `samples` samples at 16 kHz. The model is not changed."""
     trained, frozen = _parameters(model)
     sketch = _on_meta(model)
     with FlopCounterMode(display=False) as front:
@@ -65,7 +65,7 @@ def count(model: AASIST, samples: int) -> Cost:
 
 
 def shapes(model: AASIST, samples: int) -> dict[str, list[tuple[int, ...]]]:
-    """Shapes of what every module of a detector gives out for one clip of `samples` samples, found by forward hooks.
+    """Output shapes of all modules of a detector for one clip of `samples` samples, found with forward hooks.
 
     Returns:
         module name ('frontend', 'backend.nodes', …; of several members the first) -> the shapes of the tensors in its output,
@@ -80,7 +80,7 @@ def shapes(model: AASIST, samples: int) -> dict[str, list[tuple[int, ...]]]:
 
 
 def probe_cost(frontend: Frontend, samples: int) -> Cost:
-    """Of the linear probe: a weight for mean and deviation of every feature of every layer, and one more."""
+    """The cost of the linear probe: one weight each for mean and deviation of every feature of every layer, and an offset."""
     weights = 2 * len(frontend.layers) * frontend.features + 1
     alone: Any = torch.nn.Module()
     alone.frontend, alone.backend = frontend, torch.nn.Identity()
@@ -89,7 +89,7 @@ def probe_cost(frontend: Frontend, samples: int) -> Cost:
 
 
 def table(samples: int = PAPER_SAMPLES) -> pd.DataFrame:
-    """The models of the field at their full sizes on a clip of 4.04 s, counted here beside what is quoted elsewhere.
+    """Counted and published costs of known models at full size for a clip of 4.04 s.
 
     Returns:
         columns `model, parameters, GFLOP` (counted), `quoted parameters, quoted GFLOP` (NaN where nothing is quoted).
@@ -116,21 +116,21 @@ def table(samples: int = PAPER_SAMPLES) -> pd.DataFrame:
 FEATURES, HEADS, DROPOUT = 64, 4, 0.1
 REPEATS, LONG_SECONDS = 5, 0.5
 PAIR_TENSORS = 5
-"""Tensors of nodes x nodes x features that pairwise attention is allowed for: it was measured to hold four at its peak."""
+"""Tensors of nodes x nodes x features reserved for pairwise attention: it was measured to hold four at its peak."""
 
 
 def attention_costs(nodes: Sequence[int], batch: int = 1) -> pd.DataFrame:
-    """Time and memory of one forward and backward pass of a layer over graphs of so many nodes, on this machine's CPU.
+    """Time and memory of one forward and backward pass of attention layers over graphs of these sizes, on this machine's CPU.
 
-    On one thread: several would wait for one another wherever the machine has other work, and small graphs need none.
+    One thread is used: several would wait for one another on a busy machine.
 
     Three layers of 64 features: `pairwise` as in original AASIST, `multihead` as trained here, with dropout on its weights, and
-    `multihead, no dropout`: fused CPU kernels take no dropout, so that only the last never writes its weights out. (GPU kernels
-    take it.)
+    `multihead, no dropout`: fused CPU kernels do not support dropout, so only the last never stores its attention weights. (GPU
+    kernels support it.)
 
     Returns:
         columns `attention, nodes, seconds` (median of five, or of one where a pass takes longer than half a second),
-        `megabytes` (the most that torch held at a time beyond layer and input) and `note`: why a pass was not made, or ''.
+        `megabytes` (peak memory beyond layer and input) and `note`: why a pass was not run, or ''.
     """
     layers: dict[str, Callable[[], nn.Module]] = {
         "pairwise": lambda: PairwiseAttention(FEATURES, FEATURES, temperature=2.0, dropout=DROPOUT),
@@ -150,7 +150,7 @@ def attention_costs(nodes: Sequence[int], batch: int = 1) -> pd.DataFrame:
 
 
 def _measure(layer: nn.Module, nodes: Tensor) -> tuple[float, float]:
-    """Seconds and megabytes of a pass forward and backward."""
+    """Seconds and megabytes of a forward and backward pass."""
     nodes.requires_grad_()
 
     def once() -> float:
@@ -166,7 +166,7 @@ def _measure(layer: nn.Module, nodes: Tensor) -> tuple[float, float]:
 
 
 def peak_bytes(work: Callable[[], Any]) -> int:
-    """The most memory that `work` held at a time in torch's CPU allocator, in bytes, beyond what was held before."""
+    """Peak memory of `work` in torch's CPU allocator, in bytes, beyond the memory held before."""
     gc.collect()
     with _without_chatter(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         work()
@@ -190,7 +190,7 @@ def _one_thread() -> Iterator[None]:
 
 @contextmanager
 def _without_chatter() -> Iterator[None]:
-    """The profiler writes two lines a start to stderr, past Python and whatever its log level."""
+    """Suppress two lines that the profiler writes directly to stderr at every start."""
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
@@ -206,7 +206,7 @@ def _without_chatter() -> Iterator[None]:
 
 
 def _on_meta(model: nn.Module) -> Any:
-    """A copy in eval mode whose tensors have shapes and no content; the model's own are not copied."""
+    """A copy in eval mode on the `meta` device: tensors have shapes but no content."""
     contents: dict[int, Any] = {
         id(tensor): nn.Parameter(tensor.detach().to("meta"), tensor.requires_grad) for tensor in model.parameters()
     }

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class AttentionFusion(nn.Module):
     """Every node of either stream attends to the nodes of both; residual, then LayerNorm.
 
-    The streams pool their nodes independently, so their n-th nodes need not stand for the same place: attention matches them
-    by content, where a maximum matches them by position. `(batch, n, features)` twice -> `(batch, 2n, features)`.
+    The streams pool their nodes independently, so their n-th nodes need not correspond: attention matches them by content,
+    a maximum by position. `(batch, n, features)` twice -> `(batch, 2n, features)`.
     """
 
     def __init__(self, features: int, heads: int, dropout: float) -> None:

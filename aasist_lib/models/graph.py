@@ -1,7 +1,7 @@
 """Graph attention on nodes `(batch, nodes, features)`, built on `nn.MultiheadAttention` and SDPA (paper, idea 2).
 
 AASIST's bespoke attention forms every pairwise product of nodes; here attention is standard, so fast kernels apply. Weights
-are computed only when asked for: then the explicit softmax replaces the fused kernel and gives the same output.
+are computed on request only: then an explicit softmax replaces the fused kernel, with the same output.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn import functional
 class GraphAttention(nn.Module):
     """Attention among nodes of one type: `(batch, nodes, in_features)` -> `(batch, nodes, out_features)`.
 
-    As in AASIST (Jung et al. 2022, eq. 3) the aggregated neighbours and the node itself are projected apart and summed.
+    As in AASIST (Jung et al. 2022, eq. 3) the aggregated neighbours and the node itself are projected separately and summed.
     """
 
     def __init__(self, in_features: int, out_features: int, heads: int, dropout: float) -> None:
@@ -31,7 +31,8 @@ class GraphAttention(nn.Module):
 
 
 class GraphPool(nn.Module):
-    """Keeps the `ratio` of nodes with the highest learned score, scaled by it; says which: `(nodes, kept (batch, n))`."""
+    """Keeps the `ratio` of nodes with the highest learned score, multiplied by the score; returns `(nodes, kept (batch,
+    n))`."""
 
     def __init__(self, features: int, ratio: float, dropout: float) -> None:
         super().__init__()
@@ -49,8 +50,8 @@ class GraphPool(nn.Module):
 class HeterogeneousAttention(nn.Module):
     """Attention among temporal and spectral nodes with Q and K projections per node type, and a stack node.
 
-    Every node attends to every node of both types; what a query looks for and what a key offers depends on the node's type,
-    which replaces AASIST's weight vectors per pair of types. The stack (master) node gathers from all nodes.
+    Every node attends to every node of both types, with query and key projections that depend on the node's type; they replace
+    AASIST's weight vectors per pair of types. The stack (master) node attends to all nodes.
 
     Shapes: temporal `(batch, T, in)`, spectral `(batch, S, in)`, stack `(batch, 1, in)` -> the same with `out` features.
     """

@@ -1,4 +1,4 @@
-"""Linear frequency cepstral coefficients: the field's classic front end, and the first baseline of every ASVspoof."""
+"""Linear frequency cepstral coefficients (LFCC): the classic front end of the ASVspoof baselines."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from aasist_lib.models.base import Frontend
 
 class LFCC(Frontend):
     """`waveform (batch, samples)` at 16 kHz -> `(batch, 1, frames, 60)`: 20 cepstral coefficients, then their deltas, then the
-    deltas of these. A frame every 10 ms; all of its 20 ms lie inside the clip.
+    deltas of these. One frame per 10 ms; its 20 ms are entirely inside the clip.
 
     The set-up of the ASVspoof 2019 baseline (Sahidullah, Kinnunen and Hanilci, Interspeech 2015): pre-emphasis 0.97, Hamming
-    window of 20 ms, 512-point FFT, 20 triangular filters side by side over 0..8000 Hz, logarithm, DCT. Where it differs from
-    the baseline: the natural logarithm of power + 1e-6 (there log10 and 2e-16), and a delta is half the difference of the
-    neighbours (there the whole). Nothing in it is trained.
+    window of 20 ms, 512-point FFT, 20 triangular filters side by side over 0..8000 Hz, logarithm, DCT. Differences from
+    the baseline: the natural logarithm of power + 1e-6 (instead of log10 and 2e-16), and a delta is half the difference of the
+    neighbours (instead of the difference). Nothing is trained.
     """
 
     name = "lfcc"
@@ -64,6 +64,6 @@ class LFCC(Frontend):
         return torch.cat(blocks, dim=1).transpose(1, 2).unsqueeze(1)
 
     def identity(self) -> dict[str, Any]:
-        """What banks and checkpoints go by: name, layers, settings and a sha256 of these."""
+        """Stored in feature banks and checkpoints: name, layers, settings and a sha256 of these."""
         digest = hashlib.sha256(json.dumps(self.SETTINGS, sort_keys=True).encode()).hexdigest()
         return {"name": self.name, "layers": self.layers, "settings": self.SETTINGS, "sha256": digest}

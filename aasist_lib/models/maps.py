@@ -1,4 +1,4 @@
-"""Every attention of a forward pass, by name."""
+"""Containers for all attention maps of a forward pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class StreamMaps:
     """One heterogeneous stream. `kept_*` say which nodes of the graphs' full set take part, `(batch, n)`.
 
     `first` is `(batch, heads, T + S + 1, T + S)` over the nodes in `kept_temporal` and `kept_spectral`; `second` is the same
-    over the nodes that pooling inside the stream left, `kept_*_second`. The last row is the stack node.
+    over the nodes that pooling inside the stream kept, `kept_*_second`. The last row is the stack node.
     """
 
     first: Tensor
@@ -27,8 +27,8 @@ class AttentionMaps:
     """Every attention of one forward pass, detached. Rows of attention sum to 1.
 
     Shapes, for T temporal and S spectral nodes before pooling: `layers (L,)` the encoder's layer weights; `time_in_spectral
-    (batch, S, T)` where in time each spectral node looks; `frequency_in_temporal (batch, T, S)` where in frequency each
-    temporal node looks; `temporal (batch, heads, T, T)` and `spectral (batch, heads, S, S)` graph attention; `kept_temporal`
+    (batch, S, T)` where in time each spectral node attends; `frequency_in_temporal (batch, T, S)` where in frequency each
+    temporal node attends; `temporal (batch, heads, T, T)` and `spectral (batch, heads, S, S)` graph attention; `kept_temporal`
     and `kept_spectral (batch, n)` the nodes that pooling kept; `streams` two `StreamMaps`; `fusion` by node kind, empty for
     max fusion. Original AASIST's attention has one head. These are of the first member; `others` holds the maps of the others.
     """
@@ -45,11 +45,11 @@ class AttentionMaps:
     others: list[AttentionMaps] = field(default_factory=list)
 
     def blocks(self, stream: int, second: bool = False) -> dict[str, Tensor]:
-        """Heterogeneous attention of a stream by who looks at whom: 'temporal → temporal', 'temporal → spectral', …,
+        """Heterogeneous attention of a stream in blocks by node type: 'temporal → temporal', 'temporal → spectral', …,
         'stack → spectral'.
 
-        Each `(batch, heads, nodes that look, nodes looked at)`, over the nodes that take part in the layer. A row of attention
-        is split between the two blocks that begin alike: together they sum to 1.
+        Each block is `(batch, heads, queries, keys)`, over the nodes that take part in the layer. A row of attention is split
+        between the two blocks of its query type; together they sum to 1.
 
         Args:
             stream: 0 or 1.
@@ -76,7 +76,7 @@ Maps = TypeVar("Maps", "AttentionMaps", "StreamMaps")
 
 
 def detach(maps: Maps) -> Maps:
-    """The same maps, free of the autograd graph."""
+    """The maps, detached from the autograd graph."""
     return type(maps)(**{name: _detach(value) for name, value in vars(maps).items()})
 
 

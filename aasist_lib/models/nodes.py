@@ -1,11 +1,11 @@
-"""From a front end's states to nodes: an image of frequency over time, residual blocks, spectral and temporal nodes.
+"""From the front end's states to graph nodes: an image over time and frequency, residual blocks, spectral and temporal nodes.
 
-Two ways: `FeatureNodes` for an encoder's (or cepstral) features, as in wav2vec2 + AASIST (Tak et al. 2022, arXiv 2202.12233)
-and in the paper, and `BandNodes` for band-pass filters on the waveform, as in AASIST itself (Jung et al. 2022).
+`FeatureNodes` is for features of an encoder (or cepstral features), as in wav2vec2 + AASIST (Tak et al. 2022, arXiv 2202.12233)
+and in the paper; `BandNodes` is for band-pass filters on the waveform, as in original AASIST (Jung et al. 2022).
 
-Nearly all of the back end's time is spent here. What makes it short on CPU (benchmarks/README.md has what each is worth): the
-images of `FeatureNodes` lie in memory with their channels last, what nobody needs again is overwritten, and outside training
-clips go through in small groups, whose images stay in the processor's cache. Results are those of the plain form.
+Nearly all of the back end's time is spent here. On CPU it is shortened (measured in benchmarks/README.md) by storing images
+with channels last, by overwriting tensors that are no longer needed, and, outside training, by processing clips in small groups
+that fit into the processor's cache. Results do not change.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from torch.nn import functional
 from aasist_lib.config import ModelConfig
 
 NODE_STRIDE = 3
-"""Encoder frames (and projected features) a temporal (spectral) node spans before the conv blocks widen its view."""
+"""Encoder frames per temporal node, and projected features per spectral node, before the convolutions widen the receptive
+field."""
 POOL = 3
-"""Samples (or what is left of them) that one step in time spans after each of AASIST's own blocks."""
+"""Pooling factor in time of each of original AASIST's blocks."""
 GROUP = 2
-"""Clips that go through `FeatureNodes` together on CPU outside training."""
+"""Clips that `FeatureNodes` processes together on CPU outside training."""
 POINTWISE = 2
 """Dilation of a 1 x 1 convolution. There is nothing to dilate in it, but only with a dilation does PyTorch give one to oneDNN
 on a single CPU thread; its own kernel takes twice as long."""
@@ -31,7 +32,7 @@ on a single CPU thread; its own kernel takes twice as long."""
 
 @dataclass
 class Nodes:
-    """`spectral (batch, S, channels)` and `temporal (batch, T, channels)`, and where they were read from: `over_time
+    """`spectral (batch, S, channels)` and `temporal (batch, T, channels)`, and the weights that made them: `over_time
     (batch, S, T)` summing to 1 over T, `over_frequency (batch, T, S)` summing to 1 over S."""
 
     spectral: Tensor
@@ -43,7 +44,7 @@ class Nodes:
 class LayerMix(nn.Module):
     """Learned weighted sum of encoder layers, each normalised first: `(batch, layers, frames, f)` -> `(batch, frames, f)`.
 
-    One layer has weight 1 and nothing to learn. With `normalise` each feature then gets mean 0 and deviation 1 over its clip.
+    A single layer has weight 1. With `normalise` each feature then gets mean 0 and standard deviation 1 over the clip.
     """
 
     def __init__(self, layers: int, features: int, normalise: bool) -> None:
@@ -67,10 +68,10 @@ class LayerMix(nn.Module):
 
 
 class OneLayer(nn.Module):
-    """Where a front end has one layer and its scale matters: `(batch, 1, frames, f)` -> `(batch, frames, f)`."""
+    """For a front end with one layer whose scale matters: `(batch, 1, frames, f)` -> `(batch, frames, f)`."""
 
     def weights(self) -> Tensor:
-        """`(1,)`: there is nothing to choose."""
+        """`(1,)`: the only layer has weight 1."""
         return torch.ones(1)
 
     def forward(self, states: Tensor) -> Tensor:
@@ -78,7 +79,7 @@ class OneLayer(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """AASIST's residual block on `(batch, channels, frequency, time)`; both sides of the map keep their length."""
+    """AASIST's residual block on `(batch, channels, frequency, time)`; the size of the map is unchanged."""
 
     def __init__(self, in_channels: int, out_channels: int, first: bool) -> None:
         super().__init__()
@@ -101,8 +102,8 @@ class ResidualBlock(nn.Module):
 class PoolingBlock(ResidualBlock):
     """The block as in official AASIST: `(batch, in, frequency, time)` -> `(batch, out, frequency, time // 3)`.
 
-    The official blocks own a batch norm before the first convolution whose output they discard: its published weights are
-    untouched (1 and 0). It is kept, frozen, so that state dicts and parameter counts agree.
+    The official blocks have a batch norm before the first convolution whose output is discarded; its published weights have
+    their initial values (1 and 0). It is kept here, frozen, so that state dicts and parameter counts agree.
     """
 
     def __init__(self, in_channels: int, out_channels: int, first: bool) -> None:
@@ -137,7 +138,7 @@ class FeatureNodes(nn.Module):
         self.channels = channels
 
     def forward(self, frames: Tensor, with_places: bool = False) -> Nodes:
-        """`with_places` is for symmetry with `BandNodes`: here the places are the attention that made the nodes."""
+        """`with_places` exists for symmetry with `BandNodes`; here the places are the attention that made the nodes."""
         if self.training or not frames.is_cpu:
             return Nodes(*self._nodes(frames))
         groups = [self._nodes(group) for group in frames.split(GROUP)]
@@ -157,7 +158,7 @@ class FeatureNodes(nn.Module):
 
 
 class BandNodes(nn.Module):
-    """Original AASIST's: band magnitudes `(batch, frames, bands)`, a frame being 3 samples, -> `Nodes`.
+    """As in original AASIST: band magnitudes `(batch, frames, bands)`, where a frame is 3 samples, -> `Nodes`.
 
     A node is the largest magnitude along the other axis, channel by channel. Any number of frames from `3 ** blocks` on works;
     only spectral nodes have a learned position.
@@ -185,12 +186,12 @@ class BandNodes(nn.Module):
 
 
 def build_mix(config: ModelConfig, layers: int, features: int) -> LayerMix | OneLayer:
-    """From this front end's states to frames."""
+    """The module that turns this front end's states into frames."""
     return OneLayer() if config.frontend.kind == "sinc" else LayerMix(layers, features, config.normalise)
 
 
 def build_nodes(config: ModelConfig, features: int) -> FeatureNodes | BandNodes:
-    """From frames to nodes."""
+    """The module that turns frames into nodes."""
     return (BandNodes if config.frontend.kind == "sinc" else FeatureNodes)(config, features)
 
 

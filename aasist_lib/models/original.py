@@ -1,5 +1,5 @@
-"""The original AASIST and AASIST-L (Jung et al., ICASSP 2022, arXiv 2110.01200) as positions of the switches, and the loader of
-their official weights, which shows that these positions *are* AASIST: it gives the official logits.
+"""The original AASIST and AASIST-L (Jung et al., ICASSP 2022, arXiv 2110.01200) as settings of the switches, and the loader for
+their official weights. With these the model gives the official logits.
 
 Sinc filters -> residual encoder -> spectral and temporal graphs -> two heterogeneous streams -> maximum -> two logits.
 """
@@ -19,28 +19,28 @@ from aasist_lib.models.aasist import AASIST
 ORIGINAL: dict[str, Any] = {
     "graph_attention": "pairwise", "heterogeneous": "type_pairs", "fusion": "max", "temperatures": (2.0, 100.0), "blocks": 6,
 }  # fmt: skip
-"""The switches as in original AASIST, behind whatever front end."""
+"""The switches of original AASIST, for any front end."""
 AASIST_CONFIG = ModelConfig(
     frontend=FrontendConfig(kind="sinc"), channels=(32, 64), graph_dims=(64, 32), pool_ratios=(0.7, 0.5, 0.5), **ORIGINAL
 )
 AASIST_L_CONFIG = ModelConfig(
     frontend=FrontendConfig(kind="sinc"), channels=(32, 24), graph_dims=(24, 32), pool_ratios=(0.5, 0.4, 0.7), **ORIGINAL
 )
-"""The official training has other dropout: 0.2 on nodes, 0.3 in pooling, 0.5 before the readout. Here one key holds all."""
+"""The official training uses dropout 0.2 on nodes, 0.3 in pooling and 0.5 before the readout; here one key sets all."""
 NAMES = {"AASIST": AASIST_CONFIG, "AASIST-L": AASIST_L_CONFIG}
 
 
 class OfficialWeightsError(AasistError, ValueError):
-    """The file is not an official AASIST or AASIST-L state dict; the message says what is wrong, missing or unexpected."""
+    """The file is not an official AASIST or AASIST-L state dict; the message says what is missing or unexpected."""
 
 
 def load_official_aasist(path: Path | str) -> AASIST:
-    """The model of an official weight file, AASIST or AASIST-L by the shapes in it, in eval mode.
+    """Load an official weight file as a model in eval mode; AASIST or AASIST-L is recognised by the shapes.
 
-    It takes any length from 2315 samples on; `path` is read without unpickling objects.
+    The model accepts any length from 2315 samples; `path` is read without unpickling objects.
 
     Raises:
-        OfficialWeightsError: the file is missing or no state dict, or its names and shapes are not exactly the official ones.
+        OfficialWeightsError: the file is missing or not a state dict, or its names and shapes are not the official ones.
     """
     weights = _read_state(Path(path))
     with torch.random.fork_rng(devices=[]):  # the random values built here are all overwritten
@@ -55,7 +55,7 @@ def load_official_aasist(path: Path | str) -> AASIST:
 
 
 def official_name(name: str) -> str:
-    """What the official state dict calls an entry of ours."""
+    """The official name of an entry of our state dict."""
     name = name.removeprefix("backend.members.0.")
     place, (official, parts) = _lookup(_PLACES, name)
     rest = name[len(place) :]
@@ -70,7 +70,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise OfficialWeightsError(f"{path}: cannot be read: {error.strerror}") from error
-    except Exception as error:  # the unpickler raises whatever the bytes lead it to; its advice to load unsafely stays behind
+    except Exception as error:  # the unpickler may raise anything; its advice to load unsafely is dropped
         raise OfficialWeightsError(f"{path}: not a file of tensors alone ({type(error).__name__})") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise OfficialWeightsError(f"{path}: not a state dict (names to tensors)")
@@ -78,7 +78,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _faults(model: AASIST, weights: dict[str, Tensor]) -> list[str]:
-    """What keeps the weights from fitting the model; empty if they fit."""
+    """Why the weights do not fit the model; empty if they do."""
     shapes = {official_name(name): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     faults = [f"missing {name}" for name in shapes if name not in weights]
     faults += [f"unexpected {name}" for name in weights if name not in shapes]

@@ -1,8 +1,8 @@
 """Original AASIST's graph attention (Jung et al. 2022, arXiv 2110.01200): a score for every pair of nodes from their product.
 
-Called like `graph.GraphAttention` and `graph.HeterogeneousAttention`, so that either can stand in the other's place; these
-have one head. Memory grows with nodes squared times features. The formulas follow the paper; where it
-leaves a choice (tanh, temperature, what is shared between types of nodes) they follow the official model.
+Same interface as `graph.GraphAttention` and `graph.HeterogeneousAttention`, with one head. Memory grows with nodes squared
+times features. The formulas follow the paper, and the official model where the paper leaves a choice (tanh, temperature,
+sharing between node types).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class HeterogeneousPairwise(nn.Module):
 
     Each type has a projection of its own, h = W_type x. Scores are those of `PairwiseAttention`, but the vector w depends on
     the types of the pair: temporal-temporal, spectral-spectral, or across (the same in both directions). The stack node s
-    gathers from all nodes and gives nothing back, and is not normalised:
+    attends to all nodes, is not attended to, and is not normalised:
 
         b_n = softmax over n of  w_stack . tanh(W_stack_pair (h_n * s)) / t
         s'  = W_stack_neighbours (sum over n of b_n h_n) + W_stack_itself s
@@ -75,7 +75,7 @@ class HeterogeneousPairwise(nn.Module):
         self, temporal: Tensor, spectral: Tensor, stack: Tensor, return_weights: bool = False
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Returns new temporal, spectral and stack nodes and, if asked for, weights `(batch, 1, T + S + 1, T + S)`: rows are
-        the nodes that gather (temporal, spectral, stack node last), columns those they gather from (temporal, spectral)."""
+        queries (temporal, spectral, stack node last), columns keys (temporal, spectral)."""
         sizes = [temporal.shape[1], spectral.shape[1]]
         nodes = self.drop(torch.cat([self.embed["temporal"](temporal), self.embed["spectral"](spectral)], dim=1))
         weights = (self._scores(nodes, sizes[0]) / self.temperature).softmax(dim=-1)

@@ -14,9 +14,9 @@ class CosineReadout(nn.Module):
     """`embedding (batch, in_features)` -> logits `(batch, 2)`, [spoof, bona fide], by its cosine to a learned direction.
 
     The direction is bona fide's (Zhang, Jiang, Duan 2021, "One-class learning towards synthetic voice spoofing detection").
-    The score logit[1] - logit[0] is OC_SCALE (cosine - middle of OC_MARGINS), so it orders trials as the paper's score, the
-    cosine, does. It lies between -31 and 9 and is 0 halfway between the margins. `losses.oc_softmax` trains it with a margin,
-    so it is no log-odds: calibrate on dev before reading it as one.
+    The score logit[1] - logit[0] is OC_SCALE (cosine - middle of OC_MARGINS), so it orders trials like the cosine, the
+    score of that publication. It is between -31 and 9 and is 0 halfway between the margins. Because `losses.oc_softmax` trains
+    it with margins it is not a log-odds value: calibrate on dev before reading it as one.
     """
 
     def __init__(self, in_features: int) -> None:

@@ -14,7 +14,7 @@ from aasist_lib.audio import RATE
 from aasist_lib.models.base import Frontend
 
 POOL = 3
-"""Filters, and samples, that one cell of the image spans."""
+"""Filters, and samples, per cell of the image."""
 
 
 def mel_edges(filters: int, sample_rate: int) -> Tensor:
@@ -24,7 +24,7 @@ def mel_edges(filters: int, sample_rate: int) -> Tensor:
 
 
 def mel_band_pass(filters: int, taps: int, sample_rate: int) -> Tensor:
-    """Windowed ideal band-pass filters side by side, equally wide on the mel scale from 0 to half the rate: `(filters, taps)`.
+    """Adjacent windowed ideal band-pass filters, equally wide on the mel scale from 0 to half the rate: `(filters, taps)`.
 
     Filter i passes `low_i` to `high_i` Hz: `g_i[n] = (2 high sinc(2 high n) - 2 low sinc(2 low n)) * hamming[n]`, with the
     frequencies over the sample rate, `sinc(x) = sin(pi x) / (pi x)` and n centred on 0 (SincNet, Ravanelli and Bengio 2018).
@@ -37,11 +37,11 @@ def mel_band_pass(filters: int, taps: int, sample_rate: int) -> Tensor:
 
 
 class SincFilters(Frontend):
-    """`waveform (batch, samples)` at 16 kHz -> `(batch, 1, frames, 23)`: the largest magnitude in every field of 3 filters x 3
-    samples, so that a frame is 3 samples (0.19 ms) and `frames = (samples - 128) // 3`.
+    """`waveform (batch, samples)` at 16 kHz -> `(batch, 1, frames, 23)`: the maximum magnitude in each cell of 3 filters x 3
+    samples, so a frame is 3 samples (0.19 ms) and `frames = (samples - 128) // 3`.
 
-    70 filters of 129 taps, as in original AASIST (Jung et al., ICASSP 2022, section 2.1). They are not trained, as in the
-    official model, and follow from `SETTINGS`, so no checkpoint holds them.
+    70 filters of 129 taps, as in original AASIST (Jung et al., ICASSP 2022, section 2.1). As in the official model
+    they are not trained; they are computed from `SETTINGS` and not stored in checkpoints.
     """
 
     name = "sinc"
@@ -66,7 +66,7 @@ class SincFilters(Frontend):
         return functional.max_pool2d(bands.abs().unsqueeze(1), POOL).transpose(2, 3)
 
     def identity(self) -> dict[str, Any]:
-        """What banks and checkpoints go by: name, layers, settings and a sha256 of these."""
+        """Stored in feature banks and checkpoints: name, layers, settings and a sha256 of these."""
         settings = {**self.SETTINGS, "pool": POOL}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return {"name": self.name, "layers": self.layers, "settings": settings, "sha256": digest}
