@@ -1,1 +1,1 @@
-"""What a detector is trained on and scored on: clips as waveforms, features computed once, batches."""
+"""Inputs of training and scoring: clips as waveforms, cached features, training batches, and the check of the audio."""

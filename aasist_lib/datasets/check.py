@@ -1,7 +1,7 @@
-"""The check before a long work: every clip is read to its end once, and what cannot be read is told before the first step.
+"""Check of the audio: every clip is read to its end once, and unreadable clips are reported before training starts.
 
-A header tells little: a FLAC that is cut off has a good one. So the check decodes. That a clip is sound is remembered in the
-corpus' cache by path, size and time of the last change, and holds for every later run; a clip that is not is looked at again.
+The check decodes the audio, because the header of a truncated file looks intact. Intact clips are stored in the corpus's cache
+by path, size and modification time and are not checked again; damaged clips are checked every time.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from aasist_lib.runtime.processes import agreed, team
 from aasist_lib.runtime.run_folder import RunFolder
 
 CHUNK = 64
-"""Clips that a worker process checks at a time."""
+"""Clips per task of a worker process."""
 KEEP_SECONDS = 60
-"""How often what was found so far is written, so that an interruption costs no more."""
+"""Seconds between two writes of the results so far."""
 SHOWN = 10
 _KEY = ["path", "size", "mtime_ns"]
 _SPLITS = ("train", "dev", "eval")
 
 
 class BadAudio(AasistError, ValueError):
-    """Clips that cannot be used as audio; the message says how many, which and why, and what to do."""
+    """Some clips cannot be used as audio; the message says how many, which, why, and how to fix it."""
 
 
 def usable(profile: Profile, trials: pd.DataFrame, splits: Sequence[str] = _SPLITS) -> pd.DataFrame:
     """The trials of these splits whose clips can be read to their end.
 
-    Of processes that were launched together the main one checks, and the others wait. The rows that are left out, with the
-    reasons, go to `trials/bad_audio_<split>.csv` of the run folder, and their number to the notes of its manifest.
+    Of launched processes the main one checks, and the others wait. The rows that are left out, with reasons, are written to
+    `trials/bad_audio_<split>.csv` of the run folder, and their number to the notes of its manifest.
 
     Args:
-        profile: where the corpus and the run lie; `training.bad_audio` is what is done about clips that cannot be read.
+        profile: gives the corpus and the run folder; `training.bad_audio` says what to do with unreadable clips.
         trials: of `load_trials`.
-        splits: those to check; rows of other splits are dropped.
+        splits: the splits to check; rows of other splits are dropped.
 
     Raises:
-        BadAudio: there are such clips and the profile does not say `skip`, or a split has no other clips; or, where train is
-            among the splits, the profile's folders of noises and impulse responses hold such files.
+        BadAudio: there are unreadable clips and the profile does not say `skip`, or a split has no other clips; or, if train
+            is among the splits, the profile's folders of noises and impulse responses hold unreadable files.
         WorkError, SystemExit: see `processes.agreed`.
     """
     trials, memory = trials[trials["split"].isin(splits)].reset_index(drop=True), profile.data.cache_folder / "checked.parquet"
@@ -68,11 +68,11 @@ def usable(profile: Profile, trials: pd.DataFrame, splits: Sequence[str] = _SPLI
 
 
 def find_bad(trials: pd.DataFrame, memory: Path) -> pd.DataFrame:
-    """The rows of a trial table whose clips cannot be read to their end, with a column `reason`; their index is the table's.
+    """Rows of a trial table whose clips cannot be read to their end, with a column `reason` and the table's index.
 
     Args:
         trials: at least `path`; each path is checked once.
-        memory: the parquet file of clips that are known to be sound; added to.
+        memory: the parquet file that lists intact clips; new ones are added.
     """
     paths = trials["path"].unique().tolist()
     clips = pd.DataFrame([(path, *_state(path)) for path in paths], columns=_KEY)
@@ -87,13 +87,13 @@ def find_bad(trials: pd.DataFrame, memory: Path) -> pd.DataFrame:
 def _state(path: str) -> tuple[int, int]:
     try:
         size, mtime_ns = file_state(path)
-    except OSError:  # the check will say what is wrong with it; nothing sound has this state
+    except OSError:  # the check will report it; no intact file has this state
         return -1, -1
     return size, mtime_ns
 
 
 class _Clips(Dataset):
-    """`row` -> why a clip cannot be read, '' where it can."""
+    """`row` -> why a clip cannot be read; '' if it can."""
 
     def __init__(self, paths: list[str]) -> None:
         self.paths = paths
@@ -106,7 +106,7 @@ class _Clips(Dataset):
 
 
 def reason(path: str) -> str:
-    """Why a file cannot be read to its end as audio; '' where it can."""
+    """Why a file cannot be read to its end as audio; '' if it can."""
     try:
         for _ in audio.blocks(path):
             pass
@@ -116,10 +116,13 @@ def reason(path: str) -> str:
 
 
 def _check(clips: pd.DataFrame, known: pd.DataFrame, memory: Path) -> dict[str, str]:
-    """Path -> reason of the clips that cannot be read; the others are added to the memory."""
+    """Path -> reason for the unreadable clips; the others are added to the memory."""
     workers = min(len(os.sched_getaffinity(0)), len(clips) // CHUNK)
     if len(clips):
-        print(f"audio: {len(clips)} clip(s) are read to their end, by {workers or 1} process(es); once, if sound", flush=True)
+        print(
+            f"audio: {len(clips)} clip(s) are read to their end by {workers or 1} process(es); intact clips only once",
+            flush=True,
+        )
     loader = DataLoader(_Clips(clips["path"].tolist()), CHUNK, num_workers=workers, collate_fn=list)
     reasons: list[str] = []
     bar, written = tqdm(total=len(clips), desc="checking audio", unit="clip", mininterval=5, disable=None), time.monotonic()
@@ -147,7 +150,7 @@ def _read(memory: Path) -> pd.DataFrame:
 
 
 def _key() -> Key:
-    """Sound is what this reader of audio reads."""
+    """The key of the list of intact clips: the code that reads audio."""
     return make_key(["aasist_lib.audio.io"], {})
 
 
@@ -160,11 +163,14 @@ def _keep(clips: pd.DataFrame, reasons: list[str], known: pd.DataFrame, memory: 
     try:
         write_table(pd.concat([known[~known["path"].isin(sound["path"])], sound]), memory, _key())
     except OSError as error:
-        print(f"audio: that {len(sound)} clips are sound cannot be kept, the next run checks them again: {error}", flush=True)
+        print(
+            f"audio: the list of {len(sound)} intact clips cannot be written, so the next run checks them again: {error}",
+            flush=True,
+        )
 
 
 def _refuse_bad_noises(profile: Profile, memory: Path) -> None:
-    """Recorded noises and impulse responses are no trials: nobody counts on all of them, so they are not left out here."""
+    """Unreadable noises and impulse responses are always an error: leaving them out would change the augmentation."""
     folders = []
     for item in profile.augmentation.distortions:
         if isinstance(item, Background):
@@ -212,7 +218,7 @@ def _report(profile: Profile, trials: pd.DataFrame, bad: pd.DataFrame) -> None:
 
 
 def _write_list(run: RunFolder, split: str, bad: pd.DataFrame) -> Path | None:
-    """The bad clips of a split as CSV, or nothing where there are none: an earlier list goes."""
+    """Write the unreadable clips of a split as CSV; without any, remove an earlier list."""
     path = run.folder / "trials" / f"bad_audio_{split}.csv"
     if bad.empty:
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The waveforms of trials as models see them: read, cropped to one length and, for training, distorted."""
+"""Waveforms of trials as model input: read, cropped to one length and, for training, distorted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aasist_lib.config import Profile
 
 
 class Waves(Dataset):
-    """`(row, view)` -> waveform `(samples,)` of a clip: cropped, and distorted when an augmenter is given."""
+    """`(row, view)` -> waveform `(samples,)` of a clip: cropped, and distorted if an augmenter is given."""
 
     def __init__(self, trials: pd.DataFrame, samples: int, seed: int, augmenter: Augmenter | None = None) -> None:
         self.paths, self.ids = trials["path"].tolist(), trials["utt_id"].tolist()
@@ -24,11 +24,11 @@ class Waves(Dataset):
         return len(self.paths)
 
     def wave(self, row: int, view: int, at: Strength | None = None) -> np.ndarray:
-        """View `view` of clip `row`; without an augmenter always the clip's beginning."""
+        """View `view` of clip `row`; without an augmenter always the beginning of the clip."""
         return self.wave_and_record(row, view, at)[0]
 
     def wave_and_record(self, row: int, view: int, at: Strength | None = None) -> tuple[np.ndarray, list[Applied]]:
-        """As `wave`, with what was applied; `at` is the strength of the distortions, None that of the beginning."""
+        """As `wave`, with the applied distortions; `at` is their strength, by default that of the first epoch."""
         path = self.paths[row]
         if self.augmenter is None:
             return audio.read_crop(path, self.samples), []
@@ -52,6 +52,6 @@ class Waves(Dataset):
 
 
 def waves_for(profile: Profile, trials: pd.DataFrame, train: bool, seed: int) -> Waves:
-    """The waveforms of these trials: distorted by the profile's list where they are for training."""
+    """The waveforms of these trials; for training, distorted by the profile's list."""
     augmenter = Augmenter(profile.augmentation, trials["path"].tolist()) if train else None
     return Waves(trials, profile.model.samples, seed, augmenter)

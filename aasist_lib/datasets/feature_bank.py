@@ -1,12 +1,12 @@
-"""Feature bank: frozen features computed once, kept on disk, memory-mapped by every epoch and every run.
+"""Feature bank: frozen features, computed once, stored on disk and memory-mapped by every epoch and every run.
 
 A bank holds one or more *views* of each clip. View 0 of dev and eval is the clip's first `samples` samples, undistorted.
 Views of train are random crops with random distortions, both drawn from (data.seed, view, utt_id): trainings with other seeds
-share one bank. Where the profile has distortions rise, the later views are those of the end of the rise. The folder's name is
+share one bank. If the profile's distortions become stronger, the later views have the final strength. The folder's name is
 a digest of the bank's key (`kept.make_key`): front end and its weights, layers, crop, distortions, seed, clips, code, versions.
 
 On disk: `index.parquet` (the shard and the row of every utterance), `bank.json` (the key), and NumPy files
-`shard-00000.npy` of shape `(clips, views, layers, frames, features)`. A shard is written by one process, so that processes on
+`shard-00000.npy` of shape `(clips, views, layers, frames, features)`. A shard is written by one process, so processes on
 several machines can share the work.
 """
 
@@ -38,21 +38,21 @@ from aasist_lib.runtime.kept import BY_CONTENT, Key, changes, clips_digest, dige
 from aasist_lib.runtime.processes import agreed, team
 
 CHUNK = 32
-"""Views of clips that are encoded at once, and between two points from which an interrupted bank goes on."""
+"""Views of clips encoded at once; an interrupted computation resumes after the last such chunk."""
 LARGEST_SHARD = 4096
-"""Views of clips in a shard, at most: 1.7 GB of one layer of XLS-R. An open shard costs a file descriptor."""
+"""Maximum number of views of clips per shard: 1.7 GB for one layer of XLS-R. An open shard uses a file descriptor."""
 SHARDS = 16
-"""A bank has at least so many, where it has as many clips: no more processes than shards can work on it."""
+"""Minimum number of shards, if there are as many clips: at most this many processes can share the work."""
 
 
 class FeatureError(AasistError, ValueError):
-    """A bank that cannot be made or read; the message says what to do."""
+    """A feature bank cannot be computed or read; the message says how to fix it."""
 
 
 @dataclass(frozen=True)
 class FeatureBank:
     """Finished features of a set of trials, memory-mapped: `bank[row, view]` is `(layers, frames, features)` float16, or
-    float32 where the profile says so."""
+    float32 if the profile says so."""
 
     folder: Path
     shards: tuple[np.ndarray, ...]
@@ -88,25 +88,25 @@ class FeatureBank:
 def build_bank(
     profile: Profile, encoder: Frontend, trials: pd.DataFrame, *, train: bool, device: str | torch.device = "cpu"
 ) -> FeatureBank:
-    """The bank of these trials, computed unless it is on disk already; resumes where a killed call stopped.
+    """The bank of these trials; it is computed if it is not on disk, and an interrupted computation is resumed.
 
-    Processes that were launched together share the work, a shard at a time. What a shard holds does not depend on their number.
-    Before it begins, size and time are printed.
+    Launched processes share the work by shards; the content of a shard does not depend on their number. Size and time are
+    printed first.
 
     Args:
         profile: crop, distortions and `data.seed`.
-        encoder: the front end (`build_frontend`), nothing of it being trained.
+        encoder: the front end (`build_frontend`), not fine-tuned.
         trials: rows of a trial table.
         train: True gives `augmentation.views` distorted views, False one clean view.
         device: where the encoder runs.
 
     Raises:
-        FeatureError: the disk is too small, the encoder is fine-tuned, or features are beyond the range of the numbers kept.
+        FeatureError: the disk is too small, the encoder is fine-tuned, or features exceed the range of the stored number type.
         AudioError: a clip cannot be read.
     """
     if any(parameter.requires_grad for parameter in encoder.parameters()):
         raise FeatureError(
-            f"{encoder.name} is fine-tuned (model.frontend.finetune): features kept on disk would be those of other weights; "
+            f"{encoder.name} is fine-tuned (model.frontend.finetune): cached features would belong to other weights; "
             "set training.feature_cache: false"
         )
     views = profile.augmentation.views if train else 1
@@ -129,7 +129,7 @@ def build_bank(
 
 
 def _mapped(file: Path) -> np.memmap:
-    """A finished shard; a file that holds anything but numbers, as a pickle does, is refused unread."""
+    """Memory-map a finished shard; a file with anything but numbers, such as a pickle, is refused."""
     try:
         return np.lib.format.open_memmap(file, mode="r")
     except ValueError as error:
@@ -147,7 +147,7 @@ def _key(profile: Profile, encoder: Frontend, trials: pd.DataFrame, views: int, 
 
 
 def _say_what_changed(folder: Path, key: Key) -> None:
-    """Where features of the same settings and clips are there that other code made, say why they are not used."""
+    """If features with the same settings and clips were made by other code, print why they are not used."""
     for file in sorted(folder.parent.glob("*/bank.json"), key=os.path.getmtime, reverse=True):
         old = json.loads(file.read_text(encoding="utf-8"))
         if file.parent != folder and all(old.get(part) == key[part] for part in ("settings", "data")):
@@ -179,27 +179,27 @@ class _Plan:
 
     @property
     def count(self) -> int:
-        """Shards in all."""
+        """Number of shards."""
         return -(-self.clips // self.rows)
 
     def file(self, shard: int) -> Path:
-        """Of a finished shard."""
+        """The file of a finished shard."""
         return self.folder / f"shard-{shard:05d}.npy"
 
     def part(self, shard: int) -> Path:
-        """Of a shard that is being written; beside it lies how many items are in it."""
+        """The file of an unfinished shard."""
         return self.folder / f"shard-{shard:05d}.part.npy"
 
     def counter(self, shard: int) -> Path:
-        """The number of items that are in an unfinished shard."""
+        """The file with the number of items in an unfinished shard."""
         return self.folder / f"shard-{shard:05d}.part.json"
 
     def is_finished(self) -> bool:
-        """Whether all of the bank is there."""
+        """Whether the bank is complete."""
         return (self.folder / "bank.json").is_file() and not self.unfinished()
 
     def unfinished(self) -> list[int]:
-        """Shards that are not there yet."""
+        """Missing shards."""
         return [shard for shard in range(self.count) if not self.file(shard).is_file()]
 
     def items(self, shard: int) -> list[tuple[int, int]]:
@@ -208,7 +208,7 @@ class _Plan:
         return [(row, view) for view in range(self.views) for row in rows]
 
     def done(self, shard: int) -> int:
-        """How many of the items of an unfinished shard an earlier call computed."""
+        """Number of items of an unfinished shard that an earlier call computed."""
         kept = self.counter(shard).is_file() and self.part(shard).is_file()
         return int(self.counter(shard).read_text()) if kept else 0
 
@@ -220,7 +220,7 @@ class _Plan:
         whole = (clips, self.views, *shape)
         try:
             array = np.lib.format.open_memmap(part, mode="w+", dtype=self.dtype, shape=whole)
-            with open(part, "r+b") as file:  # now: a disk that is full later would kill the process (SIGBUS)
+            with open(part, "r+b") as file:  # allocate now: a disk that fills up later would kill the process (SIGBUS)
                 os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
         except OSError as error:
             part.unlink(missing_ok=True)
@@ -229,7 +229,7 @@ class _Plan:
 
 
 class _Writer:
-    """Puts features into shards, in the order of `_Plan.items`, so that a kill costs no more than the chunk at hand."""
+    """Writes features into shards in the order of `_Plan.items`; a kill loses at most the current chunk."""
 
     def __init__(self, plan: _Plan) -> None:
         self.plan, self.shard, self.done = plan, -1, 0
@@ -257,7 +257,7 @@ class _Writer:
 
 @dataclass(frozen=True)
 class _Job:
-    """What turns items into features: an encoder on its device, waveforms, and worker processes that read them."""
+    """Computes features of items: an encoder on its device, waveforms, and worker processes that read them."""
 
     encoder: Frontend
     waves: Waves
@@ -265,7 +265,7 @@ class _Job:
     device: str | torch.device
 
     def cost(self, items: list[tuple[int, int]]) -> tuple[int, float]:
-        """Numbers and, by trial, seconds an item takes: with worker processes one is read while another is encoded."""
+        """Numbers and seconds per item, measured; with worker processes one item is read while another is encoded."""
         started = time.perf_counter()
         batch = _stacked([self.waves[item] for item in items]).to(self.device)
         reading = (time.perf_counter() - started) / len(items)
@@ -276,8 +276,8 @@ class _Job:
         return states[0].numel(), max(reading / self.workers, encoding) if self.workers else reading + encoding
 
     def features(self, batches: list[list[tuple[int, int]]], dtype: np.dtype) -> Iterator[np.ndarray]:
-        """States `(batch, layers, frames, features)` of each batch of items. On a GPU a batch comes back, and is written, while
-        the next is computed."""
+        """States `(batch, layers, frames, features)` of each batch of items. On a GPU a batch is copied back
+        and written while the next is computed."""
         on_gpu, kept = torch.device(self.device).type == "cuda", torch.from_numpy(np.zeros(0, dtype)).dtype
         options: dict[str, Any] = {"num_workers": self.workers, "collate_fn": _stacked, "pin_memory": on_gpu}
         loader = DataLoader(self.waves, batch_sampler=batches, **options)
@@ -302,9 +302,9 @@ def _stacked(waves: list[np.ndarray]) -> Tensor:
 
 
 def _compute(plan: _Plan, job: _Job) -> None:
-    """The shards that are not there yet, shared among the processes of the team."""
+    """Compute the missing shards, shared among the launched processes."""
     unfinished, members = plan.unfinished(), team()
-    if not unfinished:  # a kill came between the last shard and the index
+    if not unfinished:  # killed between the last shard and the index
         return
     with agreed():
         if members.is_main_process:
@@ -314,14 +314,14 @@ def _compute(plan: _Plan, job: _Job) -> None:
 
 
 def _write(plan: _Plan, shards: list[int], job: _Job) -> None:
-    """These shards, from where an earlier call stopped."""
+    """Compute these shards; resume where an earlier call stopped."""
     work = []
     for shard in shards:
         todo = plan.items(shard)[plan.done(shard) :]
         work += [(shard, todo[start : start + CHUNK]) for start in range(0, len(todo), CHUNK)]
     batches = [items for _, items in work]
     title = "features" if team().num_processes == 1 else f"features, 1 of {team().num_processes}"
-    hidden = None if team().is_main_process else True  # None: where there is no terminal
+    hidden = None if team().is_main_process else True  # None: hidden unless there is a terminal
     writer, bar = _Writer(plan), tqdm(total=sum(map(len, batches)), desc=title, unit="clip", mininterval=5, disable=hidden)
     for (shard, items), states in zip(work, job.features(batches, plan.dtype), strict=True):
         _refuse_infinite(states, [job.waves.ids[row] for row, _ in items], plan.dtype)
@@ -335,13 +335,13 @@ def _refuse_infinite(states: np.ndarray, ids: list[str], dtype: np.dtype) -> Non
         return
     bad = {utt_id for utt_id, each in zip(ids, states, strict=True) if not np.isfinite(each).all()}
     raise FeatureError(
-        f"features of {', '.join(sorted(bad))} are not finite in {dtype}; if these clips are sound, the range of the numbers "
-        "is too small: set training.feature_dtype=float32"
+        f"features of {', '.join(sorted(bad))} are not finite in {dtype}; if these clips are intact, the range of the "
+        "number type is too small: set training.feature_dtype=float32"
     )
 
 
 def _announce(plan: _Plan, unfinished: list[int], job: _Job) -> None:
-    """Say what is about to be computed, how large it is and how long it takes; refuse where the disk is too small."""
+    """Print what will be computed, its size and its duration; raise an error if the disk is too small."""
     todo = sum(len(plan.items(shard)) - plan.done(shard) for shard in unfinished)
     numbers, seconds = job.cost([(row, 0) for row in range(min(8, plan.clips))])
     size = plan.dtype.itemsize * numbers
@@ -365,7 +365,7 @@ def _announce(plan: _Plan, unfinished: list[int], job: _Job) -> None:
 def _finish(plan: _Plan, trials: pd.DataFrame, key: Key) -> None:
     sweep(plan.folder)
     for shard in range(plan.count):
-        plan.counter(shard).unlink(missing_ok=True)  # left where a process was killed between its last two steps
+        plan.counter(shard).unlink(missing_ok=True)  # left if a process was killed between its last two steps
     shards, rows = np.divmod(np.arange(plan.clips), plan.rows)
     index = pd.DataFrame({"utt_id": trials["utt_id"].to_numpy(), "shard": shards, "row": rows})
     with atomic(plan.folder / "index.parquet") as file:

@@ -1,4 +1,4 @@
-"""What a training sees: clips with their labels, a fresh distortion or view every epoch, in an order that can be repeated."""
+"""Training data: clips with labels, a new distortion or view per epoch, in a reproducible order."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from aasist_lib.datasets.feature_bank import FeatureBank
 
 
 class TrialData(Dataset):
-    """`row -> (input, label, row)`: encoder states from a bank (fp16), or the waveform (float32) where there is none.
+    """`row -> (input, label, row)`: encoder states from a feature bank (fp16), or the waveform (float32) without a bank.
 
-    On the fly every epoch sees a fresh distortion of the strength set. From a bank it sees one of the views; those of the end
-    of the rise as often as the rise has come far. With `crop_frames` that many frames are cut from a random one on; the end
-    goes on at the beginning, as in the repeated waveform.
+    Without a bank every epoch draws a new distortion of the current strength. With a bank it draws one of the views; views of
+    final strength are drawn in proportion to the progress of the ramp. With `crop_frames`, that many frames are cut from a
+    random start; after the last frame the crop continues with the first, as in the repeated waveform.
     """
 
     def __init__(
@@ -30,11 +30,11 @@ class TrialData(Dataset):
     ) -> None:  # fmt: skip
         self.source, self.seed, self.crop_frames, self.first_risen_view = source, seed, crop_frames, first_risen_view
         self.labels = (trials["label"] == "bonafide").to_numpy().astype(np.int64)
-        # In shared memory: what is set here reaches workers that are running already.
+        # In shared memory, so that running workers receive it.
         self._now = torch.zeros(4, dtype=torch.float64).share_memory_()
 
     def begin(self, epoch: int, at: Strength) -> None:
-        """What the next pass over the data is to give."""
+        """Set epoch and strength for the next pass over the data."""
         self._now[:] = torch.tensor([epoch, at.probability, at.intensity, at.progress], dtype=torch.float64)
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class TrialData(Dataset):
 
 
 class EpochSampler(Sampler[int]):
-    """A permutation of the rows that depends on (seed, epoch) only, so that a resumed run sees the same batches."""
+    """A permutation of the rows that depends on (seed, epoch) only, so a resumed run gets the same batches."""
 
     def __init__(self, length: int, seed: int) -> None:
         self.length, self.seed, self.epoch = length, seed, 0
@@ -72,7 +72,7 @@ class EpochSampler(Sampler[int]):
 
 
 def contents(trials: pd.DataFrame) -> dict[str, Any]:
-    """Clips of each class, number of bona fide speakers (None where the corpus does not tell them) and attacks of a split."""
+    """Clips per class, number of bona fide speakers (None if unknown) and attacks of a split."""
     speakers, attacks = set(trials.loc[trials["label"] == "bonafide", "speaker"]) - {"-"}, set(trials["attack"]) - {"-"}
     return {**trials["label"].value_counts().to_dict(), "speakers": len(speakers) or None, "attacks": sorted(attacks)}
 

@@ -1,6 +1,6 @@
-"""One system's score table, evaluated: metrics with intervals, t-DCF, breakdowns, and warnings; printed and written.
+"""Evaluation of a score table: metrics with intervals, t-DCF, breakdowns and warnings, as text, JSON and figures.
 
-What it takes is joined by `matching.join`; what it computes is in `metrics`. Nothing here is fitted or chosen.
+Input is joined by `matching.join`; the computation is in `metrics`. Nothing is fitted or chosen here.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ TDCF_FORMS: tuple[Literal["2019"], Literal["2021"]] = ("2019", "2021")
 
 
 class EvaluationError(AasistError, ValueError):
-    """A score table that cannot be evaluated as asked; the message says what to ask instead."""
+    """A score table cannot be evaluated as requested; the message says what to do instead."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything measured on one system. Rates are fractions, Cllr is in bits.
+    """All results for one system. Rates are fractions, Cllr is in bits.
 
     `trials` counts `bonafide`, `spoof` and, where every trial has one, `speakers`; `summary` is `metrics.summarise`'s and
     `intervals` holds those of EER and minDCF: both None where there is one class only. `operating` is what a threshold chosen
@@ -82,20 +82,20 @@ def evaluate(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Evaluation:
-    """Measure a system.
+    """Evaluate a system.
 
     Args:
         table: `score`, `label` and the columns named in `by` and `groups`; see `matching.join`.
-        by: columns whose combinations are measured one by one, such as ['attack', 'codec'].
+        by: columns by whose combinations results are broken down, such as ['attack', 'codec'].
         groups: a column, such as 'speaker', whose values the bootstrap draws instead of trials.
-        threshold: one that was chosen beforehand, on dev; needed where the table has one class only.
+        threshold: one chosen on dev; required if the table has only one class.
         asv: a speaker verifier's scores, for the t-DCF; it operates at its own EER threshold.
         sasv: scores of verifier and countermeasure together, for the a-DCF at the challenges' costs.
         replicates, confidence, seed: of the bootstrap.
 
     Raises:
         EvaluationError: `groups` is missing, a column is unknown ('-') where it would be needed, all scores are equal, or there
-            is one class only and no threshold.
+            is only one class and no threshold.
         MetricError: another column is missing, or scores are unusable.
     """
     is_bonafide = bonafide_mask(table["label"])
@@ -108,7 +108,7 @@ def evaluate(
         warnings.simplefilter("always")
         summary = summarise(bonafide, spoof)
     for other in caught:
-        if not issubclass(other.category, ScoreWarning):  # of a package, about itself: it goes where it would have gone
+        if not issubclass(other.category, ScoreWarning):  # a warning of another package is passed on
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
     settings: dict[str, Any] = {"replicates": replicates, "confidence": confidence, "seed": seed}
     rates = asv_error_rates(*asv) if asv is not None else None
@@ -152,12 +152,12 @@ def compare(table: pd.DataFrame, other: pd.DataFrame, groups: str | None = None,
     """Two systems on the same trials: the paired bootstrap of their differences, the first minus the second.
 
     Args:
-        table, other: joined with the same key, so that rows are the same trials.
+        table, other: joined with the same key, so the rows are the same trials.
         groups: as `evaluate`.
         settings: `replicates`, `confidence` and `seed`.
 
     Raises:
-        EvaluationError: they are not of the same trials.
+        EvaluationError: the trials differ.
         MetricError: as `metrics.paired_bootstrap`.
     """
     if list(table["utt_id"]) != list(other["utt_id"]):
@@ -171,7 +171,7 @@ def compare(table: pd.DataFrame, other: pd.DataFrame, groups: str | None = None,
 
 
 def format_evaluation(evaluation: Evaluation) -> str:
-    """The evaluation as plain text, a row per metric and then a row per cell, for a terminal."""
+    """The evaluation as plain text: one row per metric, then one row per cell."""
     found = evaluation.intervals
     rows = [("", "value", ""), *((name, str(count), "") for name, count in evaluation.trials.items())]
     if found is not None and evaluation.summary is not None:
@@ -249,8 +249,8 @@ def write_evaluation(
 
     Args:
         evaluation: of `table`.
-        run: of `RunFolder.of_evaluation`; its `manifest.json` lists every file with its hash.
-        sources: the files that were read, by role; they are noted with their hashes.
+        run: from `RunFolder.of_evaluation`; its `manifest.json` lists every file with its hash.
+        sources: the input files by role; recorded with their hashes.
         against: a comparison with another system.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Scores joined with their key, and what is looked at before they are measured."""
+"""Join scores with their key, select trials, and check the sign of the scores."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from aasist_lib.metrics.rates import eer_point, rank
 from aasist_lib.metrics.tables import duration_class
 
 FAR_BETTER = 0.2
-"""By so much must the inverted sign lower the EER to be spoken of."""
+"""Minimum gain in EER by the inverted sign for a warning."""
 DEEPEST = 4
-"""Parts of a path, the file's name among them, by which ids are compared at most."""
+"""Maximum number of path parts, including the file name, by which ids are compared."""
 _SUFFIX = rf"(?i)\.(?:{'|'.join(ending.removeprefix('.') for ending in audio.EXTENSIONS)})$"
 
 
 def join(scores: pd.DataFrame, key: pd.DataFrame, names: tuple[str, str] = ("the scores", "the key")) -> pd.DataFrame:
     """The score table of the key's trials, in the key's order: `utt_id, score`, then the key's other columns.
 
-    Two systems joined with one key are therefore aligned. Where the key has a column `subset` (ASVspoof 2021), the
-    trials of 'eval' are taken, which are those that the organisers count; scores of its other trials may be there. Where it
-    has a column `split` (our trial tables), the splits are taken that any of the scores is of, and they must be scored whole.
+    Two systems joined with one key are therefore aligned. If the key has a column `subset` (ASVspoof 2021), only
+    'eval' is used, as by the organisers; scores of other trials are allowed. If it has a column `split` (the workbook's trial
+    tables), the splits with at least one score are used, and these must be scored completely.
 
-    Ids that do not match as they are, are compared without file endings and with as few folders as tell them apart: '0.wav' and
-    '/data/0.flac' are one utterance where no other is called '0'. `attrs["matched"]` of the result says that this was done.
+    Ids that do not match exactly are compared without file endings and with as few folders as make them unique: '0.wav' and
+    '/data/0.flac' are the same utterance if there is no other '0'. `attrs["matched"]` of the result reports this.
 
     Args:
         scores: as `read_scores` gives it. Labels in it must agree with the key.
         key: as `corpora.protocols.read_key` gives it.
-        names: what the messages call the two, such as their paths.
+        names: names of the two in messages, such as their paths.
 
     Raises:
-        TableError: ids stand in one table only or occur twice, or labels contradict each other.
+        TableError: ids are in only one of the tables or occur twice, or labels contradict each other.
     """
     for table, name in zip((scores, key), names, strict=True):
         twice = table["utt_id"][table["utt_id"].duplicated()]
@@ -66,7 +66,7 @@ def join(scores: pd.DataFrame, key: pd.DataFrame, names: tuple[str, str] = ("the
 
 
 def read_joined(scores: str | Path, key: str | Path | None, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """A score file joined with its key; without a key by the labels that the score file itself has.
+    """Read a score file and join it with its key; without a key the file's own labels are used.
 
     Raises:
         TableError: as `read_scores` and `join`, or there is no key and there are no labels.
@@ -83,7 +83,7 @@ def read_joined(scores: str | Path, key: str | Path | None, columns: Sequence[st
 
 def add_duration(table: pd.DataFrame, key: str | Path | None) -> pd.DataFrame:
     """The table with a column `duration`, a class of `metrics.tables.DURATIONS` per trial, from the key's column `seconds`, or
-    from the audio where the key is a trial table with paths.
+    from the audio if the key is a trial table with paths.
 
     Raises:
         TableError: the key has neither.
@@ -104,8 +104,8 @@ def add_duration(table: pd.DataFrame, key: str | Path | None) -> pd.DataFrame:
 
 
 def _as_in_key(scores: pd.DataFrame, keyed: pd.Series) -> tuple[pd.DataFrame, str]:
-    """The scores with the key's ids, and how these were matched, in words; '' where they are the same as they stand."""
-    exact = pd.Index(keyed).get_indexer(scores["utt_id"]) >= 0  # by hash: `isin` is ten times slower on text
+    """The scores with the key's ids, and a description of how ids were matched; '' if they are equal."""
+    exact = pd.Index(keyed).get_indexer(scores["utt_id"]) >= 0  # hashed; `isin` is ten times slower on text
     if exact.any():
         return scores, ""
     for depth in range(1, DEEPEST + 1):
@@ -121,7 +121,7 @@ def _as_in_key(scores: pd.DataFrame, keyed: pd.Series) -> tuple[pd.DataFrame, st
 
 
 def _bare(ids: pd.Series, depth: int) -> pd.Series:
-    """Ids without file endings, and of their paths the last `depth` parts."""
+    """Ids without file endings, reduced to the last `depth` parts of their paths."""
     plain = ids.astype("str").str.replace("\\", "/", regex=False).str.replace(_SUFFIX, "", regex=True)
     return plain.str.split("/").str[-depth:].str.join("/")
 
@@ -150,12 +150,12 @@ def _refuse_unmatched(scored: pd.Series, keyed: pd.Series, wanted: pd.Series, na
 
 
 def only(table: pd.DataFrame, chosen: Iterable[str], left_out: Iterable[str]) -> pd.DataFrame:
-    """A part of a score table: `chosen` and `left_out` hold conditions 'column=value,value'.
+    """Select trials of a score table: `chosen` and `left_out` are conditions 'column=value,value'.
 
-    A condition on `attack` is one on spoofed trials: bona fide ones, which have none, stay.
+    Conditions on `attack` apply to spoofed trials only; bona fide trials are kept.
 
     Raises:
-        TableError: no such column or value, or nothing is left; the message says what there is.
+        TableError: there is no such column or value, or nothing is left; the message lists what exists.
     """
     for texts, keep in ((chosen, True), (left_out, False)):
         for text in texts:
@@ -178,7 +178,7 @@ def only(table: pd.DataFrame, chosen: Iterable[str], left_out: Iterable[str]) ->
 
 
 def check_sign(table: pd.DataFrame) -> str | None:
-    """A loud sentence when the inverted scores would give a far better EER, else None. The table stays as it is.
+    """A warning if the inverted scores would have a far better EER, else None. The table is not changed.
 
     Args:
         table: `score` and `label`.

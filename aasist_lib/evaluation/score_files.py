@@ -1,7 +1,7 @@
-"""Score files: read and written in the organisers' forms and in our own.
+"""Score files: read and write the organisers' formats and the workbook's own.
 
-A score file gives one number per trial, higher = more bona fide. The separator (tab, semicolon, comma or white space) and
-the heading are found out, or told. Nothing is repaired on the way: an id, number or label that does not fit is a `TableError`.
+A score file has one number per trial, higher = more bona fide. Separator (tab, semicolon, comma or white space) and heading are
+detected or given. Nothing is repaired: an invalid id, number or label is a `TableError`.
 """
 
 from __future__ import annotations
@@ -36,30 +36,30 @@ from aasist_lib.runtime.text_tables import (
 
 FORMS = ("asvspoof5", "asvspoof2019", "asvspoof2021", "csv", "parquet")
 LOGITS = ("spoof", "bonafide")
-"""What `columns` calls the two logits that a score is the difference of."""
+"""Names in `columns` of the two logits whose difference is the score."""
 _READ = ("utt_id", "score", "label", "attack", "speaker", *LOGITS)
 _SHOWN = 5
 
 
 class TableError(TabularError):
-    """A score file or key that cannot be used; the message names the file, and the line where there is one."""
+    """A score file or key cannot be used; the message names the file and, if possible, the line."""
 
 
 def read_scores(path: str | Path, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """A score file as a table with `utt_id`, `score` (float64) and, where the file has them, `label` and `attack`.
+    """Read a score file: a table with `utt_id`, `score` (float64) and, if the file has them, `label` and `attack`.
 
-    Read are: parquet and headed text whose columns have one of the names in `conventions.NAMES`, and forms without a heading:
+    Accepted are parquet and text with a heading whose column names are in `conventions.NAMES`, and formats without a heading:
     `utterance score` (ASVspoof 2021), `utterance score label`, `utterance attack label score` (2019), `speaker utterance score
-    label`. Labels may be any of `conventions.LABEL_WORDS`. A file of track 2 of ASVspoof 5 has a line per speaker: of each
-    utterance one row is left. Text may be gzipped (`.gz`).
+    label`. Labels may be any of `conventions.LABEL_WORDS`. A file of ASVspoof 5 track 2 has one line per speaker and
+    is reduced to one row per utterance. Text may be gzipped (`.gz`).
 
     Args:
-        columns: what the file's columns are, where that cannot be found out: names in their order, such as ['utt_id', 'spoof',
-            'bonafide'] for two logits, '-' for a column without use; or `name=heading`, such as ['score=p_real'].
+        columns: the file's columns, if they cannot be detected: names in order, such as ['utt_id', 'spoof',
+            'bonafide'] for two logits, '-' for an unused column; or `name=heading`, such as ['score=p_real'].
 
     Raises:
-        TableError: no such file, a form that is none of these, a score that is not finite, an id that occurs twice, or a
-            label that is no label.
+        TableError: the file is missing or has another format, a score is not finite, an id occurs twice, or a label is
+            unknown.
     """
     path = Path(path)
     table = _told(path, columns) if columns else _named(path)
@@ -88,7 +88,7 @@ def refuse_numbers(path: Path, values: pd.Series) -> None:
 
 
 def _once_each(path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """The table with each utterance once: lines of one utterance must agree, as in a file with a line per speaker."""
+    """The table with each utterance once; lines of one utterance must agree."""
     twice = table["utt_id"].duplicated()
     if not twice.any():
         return table
@@ -104,11 +104,11 @@ def _once_each(path: Path, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_scores(table: pd.DataFrame, path: str | Path, form: str) -> None:
-    """Write a score table atomically; scores keep every digit. What a killed process left unfinished beside it goes.
+    """Write a score table atomically, with all digits; temporary files of killed processes are removed.
 
     Args:
         table: `utt_id`, `score`, and for 'asvspoof2019' also `label` and `attack`.
-        path: gzipped when it ends with `.gz`.
+        path: gzipped if it ends with `.gz`.
         form: 'asvspoof5' (heading `filename cm-score`, tabs), 'asvspoof2019' (`utterance attack key score`),
             'asvspoof2021' (`utterance score`), 'csv' or 'parquet' (both with every column).
 
@@ -128,7 +128,7 @@ def write_scores(table: pd.DataFrame, path: str | Path, form: str) -> None:
 
 
 def refuse_form(table: pd.DataFrame, path: str | Path, form: str) -> list[str]:
-    """An error where a file of this form could not hold the table; else its columns. `score` need not be there yet.
+    """Raise an error if this format cannot hold the table; else return its columns. `score` may still be missing.
 
     Raises:
         TableError: as `write_scores`.
@@ -173,7 +173,7 @@ def _named(path: Path) -> pd.DataFrame:
 
 
 def _by_content(table: pd.DataFrame) -> list[str] | None:
-    """What most lines of a table without a heading say that its columns are, or None where that cannot be told."""
+    """The columns of a table without a heading, judged by most of its lines, or None if unclear."""
     numbers = [pd.to_numeric(table[name], errors="coerce").notna().mean() > 0.5 for name in table.columns]
     are = [read_labels(table[name]).isin(LABELS).mean() for name in table.columns]
     labels = [share == 1 or share > 0.5 and not number for share, number in zip(are, numbers, strict=True)]
@@ -184,19 +184,19 @@ def _by_content(table: pd.DataFrame) -> list[str] | None:
     fitting = [
         form for form in forms.get(table.shape[1], ()) if numbers[form.index("score")] and labels[form.index("label")]
     ]  # fmt: skip
-    if len(fitting) == 2:  # scores of 0 and 1 alone look like labels
+    if len(fitting) == 2:  # scores that are all 0 or 1 look like labels
         fitting = [form for form in fitting if not labels[form.index("score")]]
     return fitting[0] if len(fitting) == 1 else None
 
 
 def _guess(table: pd.DataFrame) -> list[str]:
-    """A beginning for `--columns`: the ids first, then the only column of numbers, if there is one."""
+    """A suggestion for `--columns`: the ids first, then the only column of numbers, if any."""
     numbers = [pd.to_numeric(table[name], errors="coerce").notna().all() for name in table.columns]
     return ["utt_id", *("score" if number and sum(numbers) == 1 else "-" for number in numbers[1:])]
 
 
 def _told(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """The table by what the user says of its columns."""
+    """The table with the columns that the user gave."""
     by_name = {column: heading for column, mark, heading in (each.partition("=") for each in columns) if mark}
     names = [*by_name] if by_name else [name for name in columns if name != UNKNOWN]
     given = f"--columns {' '.join(columns)}"
@@ -245,7 +245,7 @@ def _rename(where: str, table: pd.DataFrame, heading: list[str]) -> pd.DataFrame
     for column in ("utt_id", "score", "label", "attack", "speaker"):
         if heading.count(column) > 1:
             raise TableError(f"{where}: several columns are called {column}: rename or remove one")
-        if column in heading:  # our own name wins over an alias of it, which keeps its name
+        if column in heading:  # the canonical name takes precedence over an alias
             names = [given if name == column != given else name for name, given in zip(names, heading, strict=True)]
         elif names.count(column) > 1:
             found = [given for name, given in zip(names, heading, strict=True) if name == column]
@@ -265,7 +265,7 @@ def _rename(where: str, table: pd.DataFrame, heading: list[str]) -> pd.DataFrame
 
 
 def _by_heading(heading: list[str], chosen: dict[str, str]) -> str:
-    """`--columns` for a heading, of which these are chosen already."""
+    """`--columns` for a heading, with these columns already chosen."""
     for column in ("utt_id", "score"):
         fitting = [given for given in heading if given == column or column_of(given) == column]
         chosen = {column: fitting[0] if fitting else "HEADING"} | chosen

@@ -1,4 +1,4 @@
-"""Scores: of a corpus split (`split`), of recordings (`recordings`, `batch`), by a trained detector (`detector`)."""
+"""Scoring with a trained detector (`detector`): a corpus split (`split`), recordings (`recordings`, `batch`)."""
 
 from aasist_lib.scoring.split import ScoringError, log_odds, score_split, score_table
 

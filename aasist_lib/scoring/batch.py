@@ -1,4 +1,4 @@
-"""Tables of scored recordings, and long lists of recordings scored into files: shared among processes, and resumed."""
+"""Tables of scored recordings, and scoring of many recordings into files, with several processes and resume."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ COLUMNS = [
 
 
 def results(recordings: Iterable[Recording], detector: Detector, p_spoof: float) -> pd.DataFrame:
-    """A row a recording: `utt_id` (its path), `channel`, `decision`, `score`, `llr`, `p_bonafide` at the prior `p_spoof`,
-    `capped` (whether the llr lies at the bound of the calibration), `seconds`, `windows`, `lowest_score` of a window with
-    speech and where it begins (`lowest_start`, s), `warnings` in one text.
+    """One row per recording: `utt_id` (its path), `channel`, `decision`, `score`, `llr`, `p_bonafide` at the prior `p_spoof`,
+    `capped` (whether the llr is at the bound of the calibration), `seconds`, `windows`, `lowest_score` of all windows
+    with speech and the start of that window (`lowest_start`, s), `warnings` as one text.
 
     Without a decision there is no llr and no probability. Without a calibration there are no such columns.
 
@@ -63,7 +63,7 @@ def _row(recording: Recording) -> dict[str, Any]:
 
 
 def timelines(recordings: Iterable[Recording]) -> pd.DataFrame:
-    """The timelines of recordings below one another, with `utt_id` and `channel` as the first columns."""
+    """The timelines of all recordings in one table, with `utt_id` and `channel` as the first columns."""
     parts = [
         each.timeline.assign(utt_id=each.path, channel=each.channel)[["utt_id", "channel", *each.timeline.columns]]
         for each in recordings
@@ -87,10 +87,10 @@ def for_terminal(table: pd.DataFrame) -> str:
 
 
 def refuse_out(out: Path | None, timeline: bool) -> None:
-    """Before any work: an error where the results could not be written as asked.
+    """Raise an error before any work if the results could not be written.
 
     Raises:
-        ScoringError: `out` is no CSV, or its folder cannot be written; or a timeline without a file.
+        ScoringError: `out` is not a CSV file or its folder is not writable, or a timeline is asked for without a file.
     """
     if out is None:
         if timeline:
@@ -116,22 +116,22 @@ def score_to_csv(
     say: Callable[[str], None] = print,
     each_channel: bool = False,
 ) -> tuple[pd.DataFrame | None, list[LeftOut]]:
-    """Score files and folders into `out`, a CSV as `results` gives it; beside it go `<out>_timeline.csv`, if wanted, and
-    `<out>_left_out.csv`, with the columns of `LeftOut`, where anything was left out.
+    """Score files and folders into the CSV file `out`, with the columns of `results`; optionally also `<out>_timeline.csv`,
+    and, if files were left out, `<out>_left_out.csv` with the columns of `LeftOut`.
 
-    Processes that were launched together share the files; what they write is what one would. They need the folder of `out` in
-    common. Until all are done, `<out>_unfinished.jsonl`, and a list of every further process, hold what is: the same call
-    after an interruption resumes from there, with any number of processes.
+    Launched processes share the files, need a common folder for `out`, and write the same as one process. Until all are done,
+    `<out>_unfinished.jsonl` (and one more list per process) holds the finished recordings, so a call after an interruption
+    resumes, with any number of processes.
 
     Args:
         detector, paths, hop_seconds, on_progress, each_channel: as `score_recordings`; progress is that of this process.
         out: the CSV to write.
         p_spoof: prior of `p_bonafide`.
-        timeline: write every window's score too.
-        say: receives a line where an earlier call left something, and one of what was left out of folders.
+        timeline: also write the score of every window.
+        say: receives a line if an earlier call is resumed, and a line about files left out of folders.
 
     Returns:
-        the table written, None where this is not the main process; and what was left out.
+        the table written (None except in the main process), and the files left out.
 
     Raises:
         ScoringError: nothing could be scored, `out` cannot be written, or the prior or the hop are impossible. Nothing is
@@ -144,7 +144,7 @@ def score_to_csv(
     settings = {"detector": content, "hop_seconds": hop_seconds, "each_channel": each_channel}
     unfinished = Unfinished(out, settings, members.process_index)
     with agreed():
-        posterior(0.0, p_spoof)  # before hours of work
+        posterior(0.0, p_spoof)  # check the prior before hours of work
         hop_samples(hop_seconds, detector.model.config.samples)
         refuse_out(out, timeline)
         if members.is_main_process:
@@ -155,7 +155,7 @@ def score_to_csv(
             unfinished.collect(say)
             if len(unfinished):
                 say(f"resumes: {len(unfinished)} recordings are scored already, in {unfinished.path}")
-    ((files, empty),) = broadcast_object_list(shared)  # a folder that fills meanwhile would look different to each
+    ((files, empty),) = broadcast_object_list(shared)  # a folder that changes would look different to each process
     missed: dict[str, LeftOut] = {}
     with agreed():
         unfinished.read()
@@ -198,7 +198,7 @@ def _write(
     if left_out:
         _write_csv(pd.DataFrame(left_out), _beside(out, "left_out"))
     else:
-        _beside(out, "left_out").unlink(missing_ok=True)  # an earlier call's
+        _beside(out, "left_out").unlink(missing_ok=True)  # from an earlier call
     unfinished.remove()
     return table
 

@@ -1,4 +1,4 @@
-"""A trained detector with what its dev clips say of its scores: threshold, calibration, and how far they can be trusted."""
+"""A trained detector with its dev threshold, its calibration, and the limits of both."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from aasist_lib.scoring.split import ScoringError
 
 @dataclass(frozen=True)
 class Detector:
-    """A trained model with what its dev clips say of its scores. A score at or below `threshold` is taken for spoof.
+    """A trained model with its dev threshold and calibration. A score at or below `threshold` means spoof.
 
-    `calibration` is None where scores alone were asked for.
+    `calibration` is None with `scores_only`.
     """
 
     model: AASIST
@@ -33,16 +33,16 @@ class Detector:
 
     @classmethod
     def load(cls, checkpoint: Path, device: str | torch.device = "cpu", scores_only: bool = False) -> Detector:
-        """The detector of a checkpoint.
+        """Load the detector of a checkpoint.
 
         Args:
             checkpoint: the folder `…/checkpoints/best` of a run.
-            device: where it computes.
-            scores_only: do without a calibration.
+            device: where the model runs.
+            scores_only: load without calibration.
 
         Raises:
-            CheckpointError: no checkpoint there, or it does not load.
-            ScoringError: it holds no calibration.
+            CheckpointError: there is no checkpoint, or it cannot be loaded.
+            ScoringError: the checkpoint has no calibration.
         """
         model, facts = load_model(checkpoint)
         stored = None if scores_only else facts.get("calibration")
@@ -59,7 +59,7 @@ class Detector:
         return "bonafide" if score > self.threshold else "spoof"
 
     def caution(self) -> str:
-        """What the detector was trained on and how far its numbers can be trusted, for whoever reads them."""
+        """A warning for the user: the detector's training data and the limits of its scores."""
         on, encoder = self.facts.get("trained_on"), self.facts["encoder"]["name"]
         trained = f"clips that the checkpoint does not name, with the encoder {encoder}"
         if on:
@@ -89,13 +89,13 @@ class Detector:
 
 
 def _edited(facts: dict[str, Any]) -> list[str]:
-    """The modules of the model that read otherwise than when the detector was trained."""
+    """Modules of the model whose code has changed since the detector was trained."""
     then, now = facts.get("key", {}).get("code", {}), make_key(["aasist_lib.models.aasist"], {})["code"]
     return [file for file in now if file in then and now[file] != then[file]]
 
 
 def _calibration(stored: dict[str, Any]) -> Calibration:
-    """Of a checkpoint's facts; those of an earlier version do not hold the bound."""
+    """The calibration in a checkpoint's facts; earlier versions have no bound."""
     bound = stored.get("bound", math.log(min(stored["bonafide"], stored["spoof"])))
     return Calibration(stored["scale"], stored["offset"], bound, stored.get("separable", False))
 
@@ -105,7 +105,7 @@ def posterior(llr: ArrayLike, p_spoof: float) -> NDArray[np.float64]:
 
     Args:
         llr: of bona fide against spoof, any shape.
-        p_spoof: how probable a spoof is before anything is heard, a fraction within (0, 1).
+        p_spoof: prior probability of a spoof, within (0, 1).
 
     Raises:
         ScoringError: `p_spoof` is not within (0, 1).

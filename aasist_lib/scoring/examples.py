@@ -1,4 +1,4 @@
-"""Recordings to try a detector on, of a corpus' eval clips: several formats, a broken file, and one that alternates."""
+"""Example recordings made from a corpus's eval clips: several formats, a truncated file, and a mixed one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from aasist_lib.runtime.files import atomic
 from aasist_lib.scoring.split import ScoringError
 
 STRETCH_SECONDS = 7.0
-"""Least length of a stretch of one class in the recording that alternates."""
+"""Minimum length of a segment of one class in the mixed recording."""
 
 
 def write_examples(folder: Path, trials: pd.DataFrame, known: Iterable[str] = ()) -> pd.DataFrame:
-    """Write seven recordings, and say what is true of them.
+    """Write seven recordings and return the truth about them.
 
     All are of one speaker where the corpus allows it: the one with the most bona fide clips among those of whom there are
     spoofed ones. Else the spoofed stretches have other voices. Written are `bonafide-stereo.wav` (44.1 kHz),
@@ -31,12 +31,12 @@ def write_examples(folder: Path, trials: pd.DataFrame, known: Iterable[str] = ()
     middle, and `alternating.flac`: four stretches, bona fide and spoofed in turn.
 
     Args:
-        folder: made when missing; files of these names are written again.
+        folder: created if missing; files of these names are overwritten.
         trials: a trial table; its eval split is used, or dev or train where eval lacks a class.
         known: attacks to be preferred, such as those of train.
 
     Returns:
-        A row a stretch of a whole file: `path`, `start`, `end` (s), `label`, `attack`.
+        One row per segment of an intact file: `path`, `start`, `end` (s), `label`, `attack`.
 
     Raises:
         ScoringError: no split has clips of both classes.

@@ -25,7 +25,7 @@ from aasist_lib.runtime.processes import agreed, team, team_alone
 from aasist_lib.runtime.run_folder import RunFolder
 
 BLOCK = 2048
-"""Trials from one point to the next from which an interrupted scoring goes on; a block is scored by one process."""
+"""Trials per block: a block is scored by one process, and interrupted scoring resumes after the last finished block."""
 BATCH = 32
 """Clips that are scored at once."""
 
@@ -37,22 +37,22 @@ class ScoringError(AasistError, ValueError):
 def score_split(
     profile: Profile, model: AASIST, split: str, device: str | torch.device = "cpu", run: RunFolder | None = None
 ) -> pd.DataFrame:
-    """Score table of one split: `score` beside the trial columns. Features come from the bank where the profile has one.
+    """Score table of one split: `score` and the trial columns. Features come from the feature bank if the profile uses one.
 
-    Processes that were launched together share the trials in blocks, and each gets the whole table. Finished blocks lie in the
-    run folder's `scores/` until all are done: the same call after an interruption resumes from there.
+    Launched processes share the trials in blocks, and each returns the whole table. Finished blocks are stored in the run
+    folder's `scores/` until all are done, so a call after an interruption resumes.
 
-    Clips that cannot be read are an error before the first is scored. With `training.bad_audio: skip` the table lacks them:
-    results of fewer trials are not those of the corpus, and `evaluate` refuses the table for a key that has them.
+    Unreadable clips are an error before the first clip is scored. With `training.bad_audio: skip` the table lacks them, and
+    `evaluate` refuses the table with a key that has them.
 
     Args:
         profile: corpus, crop and number of worker processes.
         model: a trained detector.
         split: 'train', 'dev' or 'eval'.
-        run: keep the table there, as `scores/aasist_<split>.parquet`, and read it while nothing it depends on has changed.
+        run: cache the table there as `scores/aasist_<split>.parquet`.
 
     Raises:
-        ScoringError: the detector is of another `model` section than the profile's, the corpus has no such split, or another
+        ScoringError: the detector has another `model` section than the profile, the corpus has no such split, or another
             process is scoring it.
         TrialTableError, FeatureError, BadAudio: the data is at fault.
     """
@@ -80,14 +80,14 @@ def score_split(
 def _in_blocks(
     profile: Profile, model: AASIST, source: FeatureBank | Waves, split: str, name: str, device: str | torch.device
 ) -> np.ndarray:
-    """Scores of all rows of a source, `(trials,)`, shared among the team in blocks that are kept until all are done."""
+    """Scores of all rows of a source, `(trials,)`, shared among processes in blocks that are stored until all are done."""
     folder = project_root() / profile.folder / "scores" / f"unfinished-{split}-{name}"
     busy = ScoringError(f"another process is scoring split '{split}' with this detector, in {folder}; wait for it")
     with team_alone(folder.with_name(f".{folder.name}.lock"), busy):
         members, starts = team(), range(0, len(source), BLOCK)
         blocks = [folder / f"{start:09d}.npy" for start in starts]
         todo = [start for start, file in zip(starts, blocks, strict=True) if not file.is_file()]
-        members.wait_for_everyone()  # nobody finishes a block before all know which there are
+        members.wait_for_everyone()  # no process finishes a block before all have listed them
         mine, hidden = todo[members.process_index :: members.num_processes], not members.is_main_process or len(todo) == 1
         with agreed():
             for start in tqdm(mine, desc=f"scoring {split}", unit="block", mininterval=5, disable=hidden or None):
@@ -97,19 +97,19 @@ def _in_blocks(
         scores = np.concatenate([np.load(file, allow_pickle=False) for file in blocks])
         members.wait_for_everyone()
         if members.is_main_process:
-            for old in folder.parent.glob(f"unfinished-{split}-*"):  # this one, and those of other detectors or other code
+            for old in folder.parent.glob(f"unfinished-{split}-*"):  # also those of other detectors or other code
                 shutil.rmtree(old)
     return scores
 
 
 def _key(profile: Profile, model: AASIST, trials: pd.DataFrame, source: FeatureBank | Waves) -> Key:
-    """What the scores depend on."""
+    """The cache key of the scores."""
     if isinstance(source, FeatureBank):
         inputs = {"the features": source.folder.name}
     else:
         inputs = {"the clips": clips_digest(trials)}
     undistorted = (*BY_CONTENT, "aasist_lib.augment", "aasist_lib.config.augmentation", "aasist_lib.losses")
-    settings = {"detector": model.content_digest(), "root": str(profile.data.source)}  # paths stand in the table
+    settings = {"detector": model.content_digest(), "root": str(profile.data.source)}  # paths are in the table
     entries = ("aasist_lib.scoring.split", "aasist_lib.models.aasist", type(model.frontend).__module__)
     return make_key(entries, settings, {"the trials": trials_digest(trials, trials.columns.drop("path"))} | inputs, undistorted)
 
@@ -128,7 +128,7 @@ def _scores(
 
 
 def score_table(trials: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
-    """`utt_id, score` and then the trial columns; `scores (trials,)` in the order of the rows."""
+    """`utt_id, score` and then the trial columns; `scores (trials,)` are in the order of the rows."""
     return pd.concat([trials[["utt_id"]], pd.Series(scores, name="score"), trials.drop(columns="utt_id")], axis=1)
 
 

@@ -1,4 +1,4 @@
-"""A moving average of the weights that are trained, which is judged in their place."""
+"""Exponential moving average of the trained weights, used for dev and for the checkpoint."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from aasist_lib.models.checkpoints import put_weights, trained_weights
 
 
 class WeightAverage:
-    """Exponential moving average of a model's trained weights: `average = decay * average + (1 - decay) * weights` a step, from
-    the weights after the first step on. What is frozen is neither copied nor averaged.
+    """Exponential moving average of a model's trained weights: `average = decay * average + (1 - decay) * weights` per step,
+    starting with the weights after the first step. Frozen weights are neither copied nor averaged.
 
     Args:
         model: the detector that is being trained.
-        decay: of a step, in [0, 1).
+        decay: per step, in [0, 1).
     """
 
     def __init__(self, model: AASIST, decay: float) -> None:
@@ -27,7 +27,7 @@ class WeightAverage:
         self._average = get_ema_multi_avg_fn(decay)
 
     def update(self) -> None:
-        """Take the weights as they are now into the average."""
+        """Update the average with the current weights."""
         now = trained_weights(self.model)
         if not self.weights:
             self.weights = {name: tensor.clone() for name, tensor in now.items()}
@@ -40,7 +40,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The model has the average's weights inside the `with`, and its own again behind it."""
+        """Inside the `with` the model has the average's weights; afterwards its own again."""
         own = {name: tensor.clone() for name, tensor in trained_weights(self.model).items()}
         put_weights(self.model, self.weights)
         try:

@@ -1,4 +1,4 @@
-"""Whether the losses and gradients of a training are still numbers, looked at now and then: a GPU never waits for it."""
+"""Detects NaN and infinite losses and gradients, checked every few steps so that a GPU does not wait."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from aasist_lib.errors import AasistError
 from aasist_lib.runtime.processes import agreed
 
 EVERY = 100
-"""Steps from one look to the next."""
+"""Steps between two checks."""
 _SHOWN = 64
 
 
 class TrainingError(AasistError, ValueError):
-    """Training cannot start or go on; the message says why and what to do."""
+    """Training cannot start or continue; the message says why and how to fix it."""
 
 
 class Watch:
-    """The losses of an epoch, and what made them.
+    """Records the losses of an epoch and the utterances behind them.
 
     Args:
-        accelerator: of the training; after a step all its processes have the same gradients.
-        epoch: for the message.
-        ids: utterances by row.
+        accelerator: that of the training; after a step all processes have the same gradients.
+        epoch: named in messages.
+        ids: utterance ids by row.
     """
 
     def __init__(self, accelerator: Accelerator, epoch: int, ids: list[str]) -> None:
         self.accelerator, self.epoch, self.ids = accelerator, epoch, ids
         self.losses: list[Tensor] = []
         self._recent: list[tuple[Tensor, Tensor, Tensor]] = []
-        # With fp16 the gradients of some steps are infinite by design, and these steps are left out.
+        # With fp16 some steps have infinite gradients by design; the scaler skips these steps.
         self._norms_count = accelerator.mixed_precision != "fp16"
 
     def note(self, loss: Tensor, norm: Tensor, rows: Tensor) -> None:
-        """Take in a step: its loss, the norm of its gradients, and the rows `(batch,)` of its clips.
+        """Record a step: its loss, the norm of its gradients, and the rows `(batch,)` of its clips.
 
         Raises:
-            TrainingError: among the last steps is one whose loss or gradients are NaN or infinite; its utterances are named.
+            TrainingError: a recent step has a NaN or infinite loss or gradient; the message names its utterances.
         """
         self.losses.append(loss)
         self._recent.append((loss, norm if self._norms_count else torch.zeros_like(loss), rows))
@@ -46,10 +46,10 @@ class Watch:
             self._look()
 
     def mean_loss(self) -> float:
-        """Over all steps and processes.
+        """The mean loss over all steps and processes.
 
         Raises:
-            TrainingError: as `note`.
+            TrainingError: see `note`.
         """
         self._look()
         return float(self.accelerator.gather(torch.stack(self.losses).mean().reshape(1)).mean())
@@ -62,7 +62,7 @@ class Watch:
         sound = self.accelerator.gather((losses.isfinite() & norms.isfinite()).all().reshape(1))
         if sound.all():
             return
-        bad = int((~(losses.isfinite() & norms.isfinite())).float().argmax())  # the first; what follows is its doing
+        bad = int((~(losses.isfinite() & norms.isfinite())).float().argmax())  # the first; later ones follow from it
         step, (loss, norm, rows) = len(self.losses) - len(recent) + bad + 1, recent[bad]
         mine = self.accelerator.gather((~loss.isfinite()).reshape(1))
         with agreed():
