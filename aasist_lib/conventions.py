@@ -1,5 +1,4 @@
-"""Words that the whole project shares: labels, splits, what is unknown, and the names that other people's files have for
-them."""
+"""Shared conventions: labels, splits, the unknown value, and the column and label names found in other people's files."""
 
 from __future__ import annotations
 
@@ -11,17 +10,17 @@ import pandas as pd
 LABELS = ("bonafide", "spoof")
 SPLITS = ("train", "dev", "eval")
 SUBSETS = ("progress", "eval", "hidden")
-"""Of a key of ASVspoof 2021."""
+"""Subsets in a key of ASVspoof 2021."""
 UNKNOWN = "-"
-"""In the place of what a corpus does not tell."""
+"""Value of everything that a corpus does not give."""
 TOLD = ("gender", "quality", "language")
-"""Columns that a trial table has only where the corpus tells them."""
+"""Columns that a trial table has only if the corpus gives them."""
 
 LABEL_WORDS = {
     "bonafide": ("bonafide", "bona-fide", "bona_fide", "bona fide", "genuine", "human", "real", "1", "1.0"),
     "spoof": ("spoof", "spoofed", "fake", "deepfake", "0", "0.0"),
 }
-"""What the classes are called in files in circulation, in lower case. The field's numbers: bona fide 1, spoof 0."""
+"""Labels used in files for the two classes, in lower case. Numbers: bona fide 1, spoof 0."""
 NAMES: dict[str, tuple[str, ...]] = {
     "utt_id": (
         "utt-id", "filename", "file-name", "file", "utt", "utterance", "utterance-id", "trial", "trial-id", "id", "path",
@@ -39,14 +38,14 @@ NAMES: dict[str, tuple[str, ...]] = {
     "subset": ("subset",),
     "split": ("split",),
 }  # fmt: skip
-"""Column -> its names in headings, in lower case and with '-' for '_'; where a file has several of them, the first here
-counts."""
+"""Column -> its names in headings, in lower case and with '-' for '_'; if a file has several of them, the first one here is
+used."""
 _LABEL_OF = {word: label for label, words in LABEL_WORDS.items() for word in words}
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 
 
 def column_of(heading: str) -> str | None:
-    """The column that a heading names, or None where it is none of those known."""
+    """The column for a heading, or None if the heading is unknown."""
     plain = heading.strip().lower().replace("_", "-")
     return next((column for column, names in NAMES.items() if plain in names), None)
 

@@ -1,6 +1,6 @@
-"""The losses, and the move from cross-entropy to focal loss (paper, idea 4). docs/losses.md says which to use when.
+"""Losses, and the switch from cross-entropy to focal loss (paper, idea 4). docs/losses.md explains which to use when.
 
-Labels: bona fide = 1, spoof = 0; logits are `[spoof, bona fide]`, as said in `aasist_lib.metrics`.
+Labels: bona fide = 1, spoof = 0; logits are `[spoof, bona fide]`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch.nn import functional
 from aasist_lib.config import LossConfig
 
 OC_SCALE = 20.0
-"""What OC-softmax multiplies cosines with (alpha in Zhang et al. 2021)."""
+"""Factor on the cosines in OC-softmax (alpha in Zhang et al. 2021)."""
 
 OC_MARGINS = (0.2, 0.9)
-"""[spoof, bona fide]: OC-softmax wants the cosines of spoof below the first and those of bona fide above the second."""
+"""[spoof, bona fide]: OC-softmax trains spoof cosines to be below the first and bona fide cosines above the second."""
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
@@ -35,8 +35,8 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor
 def focal_loss(logits: Tensor, labels: Tensor, class_weights: Tensor, gamma: float, alpha: float | None = None) -> Tensor:
     """Focal loss (Lin et al. 2017, eq. 5): each trial's cross-entropy times `(1 - p_true) ** gamma`, then the weighted mean.
 
-    With `gamma` = 0 it is `weighted_cross_entropy`. Shapes as there. `alpha`, above 0 and below 1, is the weight of bona fide
-    and 1 - `alpha` that of spoof, in the place of `class_weights`.
+    With `gamma` = 0 it is `weighted_cross_entropy`. Shapes as there. `alpha`, within (0, 1), is the weight of bona fide and
+    1 - `alpha` that of spoof; it replaces `class_weights`.
 
     Raises:
         ValueError: `alpha` leaves a class without weight.
@@ -49,12 +49,12 @@ def focal_loss(logits: Tensor, labels: Tensor, class_weights: Tensor, gamma: flo
 
 
 def focal_scale(logits: Tensor, labels: Tensor, class_weights: Tensor, gamma: float, alpha: float | None = None) -> Tensor:
-    """The factor at which focal loss pulls at a batch's logits as strongly as cross-entropy, a scalar without gradient.
+    """The factor that gives focal loss the gradient magnitude of cross-entropy over a batch, a scalar without gradient.
 
-    With p the probability of a trial's true class, the derivative of its cross-entropy by the logits is 1 - p in size, that of
-    its focal loss `(1 - p)^gamma (1 - p - gamma p log p)`; the factor is the ratio of their weighted means, cross-entropy's by
-    `class_weights` and focal loss's by its own weights. Focal loss then moves weight from easy trials to hard ones and does
-    not turn down the learning rate besides. Shapes and errors as in `focal_loss`.
+    If p is the probability of a trial's true class, the derivative of its cross-entropy by the logits has the magnitude 1 - p,
+    that of its focal loss `(1 - p)^gamma (1 - p - gamma p log p)`; the factor is the ratio of their weighted means,
+    cross-entropy's by `class_weights` and focal loss's by its own weights. Scaled this way, focal loss moves weight from easy
+    trials to hard ones without reducing the effective learning rate. Shapes and errors as in `focal_loss`.
     """
     log_p = _log_p_true(logits.detach(), labels)
     p, missing = log_p.exp(), -torch.expm1(log_p)
@@ -68,7 +68,7 @@ def oc_softmax(logits: Tensor, labels: Tensor) -> Tensor:
 
     Only for logits of `models.readout.CosineReadout`, whose score s = logit[1] - logit[0] is OC_SCALE (cosine - middle of
     OC_MARGINS). With it the paper's `log(1 + exp(OC_SCALE (m_y - cosine) (-1)^y))`, whose y is 0 for bona fide, is a logistic
-    loss of s: bona fide is to lie above `margin`, spoof below -`margin`. Shapes as in `weighted_cross_entropy`.
+    loss of s that asks for bona fide above `margin` and spoof below -`margin`. Shapes as in `weighted_cross_entropy`.
     """
     margin = OC_SCALE * (OC_MARGINS[1] - OC_MARGINS[0]) / 2
     towards_truth = (logits[:, 1] - logits[:, 0]) * (2 * labels - 1)
@@ -80,7 +80,7 @@ def _log_p_true(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _focal_weights(labels: Tensor, class_weights: Tensor, alpha: float | None) -> Tensor:
-    """A weight for each trial, `(batch,)`."""
+    """One weight per trial, `(batch,)`."""
     if alpha is None:
         return class_weights[labels]
     if not 0 < alpha < 1:
@@ -90,7 +90,7 @@ def _focal_weights(labels: Tensor, class_weights: Tensor, alpha: float | None) -
 
 @lru_cache
 def _on(weights: tuple[float, float], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Made once: a GPU would have to wait for a new copy in every step. A tensor made in inference mode could not train."""
+    """Cached, because a GPU would wait for a new copy in every step; a tensor made in inference mode could not train."""
     with torch.inference_mode(False):
         return torch.tensor(weights, device=device, dtype=dtype)
 
@@ -101,11 +101,11 @@ def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
 
 @dataclass
 class LossSchedule:
-    """Which loss an epoch (counted from 1) trains with; driven by the dev EER alone.
+    """The loss of each epoch (counted from 1); only the dev EER triggers the switch.
 
     `hybrid` trains with cross-entropy until an epoch *ends* with dev EER < `switch_eer`. The next epoch is the first of
-    `blend_epochs` over which focal loss takes over in equal steps; `switch_epoch` is that epoch's number. Focal loss is scaled
-    in the blend (`focal_scale`), so that the gradient is as large as cross-entropy's whatever the share.
+    `blend_epochs` over which focal loss replaces cross-entropy in equal steps; `switch_epoch` is that epoch. In the blend
+    focal loss is scaled (`focal_scale`), so the gradient is as large as that of cross-entropy for any share.
     """
 
     config: LossConfig
@@ -120,7 +120,7 @@ class LossSchedule:
         return min((epoch - self.switch_epoch + 1) / self.config.blend_epochs, 1.0)
 
     def observe(self, epoch: int, dev_eer: float) -> bool:
-        """Take note of the dev EER (a fraction) at the end of `epoch`; True when this is what triggers the switch."""
+        """Record the dev EER (a fraction) at the end of `epoch`; return True if it triggers the switch."""
         if self.config.kind != "hybrid" or self.switch_epoch is not None or dev_eer >= self.config.switch_eer:
             return False
         self.switch_epoch = epoch + 1

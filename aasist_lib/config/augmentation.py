@@ -1,7 +1,7 @@
-"""The `augmentation` section of a profile: which distortions, how often, how strong, and how that grows in training.
+"""The `augmentation` section of a profile: the distortions, their probability and strength, and the schedule of both.
 
-Every range reads `[mild, hard]`. At intensity 1 a value is drawn between the two; at intensity i the hard end lies i times as
-far from the mild one, up to what the distortion can do (`limits`).
+Every range is `[mild, hard]`. At intensity 1 a value is drawn between the two; at intensity i the hard end is i times as far
+from the mild end, up to the distortion's `limits`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Range = tuple[float, float]
 
 
 class Item(BaseModel):
-    """One distortion of the list. It fires with `p` times the schedule's probability."""
+    """One distortion of the list. It is applied with `p` times the schedule's probability."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     limits: ClassVar[dict[str, Range]] = {}
@@ -33,7 +33,7 @@ class Item(BaseModel):
         return self
 
     def at(self, intensity: float) -> dict[str, Any]:
-        """The transform's arguments at this intensity, `p` left out."""
+        """The transform's arguments at this intensity, without `p`."""
         arguments = self.model_dump(exclude={"kind", "p"})
         for name, (low, high) in self.limits.items():
             if arguments[name] is not None:
@@ -42,13 +42,14 @@ class Item(BaseModel):
         return arguments
 
     def exactly(self, intensity: float) -> dict[str, Any]:
-        """As `at`, with every range shrunk to its hard end: 0 gives the mild end of the profile's range, 1 the hard one."""
+        """As `at`, with each range reduced to its hard end: 0 gives the mild end of the profile's range, 1 the hard end."""
         arguments = self.at(intensity)
         return arguments | {name: (arguments[name][1],) * 2 for name in self.limits if arguments[name] is not None}
 
 
 class Codec(Item):
-    """One codec of `codecs`, at an allowed bitrate near a draw from `kbps` (kbit/s), at its own rate nearest to 16 kHz."""
+    """One codec of `codecs`, at the allowed bitrate nearest to a draw from `kbps` (kbit/s), at its sampling rate nearest to 16
+    kHz."""
 
     limits = {"kbps": (4.0, 320.0)}
     kind: Literal["codec"]
@@ -63,7 +64,7 @@ class CodecChain(Codec):
 
 
 class Telephone(Item):
-    """300 to 3400 Hz at 8 kHz, then one of `codecs`, at an allowed bitrate near a draw from `kbps` (kbit/s)."""
+    """300 to 3400 Hz at 8 kHz, then one of `codecs`, at the allowed bitrate nearest to a draw from `kbps` (kbit/s)."""
 
     limits = {"kbps": (4.0, 64.0)}
     kind: Literal["telephone"]
@@ -90,7 +91,7 @@ class Noise(Item):
 
 
 class Background(Item):
-    """Recorded noise from a folder, in MUSAN's layout or any other; `kinds` picks its sub-folders, none = all."""
+    """Recorded noise from a folder, in MUSAN's layout or any other; `kinds` selects sub-folders, none = all."""
 
     limits = {"snr_db": (-10.0, 90.0)}
     kind: Literal["background"]
@@ -100,7 +101,7 @@ class Background(Item):
 
 
 class Babble(Item):
-    """The voices of `talkers` other clips of the same split together."""
+    """The sum of `talkers` other clips of the same split."""
 
     limits = {"snr_db": (-10.0, 90.0)}
     kind: Literal["babble"]
@@ -143,13 +144,13 @@ class Gain(Item):
 
 
 class Polarity(Item):
-    """The wave turned upside down."""
+    """The sign of the waveform inverted."""
 
     kind: Literal["polarity"]
 
 
 class LowPass(Item):
-    """Nothing above the cut-off."""
+    """Everything above the cut-off removed."""
 
     limits = {"cutoff_hz": (500.0, 7900.0)}
     kind: Literal["low_pass"]
@@ -165,7 +166,7 @@ class Equaliser(Item):
 
 
 class Resampling(Item):
-    """Down to a lower rate and back."""
+    """Resampled to a lower rate and back."""
 
     limits = {"rate_hz": (2000.0, 16_000.0)}
     kind: Literal["resampling"]
@@ -181,7 +182,7 @@ class Pitch(Item):
 
 
 class Stretch(Item):
-    """Another tempo at the same pitch: `rate` above 1 is faster. What is then missing is filled by repetition."""
+    """Another tempo at the same pitch: `rate` above 1 is faster. A shorter result is filled by repetition."""
 
     limits = {"rate": (0.5, 2.0)}
     kind: Literal["stretch"]
@@ -189,7 +190,7 @@ class Stretch(Item):
 
 
 class Clipping(Item):
-    """The loudest samples cut off; how many, in percent."""
+    """The loudest samples clipped; their share in percent."""
 
     limits = {"percent": (0.0, 20.0)}
     kind: Literal["clipping"]
@@ -197,7 +198,7 @@ class Clipping(Item):
 
 
 class TrimSilence(Item):
-    """Silent edges cut: what lies `below_db` under the loudest frame; the rest is repeated to the same length."""
+    """Silent edges removed: frames `below_db` below the loudest frame; the rest is repeated to the same length."""
 
     limits = {"below_db": (10.0, 100.0)}
     kind: Literal["trim_silence"]
@@ -212,7 +213,7 @@ AnyItem = Annotated[
 
 
 def catalogue() -> tuple[Item, ...]:
-    """Every kind of distortion with the ranges it has by default; without `background`, which needs a folder."""
+    """All kinds of distortions with default ranges, except `background`, which needs a folder."""
     kinds = [kind for kind in get_args(get_args(AnyItem)[0]) if kind is not Background]
     return tuple(kind(kind=get_args(kind.model_fields["kind"].annotation)[0]) for kind in kinds)
 
@@ -220,11 +221,12 @@ def catalogue() -> tuple[Item, ...]:
 class AugmentationConfig(BaseModel):
     """Training-time distortions (train split only).
 
-    `distortions` come in their order, each with its own `p` times `probability`. `probability` and `intensity` have two
-    values: that up to the loss switch, and that `ramp_epochs` epochs after it (0 = never; one number for both is allowed).
-    With `loss.kind` focal the rise starts with the first epoch. `speed` is a range of factors on tempo and pitch together,
-    drawn before cropping. `views` is how many differently cropped and distorted versions of a clip a feature bank holds; with
-    a rise, half of them, rounded down, are made at its end, and an epoch takes one of those as often as the rise has come far.
+    `distortions` are applied in order, each with the probability `p` times `probability`. `probability` and `intensity` have
+    two
+    values: one before the loss switch, and one `ramp_epochs` epochs after it (0 = no ramp; one number means both).
+    With `loss.kind` focal the ramp starts with the first epoch. `speed` is a range of factors on tempo and pitch together,
+    drawn before cropping. `views` is the number of differently cropped and distorted versions of a clip in a feature
+    bank; with a ramp, half of them, rounded down, have its final strength and are drawn in proportion to its progress.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -245,5 +247,5 @@ class AugmentationConfig(BaseModel):
 
     @property
     def first_risen_view(self) -> int:
-        """The number of the first of a bank's views that is made at the end of the rise; `views` where nothing rises."""
+        """The first of a bank's views with the ramp's final strength; `views` if there is no ramp."""
         return self.views - self.views // 2 if self.ramp_epochs else self.views

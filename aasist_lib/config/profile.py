@@ -1,6 +1,6 @@
-"""Profiles: one YAML file a profile, validated so that an unknown key or an impossible value is an error naming it.
+"""Profiles: YAML files that are validated on loading; an unknown key or an invalid value is an error that names it.
 
-`load_profile("configs/demo.yaml", ["training.epochs=3"])` is the only way in, for the notebooks and for the command line.
+Notebooks and the command line load profiles with `load_profile("configs/demo.yaml", ["training.epochs=3"])`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aasist_lib.config.augmentation import AugmentationConfig, Fraction
 from aasist_lib.errors import AasistError
 
 CHANGE_NOTHING = ("workers", "bad_audio", "tracker", "cache", "evaluate_on")
-"""Keys of `training` and `data` that change no trained detector: clips that are left out change the trial table."""
+"""Keys of `training` and `data` that do not affect the trained detector (skipped clips change the trial table instead)."""
 _SHOWN = 300
 _OWN_NAME = re.compile(r'^name\s*=\s*"aasist-workbook"', re.MULTILINE)
 Positive = Annotated[float, Field(gt=0)]
@@ -30,11 +30,11 @@ CorpusName = Literal[
 ]
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 200
-_SHORT.maxlevel = 2  # a few lines of YAML can stand for gigabytes of values
+_SHORT.maxlevel = 2  # a few lines of YAML can expand to gigabytes
 
 
 class ConfigError(AasistError, ValueError):
-    """A profile that cannot be used; the message names the file and the key and says what to do."""
+    """A profile cannot be used; the message names file and key and says how to fix it."""
 
 
 class Section(BaseModel):
@@ -44,28 +44,28 @@ class Section(BaseModel):
 
 
 class EvaluationCorpus(Section):
-    """The corpus whose eval split takes the place of the training corpus's own; `root` as in `DataConfig`."""
+    """The corpus whose eval split replaces that of the training corpus; `root` as in `DataConfig`."""
 
     corpus: CorpusName
     root: Path
 
     @property
     def source(self) -> Path:
-        """`root`, seen from the project's root when it is relative."""
+        """`root`; relative paths are relative to the project."""
         return project_root() / self.root
 
 
 class DataConfig(Section):
-    """Where the trials come from.
+    """The corpus.
 
-    `corpus` picks the loader; `root` is the corpus's folder, and the file itself for 'table' (docs/corpora.md). With
-    `evaluate_on` the eval split is another corpus's: ASVspoof 2021 and In-the-Wild are test sets only.
+    `corpus` selects the loader; `root` is the corpus's folder, or the file for 'table' (docs/corpora.md). With
+    `evaluate_on` the eval split is that of another corpus: ASVspoof 2021 and In-the-Wild are test sets only.
 
-    For the demo corpus `bonafide` is where recordings of people come from: 'debian' (packages), 'librispeech', or a folder
-    whose sub-folders are speakers. `clips_per_speaker` bounds the bona fide clips of a speaker. `full` adds the demo's
+    For the demo corpus `bonafide` is the source of bona fide recordings: 'debian' (packages), 'librispeech', or a folder
+    whose sub-folders are speakers. `clips_per_speaker` limits the bona fide clips per speaker. `full` adds the demo's
     larger sources.
 
-    Nothing is written into `root`. Features, and the list of clips known to be sound, lie in `cache`, by default
+    Nothing is written into `root`. Features and the list of intact clips are stored in `cache`, by default
     `data/cache/<name of root>` of the project.
     """
 
@@ -80,28 +80,28 @@ class DataConfig(Section):
 
     @property
     def source(self) -> Path:
-        """`root`, seen from the project's root when it is relative."""
+        """`root`; relative paths are relative to the project."""
         return project_root() / self.root
 
     @property
     def cache_folder(self) -> Path:
-        """Where features of the corpus are kept."""
+        """The folder for cached features of the corpus."""
         name = self.root.stem if self.corpus == "table" else self.root.name or self.source.resolve().name
         return project_root() / (self.cache or Path("data/cache") / name)
 
 
 class FrontendConfig(Section):
-    """What turns a waveform into `(frames, features)`.
+    """The front end: waveform -> `(frames, features)`.
 
     `kind` is 'encoder' (a pretrained speech encoder), 'sinc' (the band-pass filters of original AASIST) or 'lfcc' (linear
-    frequency cepstral coefficients, the field's classic); the keys below are the encoder's. `name` is a hub name or a local
-    folder; `layer` is 'last', 'weighted' (learned sum of all the layers kept), one layer's number, where 0 is the input of
+    frequency cepstral coefficients); the other keys are for 'encoder'. `name` is a hub name or a local
+    folder; `layer` is 'last', 'weighted' (learned sum of all layers kept), one layer's number, where 0 is the input of
     the first transformer layer, or a list of numbers (learned sum of these). `max_layer` stops the encoder early (None = run
-    all); with 'weighted' the sum runs over layers 0..max_layer. `finetune` is 0 (frozen), 'all', or how many of the top
-    transformer layers that run are trained.
+    all); with 'weighted' the sum runs over layers 0..max_layer. `finetune` is 0 (frozen), 'all', or the number of top
+    transformer layers (of those that run) to train.
 
-    `precision` is the encoder's arithmetic wherever it runs: for a bank, in training, on dev, in scoring. `compile` has
-    `torch.compile` make kernels for it, which takes a minute or so at the first batch and does not go with `finetune`."""
+    `precision` is the encoder's arithmetic wherever it runs: for a bank, in training, on dev, in scoring. `compile` uses
+    `torch.compile`, which takes about a minute at the first batch and cannot be combined with `finetune`."""
 
     kind: Literal["encoder", "sinc", "lfcc"] = "encoder"
     name: str = "facebook/wav2vec2-xls-r-300m"
@@ -123,11 +123,11 @@ class FrontendConfig(Section):
 
 class ModelConfig(Section):
     """The network: the paper's switches first, then sizes. `samples` is the crop length at 16 kHz. `normalise` gives every
-    feature mean 0 and deviation 1 over a clip's frames: what speaker and channel add to all frames alike is taken away.
-    `members` back ends are trained side by side on the same features and decide by the mean of their logits.
+    feature mean 0 and standard deviation 1 over a clip's frames, which removes constant speaker and channel effects.
+    `members` back ends are trained on the same features; their logits are averaged.
 
     'pairwise' and 'type_pairs' are original AASIST's attention, 'max' its fusion. `temperatures` divide its attention scores
-    in the graphs and in the streams. A 'cosine' readout is what OC-softmax needs."""
+    in the graphs and in the streams. OC-softmax needs the 'cosine' readout."""
 
     frontend: FrontendConfig = FrontendConfig()
     graph_attention: Literal["multihead", "pairwise"] = "multihead"
@@ -159,9 +159,9 @@ class ModelConfig(Section):
 
 class LossConfig(Section):
     """`hybrid` starts as weighted cross-entropy and moves to focal loss over `blend_epochs` epochs once the dev EER falls
-    below `switch_eer` (a fraction). `class_weights` are [spoof, bona fide]. `alpha` is focal loss's own weight of bona fide
-    (spoof gets 1 - alpha), in the place of `class_weights`. 'oc_softmax' needs `model.readout: cosine`. docs/losses.md has
-    every formula."""
+    below `switch_eer` (a fraction). `class_weights` are [spoof, bona fide]. `alpha` is the focal loss's own weight for bona
+    fide (spoof gets 1 - alpha) and replaces `class_weights`. 'oc_softmax' needs `model.readout: cosine`. docs/losses.md has all
+    formulas."""
 
     kind: Literal["ce", "focal", "hybrid", "oc_softmax"] = "hybrid"
     class_weights: tuple[Positive, Positive] = (0.1, 0.9)
@@ -172,18 +172,16 @@ class LossConfig(Section):
 
 
 class TrainingConfig(Section):
-    """The optimisation. The learning rate rises over `warmup_epochs` and falls along a cosine to `final_rate` times its
-    top (0 = to nothing); `encoder_learning_rate` is the top of an encoder that is fine-tuned.
-    `patience` is in epochs without a better dev EER; `mixup` is the parameter of the
-    Beta distribution that two clips are mixed with (0 = not at all);
-    `average` is the decay a step of a moving average of the weights, which then is what dev judges and the checkpoint
-    keeps (0 = none): with a learning rate that stays up it averages over many solutions and not over one;
-    `feature_cache` computes the frozen features once and keeps them on disk, as `feature_dtype`: float32 takes twice the room
-    and equals features computed on the fly to the last bit;
-    `bad_audio` is what is done about clips of train, dev or a split to be scored that cannot be read to their end: 'error'
-    lists them before the first step, 'skip' leaves them out;
-    `crop_frames` cuts that many encoder frames out of a cached clip, from a random one on, cyclically (None = all);
-    `tracker` is an accelerate tracker or none."""
+    """Optimisation. The learning rate increases over `warmup_epochs` and then follows a cosine down to `final_rate` times its
+    maximum; `encoder_learning_rate` is the maximum for a fine-tuned encoder.
+    `patience` is the number of epochs without a better dev EER before training stops; `mixup` is the parameter of the
+    Beta distribution for mixing two clips (0 = no mixup);
+    `average` is the EMA decay of the weights per step (0 = no averaging); dev and the checkpoint use the averaged weights, and
+    with a learning rate that stays high it averages over many solutions; `feature_cache` computes the frozen features once and
+    stores them on disk as `feature_dtype`: float32 takes twice the space and equals features computed on the fly bit by bit;
+    `bad_audio` says what to do with unreadable clips of train, dev or a split to be scored: 'error' lists them before the first
+    step, 'skip' leaves them out; `crop_frames` cuts that many encoder frames out of a cached clip, from a random start,
+    cyclically (None = all); `tracker` is an accelerate tracker or none."""
 
     epochs: Count = 20
     batch_size: Count = 32
@@ -212,7 +210,7 @@ class TrainingConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """Bootstrap replicates and confidence level (a fraction) of every interval in the tables and figures."""
+    """Number of bootstrap replicates and confidence level (a fraction) of all intervals."""
 
     replicates: Count = 1000
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
@@ -220,7 +218,7 @@ class EvaluationConfig(Section):
 
 class AblationConfig(Section):
     """Notebook 06: every row is trained with each of `seeds`, under `settings` (overrides of the profile, e.g. fewer epochs).
-    `rows` are names from `experiments.ablation.ROWS`, in the order of the table; `workers` trainings run side by side."""
+    `rows` are names from `experiments.ablation.ROWS`, in the order of the table; `workers` trainings run in parallel."""
 
     seeds: tuple[int, ...] = (1, 2, 3)
     rows: tuple[str, ...] = ("finetuned", "frozen", "multihead", "typed_qk", "fusion", "full")
@@ -229,8 +227,7 @@ class AblationConfig(Section):
 
 
 class Profile(Section):
-    """A whole run: `name` is also the run folder's name, `runs/<name>` unless `run_dir` says otherwise. `notebooks` run in this
-    order: 02 shows what distortions do to the detector of 03."""
+    """A run. The run folder is `runs/<name>`, or `run_dir`. `notebooks` run in the given order: 02 needs the detector of 03."""
 
     name: str
     title: str
@@ -257,8 +254,8 @@ class Profile(Section):
         return self
 
     def training_settings(self) -> dict[str, Any]:
-        """What a trained detector depends on, as JSON values: every section but those of evaluation and ablation, and without
-        the keys that change no result."""
+        """The settings that a trained detector depends on, as JSON values: all sections except evaluation and ablation, without
+        keys that do not change results."""
         dumped = self.model_dump(mode="json", include={"seed", "data", "model", "loss", "augmentation", "training"})
         for section in ("data", "training"):
             dumped[section] = {key: value for key, value in dumped[section].items() if key not in CHANGE_NOTHING}
@@ -266,16 +263,15 @@ class Profile(Section):
 
     @property
     def folder(self) -> Path:
-        """The run folder this profile writes to."""
+        """The profile's run folder."""
         return self.run_dir if self.run_dir is not None else Path("runs") / self.name
 
 
 def project_root(start: Path | None = None) -> Path:
-    """The clone of this project that `start` (default: the working directory) lies in; elsewhere, the one that this package is
-    of.
+    """The clone of this project that contains `start` (default: the working directory), or else the clone of this package.
 
     Raises:
-        ConfigError: neither is in a clone.
+        ConfigError: neither is a clone.
     """
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
@@ -315,7 +311,7 @@ def load_profile(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) 
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's plain types, and no key twice in a mapping: of two values the first would be lost without a word."""
+    """Loads plain YAML types and refuses duplicate keys, of which YAML would silently drop one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """As the base class, after a look at the keys."""
@@ -329,14 +325,14 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Twice(yaml.YAMLError):
-    """`(line, key)` of a key that its mapping has already."""
+    """`(line, key)` of a duplicate key."""
 
 
 def _yaml(text: str, name: str) -> Any:
-    """The value of a YAML text; `name` says in errors what the text is.
+    """The value of a YAML text; `name` names the text in errors.
 
     Raises:
-        ConfigError: not YAML, a key twice in a mapping, or nested so deeply that no profile can be meant.
+        ConfigError: the text is not YAML, has a duplicate key, or is nested too deeply.
     """
     try:
         return yaml.load(text, _Loader)  # nosec B506  # a SafeLoader
@@ -371,7 +367,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
 
 
 def _explain(problem: Any, file: Path, overrides: Sequence[str]) -> str:
-    """What is wrong and where it was said: in the file, or on the command line."""
+    """The error with its source: the file or the command line."""
     parts = [str(part) for part in problem["loc"] if not str(part).startswith("function")]
     key = ".".join(parts)
     said = (override for override in overrides if f"{override.partition('=')[0].strip()}.".startswith(f"{key}.") and key)
@@ -384,7 +380,7 @@ def _explain(problem: Any, file: Path, overrides: Sequence[str]) -> str:
 
 
 def _keys(sections: Sequence[str]) -> list[str]:
-    """The keys that the section may have; none of what is no section."""
+    """The keys that a section may have; none if it is not a section."""
     model: Any = Profile
     for section in sections:
         field = getattr(model, "model_fields", {}).get(section)

@@ -1,4 +1,4 @@
-"""Corpora: a module a corpus, all giving the same trial table (`table.COLUMNS`)."""
+"""Corpora: one module per corpus; all return the same trial table (`table.COLUMNS`)."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def load_trials(data: DataConfig) -> pd.DataFrame:
     """The trial table of a profile's corpus, with absolute paths.
 
     Args:
-        data: `data.corpus` picks the loader; a relative `data.root` counts from the project root. With `data.evaluate_on`
-            the eval split is that of the other corpus; the training corpus's own need not be there.
+        data: `data.corpus` selects the loader; a relative `data.root` is relative to the project. With `data.evaluate_on`
+            the eval split is that of the other corpus; the training corpus's own may be missing.
 
     Raises:
-        TrialTableError: a corpus is not there, its table breaks the contract, the corpus to evaluate on has no eval split, or
+        TrialTableError: a corpus is missing, its table is invalid, the corpus to evaluate on has no eval split, or
             the two corpora share trials or speakers.
     """
     load = _LOADERS[data.corpus]
