@@ -1,8 +1,8 @@
-"""Samples of an audio file as it holds them: every part of it, at its own rate, with its own channels.
+"""Decode an audio file completely: all of its parts, at its own rate, with its own channels.
 
-libsndfile reads the formats of which it knows the length to the sample: FLAC, WAV, AIFF and their kin, and one by one the links
-of a chained Vorbis or Opus file. FFmpeg, by PyAV, reads all others (it gives Vorbis of some writers a fraction of a second too
-short). What comes out is compared with what `containers.parts` counted in the bytes.
+libsndfile reads formats whose length it knows exactly (FLAC, WAV, AIFF and similar) and, one by one, the links of a chained
+Vorbis or Opus file. FFmpeg (PyAV) reads all others; it returns Vorbis of some encoders a fraction of a second too short. The
+result is compared with the lengths that `containers.parts` counted.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ from aasist_lib.audio.containers import UNKNOWN_SIZE, AudioError, Part, parts
 Block = tuple[int, NDArray[np.float32]]
 """A rate in Hz, and samples `(samples, channels)`."""
 BLOCK = 1 << 18
-"""Samples of all channels that are held at once while a file is read."""
+"""Samples of all channels that are read at a time."""
 _DEMUXERS = "aac,ac3,aiff,amr,asf,caf,flac,matroska,mov,mp3,mpeg,mpegts,ogg,w64,wav,wv"
-"""What FFmpeg may take a file for. Without playlists, which would make it open other files, and without AVI, FLV, TTA and APE,
-of which it reads the first of several joined files and says nothing."""
+"""Formats that FFmpeg may use. Excluded are playlists, which open other files, and AVI, FLV, TTA and APE, of which it silently
+reads only the first of several concatenated files."""
 _TOLERANCE_SECONDS = 0.3
-"""By how much less than its header says a compressed file may hold: encoders count their own delay. FLAC's is exact."""
+"""By how much a compressed file may be shorter than its header says: encoders count their delay. FLAC is exact."""
 _TOLERANCE_FRAMES = 64
-"""The same where samples are stored one by one: some writers count the header's bytes too."""
+"""The same for uncompressed samples: some writers count the header's bytes too."""
 _TOLERANCE_COUNTED = 1200
-"""The same in samples where frames were counted in the bytes: a decoder's delay, and the last frame of an MP3."""
+"""The same in samples if frames were counted: a decoder's delay, and the last frame of an MP3."""
 _MALFORMED = 3
-"""libsndfile's code of a file that it knows and that is broken: FFmpeg would read a part of it."""
+"""libsndfile's error code for a damaged file of a known format; FFmpeg would read a part of it."""
 _SHORT_CHUNK = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-"""What libsndfile notes where a WAV, AIFF, AU or W64 file has fewer bytes of samples than its header says."""
+"""libsndfile's log text for a WAV, AIFF, AU or W64 file with fewer samples than its header says."""
 _BY_FFMPEG = {"OGG", "MP3", "MPEG"}
-"""Formats of which libsndfile, where it opens the whole file, reads the first part only."""
+"""Formats of which libsndfile reads only the first part."""
 _EXACT_FORMATS = {"FLAC", "WAV", "WAVEX", "AIFF", "AU", "CAF", "W64", "RF64", "NIST"}
 _EXACT_SUBTYPES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
-"""What states its length and can be read from any sample on, to the same bits as from the beginning."""
+"""Formats with exact length and random access, with the same bits as sequential reading."""
 
 
 def printable(path: str | Path) -> str:
-    r"""A path as text that can be written anywhere: bytes of the name that are no UTF-8 become `\xNN`."""
+    r"""A path as printable text: bytes that are not UTF-8 become `\xNN`."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def decode(path: Path) -> Iterator[Block]:
-    """All samples of a file, block by block. Rate and number of channels may change on the way.
+    """Decode a file in blocks. Rate and number of channels may change between blocks.
 
     Raises:
-        AudioError: the file is absent, no plain file, no audio, cut off or damaged.
+        AudioError: the file is missing, not a regular file, not audio, truncated or damaged.
     """
     require_file(path)
     found = parts(path)
@@ -67,10 +67,10 @@ def decode(path: Path) -> Iterator[Block]:
 
 
 def open_exact(path: Path) -> soundfile.SoundFile | None:
-    """The file opened for reading any stretch of it, or None where a stretch cannot be had without the rest.
+    """The file opened for random access, or None if its format has none.
 
     Raises:
-        AudioError: as `decode`, as far as the header tells.
+        AudioError: as `decode`, as far as the header shows.
     """
     require_file(path)
     found = parts(path)
@@ -86,7 +86,7 @@ def open_exact(path: Path) -> soundfile.SoundFile | None:
 
 
 def require_file(path: Path) -> None:
-    """Raise an error unless there is a plain file, or a link to one: from a pipe or a device one could read for ever."""
+    """Raise an error unless the path is a regular file or a link to one: reading a pipe or a device might never end."""
     if printable(path) != str(path):
         raise AudioError(f"{printable(path)}: its name is not in UTF-8, so that it fits in no table: rename it")
     try:
@@ -102,7 +102,7 @@ def require_file(path: Path) -> None:
 
 
 def _unknown(path: Path) -> Iterator[Block]:
-    """A file whose bytes say nothing known here: whatever libsndfile or FFmpeg takes it for."""
+    """Decode a file of unknown structure with libsndfile or FFmpeg."""
     whole = Part(0, path.stat().st_size, "")
     try:
         with soundfile.SoundFile(str(path)) as file:
@@ -156,7 +156,7 @@ def _require_counted(path: Path, part: Part, seconds: float) -> None:
 
 
 def _require_whole(file: soundfile.SoundFile, path: Path, count: int) -> None:
-    """Raise an error if the file, of which `count` samples a channel can be read, should hold more."""
+    """Raise an error if the file should have more than the `count` samples per channel that can be read."""
     missing = _missing_frames(file, count)
     stored = file.format in _EXACT_FORMATS and file.subtype in _EXACT_SUBTYPES
     allowed = 0 if file.format == "FLAC" else _TOLERANCE_FRAMES if stored else _TOLERANCE_SECONDS * file.samplerate
@@ -165,7 +165,7 @@ def _require_whole(file: soundfile.SoundFile, path: Path, count: int) -> None:
 
 
 def _missing_frames(file: soundfile.SoundFile, count: int) -> float:
-    """How many samples a channel there should be beyond those `count` that were read."""
+    """Number of missing samples per channel beyond the `count` that were read."""
     short = _SHORT_CHUNK.search(file.extra_info)
     if short:
         stated, found = map(int, short.groups())
@@ -174,7 +174,7 @@ def _missing_frames(file: soundfile.SoundFile, count: int) -> float:
 
 
 class _Range(io.RawIOBase):
-    """A part of a file as a file of its own, with other bytes in the place of some."""
+    """A part of a file as a file object, with some bytes replaced."""
 
     def __init__(self, path: Path, part: Part) -> None:
         self._file, self._part, self._at = open(path, "rb"), part, 0  # noqa: SIM115  # closed with this
@@ -232,7 +232,7 @@ def _by_ffmpeg(path: Path, part: Part, refusal: str = "") -> Iterator[Block]:
     """As `_by_sndfile`; `refusal` is what libsndfile said."""
     with _opened(path, part, refusal) as container:
         stream = next((stream for stream in container.streams.audio if getattr(stream, "rate", None)), None)
-        if stream is None:  # or FFmpeg went by the file's name alone, and found no sound in it
+        if stream is None:  # or FFmpeg chose the format by the file's name and found no audio
             raise AudioError(f"{path}: cannot be read as audio: {refusal} FFmpeg: no sound track")
         seconds = 0.0
         try:
@@ -249,7 +249,7 @@ def _by_ffmpeg(path: Path, part: Part, refusal: str = "") -> Iterator[Block]:
 
 
 def _gathered(frames: Iterator[av.AudioFrame]) -> Iterator[Block]:
-    """Frames as blocks of one rate and one number of channels each."""
+    """Collect frames into blocks with one rate and one number of channels each."""
     held: list[NDArray[np.float32]] = []
     of: tuple[int, str, str] | None = None
     floats = av.AudioResampler(format="fltp")
@@ -266,7 +266,7 @@ def _gathered(frames: Iterator[av.AudioFrame]) -> Iterator[Block]:
 
 
 def _stated_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
-    """How long the header says the sound is; None where it says nothing, or where FFmpeg guesses it from the bit rate."""
+    """The duration in the header; None if there is none, or if FFmpeg estimates it from the bit rate."""
     if not {"mov", "matroska", "asf"} & set(container.format.name.split(",")):
         return None
     if stream.duration is not None and stream.time_base is not None:

@@ -1,6 +1,6 @@
-"""Reading, resampling, cropping and writing audio as float32 mono. A file is read to its real end, or refused.
+"""Read, resample, crop and write audio as float32 mono. A file is read to its real end, or refused.
 
-torchaudio's own `load` is not used: it needs torchcodec, and gives whole files only.
+torchaudio's `load` is not used: it needs torchcodec and reads whole files only.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ EXTENSIONS = (
     ".flac", ".wav", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".aifc", ".au", ".caf", ".oga", ".w64",
     ".m4a", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".mov", ".3gp", ".amr", ".wma",
 )  # fmt: skip
-"""How the names of files taken for audio end when a folder is searched; a file that is named is read whatever its ending."""
+"""File endings that count as audio when a folder is searched; a file that is named explicitly may have any ending."""
 SOURCE_RATES = (2_000, 1_000_000)
-"""Lowest and highest sampling rate of a file that is read, in Hz: one of 1 Hz would grow to 16 000 times its size."""
+"""Lowest and highest accepted sampling rate in Hz: a file at 1 Hz would grow to 16 000 times its size."""
 LOUDEST = 2.0**31
-"""Largest absolute sample of a file that is read: above the full scale of 32-bit numbers, and squares leave float32's range."""
+"""Largest accepted absolute sample: above the full scale of 32-bit numbers, squares exceed the range of float32."""
 CANCELS_BELOW, CANCELLED_SHARE = 0.25, 0.1
 """The mean of the channels cancels in a stretch where its power is below so much of what unrelated channels would give, and in
 a file where this is so in so much of its sound."""
@@ -42,15 +42,14 @@ _NOT_AUDIO = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 
 class Search(NamedTuple):
-    """What a folder holds: audio files in order of their paths, and what was left out: reason -> how many files."""
+    """Result of searching a folder: audio files in order of their paths, and numbers of files left out by reason."""
 
     files: list[Path]
     left_out: dict[str, int]
 
 
 def search(folder: Path) -> Search:
-    """All audio files of a folder and its sub-folders, those behind links among them, no folder twice. Where there is no such
-    folder, none are found.
+    """All audio files of a folder and its sub-folders, including linked ones, no folder twice. A missing folder has none.
 
     Raises:
         AudioError: a folder cannot be listed.
@@ -79,7 +78,7 @@ def search(folder: Path) -> Search:
 
 
 def _no_audio(name: str) -> str:
-    """Why a file in a folder is not taken for audio, by its name; '' where it is."""
+    """Why a file in a folder does not count as audio, by its name; '' if it does."""
     if name.startswith("._") or name in _NOT_AUDIO:
         return "files that a system keeps for itself"
     if Path(name).suffix.lower() not in EXTENSIONS:
@@ -89,7 +88,7 @@ def _no_audio(name: str) -> str:
 
 
 def left_out_text(left_out: dict[str, int]) -> str:
-    """What a search left out, in words: "2 '.txt' files, 1 links back to a folder"; empty where it left out nothing."""
+    """Text about files left out: "2 '.txt' files, 1 links back to a folder"; empty if there are none."""
     return ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
 
 
@@ -103,8 +102,8 @@ def files_below(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Mixdown:
-    """How a file's channels become one: `channel` alone (counted from 1), or the mean of all (None). `warning` says why it is
-    not the mean, '' where it is."""
+    """How channels are mixed to mono: only `channel` (from 1), or the mean of all (None). `warning` says why it is not the
+    mean; '' if it is."""
 
     channels: int
     channel: int | None = None
@@ -112,8 +111,8 @@ class Mixdown:
 
 
 def mixdown(path: str | Path) -> Mixdown:
-    """The mean of the channels, or the loudest of them where the mean cancels: one channel is another turned round, in the
-    whole file or a part of it. The file is read once for that.
+    """The mean of the channels, or the loudest channel if the mean cancels because one channel is the inverse of another, in
+    the whole file or a part of it. The file is read once for this.
 
     Raises:
         AudioError: as `blocks`.
@@ -146,7 +145,7 @@ def _powers(wave: NDArray[np.float32], step: int) -> NDArray[np.float64]:
 
 
 def _choose(powers: NDArray[np.float64]) -> Mixdown:
-    """By the `_powers` of a file."""
+    """The mixdown for a file's `_powers`."""
     alone, mean = powers[:, :-1], powers[:, -1]
     channels = alone.shape[1]
     unrelated = alone.sum(axis=1) / channels**2
@@ -161,7 +160,7 @@ def _choose(powers: NDArray[np.float64]) -> Mixdown:
 
 
 def duration(path: str | Path) -> float:
-    """Length of a file in seconds; decoded to its end where its header does not tell exactly.
+    """Length of a file in seconds; decoded to its end if its header is not exact.
 
     Raises:
         AudioError: as `blocks`.
@@ -189,10 +188,10 @@ def read(path: str | Path, rate: int = RATE) -> np.ndarray:
 
 
 def read_crop(path: str | Path, samples: int, start: Callable[[int], int] = lambda length: 0) -> np.ndarray:
-    """Exactly `fit(wave, samples, start(len(wave)))` of `wave = read(path)`, read and decoded no further than it needs.
+    """Exactly `fit(wave, samples, start(len(wave)))` of `wave = read(path)`, reading only as much as needed.
 
-    That is the crop alone where the file has 16 kHz, one channel and a format that gives its length and any sample at once:
-    FLAC, or PCM in WAV, AIFF and the like. Any other file is read whole.
+    Only the crop is read from files with 16 kHz, one channel and a format with exact length and random access (FLAC, or PCM in
+    WAV, AIFF and similar). All other files are read completely.
 
     Args:
         samples: wanted length.
@@ -202,7 +201,7 @@ def read_crop(path: str | Path, samples: int, start: Callable[[int], int] = lamb
         float32 array of shape `(samples,)` at 16 kHz, full scale = 1.
 
     Raises:
-        AudioError: as `blocks`; where the crop alone is read, damage outside of it is not seen.
+        AudioError: as `blocks`; if only the crop is read, damage outside of it is not detected.
     """
     path = Path(path)
     file = open_exact(path)
@@ -234,25 +233,25 @@ def _crop(file: soundfile.SoundFile, path: Path, samples: int, start: Callable[[
 
 
 def blocks(path: str | Path, rate: int = RATE) -> Iterator[np.ndarray]:
-    """Read a file as mono at `rate` Hz piece by piece, so that its length costs no memory.
+    """Read a file as mono at `rate` Hz in blocks, so that memory does not depend on its length.
 
-    Joined, the pieces are the file to its last sample, all parts of it where several are joined or chained: one that breaks off
-    or is damaged ends in an error.
+    Together the blocks are the whole file, including all parts of concatenated or chained files; a truncated or damaged file
+    raises an error.
 
     Yields:
-        float32 arrays of shape `(samples,)`, none of them empty, full scale = 1.
+        float32 arrays of shape `(samples,)`, not empty, full scale = 1.
 
     Raises:
-        AudioError: the file is absent, not a plain file, not audio, empty, cut off or damaged, holds NaN, infinite or absurdly
-            large samples, or has an absurd sampling rate.
+        AudioError: the file is missing, not a regular file, not audio, empty, truncated or damaged, or has NaN, infinite or
+            far too large samples or an impossible sampling rate.
     """
     return iter(Stream(Path(path), rate))
 
 
 @dataclass
 class Stream:
-    """A file as mono at `rate` Hz: `blocks` once it is iterated over. `channel` (from 1) takes that channel alone; `mix` says
-    afterwards how channels became one."""
+    """A file as mono at `rate` Hz; iterating yields `blocks`. `channel` (from 1) selects one channel; afterwards `mix` is the
+    mixdown that was used."""
 
     path: Path
     rate: int = RATE
@@ -305,12 +304,12 @@ def _require_sane(wave: np.ndarray, path: str | Path) -> None:
 
 
 def fit(wave: np.ndarray, samples: int, start: int = 0) -> np.ndarray:
-    """Exactly `samples` samples from `start` on; a wave that is too short is repeated, as in the ASVspoof baselines.
+    """Exactly `samples` samples from `start`; a shorter wave is repeated, as in the ASVspoof baselines.
 
     Args:
         wave: shape `(any,)`, not empty.
         samples: wanted length.
-        start: first sample of the crop; ignored when the wave is not longer than `samples`.
+        start: first sample of the crop; ignored if the wave is not longer than `samples`.
 
     Returns:
         shape `(samples,)`.
@@ -322,12 +321,12 @@ def fit(wave: np.ndarray, samples: int, start: int = 0) -> np.ndarray:
 
 
 def random_start(length: int, samples: int, rng: np.random.Generator) -> int:
-    """A uniformly drawn first sample of a crop from `length` samples; 0, and nothing drawn, when the crop is not shorter."""
+    """A uniformly drawn first sample of a crop from `length` samples; 0, without a draw, if the crop is not shorter."""
     return int(rng.integers(0, length - samples + 1)) if length > samples else 0
 
 
 def speech(wave: np.ndarray, below_db: float = 30.0, floor_dbfs: float = -60.0) -> np.ndarray:
-    """Where a clip is loud enough to be speech: a detector by energy, one decision each 10 ms.
+    """Energy-based speech detection, one decision per 10 ms.
 
     Args:
         wave: `(samples,)` at 16 kHz, full scale = 1.
@@ -345,15 +344,15 @@ def speech(wave: np.ndarray, below_db: float = 30.0, floor_dbfs: float = -60.0) 
 
 
 def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
-    """Play `wave (samples,)` `factor` times as fast: tempo, pitch and formants move together, as on a tape."""
+    """Play `wave (samples,)` `factor` times as fast: tempo, pitch and formants change together, as on a tape."""
     return soxr.resample(wave, RATE * factor, RATE) if factor != 1 else wave
 
 
 def write_flac(path: Path, wave: np.ndarray, rate: int = RATE) -> None:
-    """Write 16-bit FLAC as a temporary file and rename it, so that no half-written clip is ever seen.
+    """Write 16-bit FLAC atomically.
 
     Args:
-        wave: float `(samples,)` in [-1, 1]; values outside are an error, never clipped in silence.
+        wave: float `(samples,)` in [-1, 1]; values outside are an error, never clipped silently.
 
     Raises:
         AudioError: the wave is empty or leaves [-1, 1].

@@ -1,6 +1,6 @@
-"""What a recording is like, gathered while it streams by: loudness, clipping, bandwidth, and what speaks against scoring it.
+"""Quality of a recording, measured block by block: loudness, clipping, bandwidth, and warnings about its score.
 
-Energy alone is looked at: the check finds files that can hold no speech to speak of, and takes music or noise for speech.
+Only energy is measured: recordings without speech-like levels are found, but music or noise count as speech.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from aasist_lib.audio.io import RATE
 FRAME = RATE // 50
 """Samples of a frame of 20 ms."""
 SILENT_DB, RANGE_DB = -60.0, 40.0
-"""A frame is silent below the former (dB re full scale), or by the latter under the loudest frame of the recording."""
+"""A frame is silent below the former (dB re full scale), or if it is the latter (dB) below the loudest frame."""
 SHORTEST_SECONDS, LEAST_SPEECH_SECONDS = 1.0, 0.5
 FULL_SCALE, CLIPPED_SHARE = 0.99, 1e-3
-"""Amplitude from which a sample counts as clipped, and the share of such samples that is warned of."""
+"""Amplitude from which a sample counts as clipped, and the share of clipped samples for a warning."""
 SPEECH_BAND_HZ, UPPER_BAND_HZ = (300, 3_400), (4_300, 7_500)
 NARROW_DB = -55.0
 """Mean power density of the upper band re that of the speech band, in dB, below which nothing is taken to be there. Of 300 eval
@@ -26,7 +26,7 @@ clips of the demo none lies below -42; the same at 8 kHz and back, in 16 bits, n
 
 
 class Levels:
-    """Peak and level of every frame, share of clipped samples and mean spectrum of a wave that comes in blocks.
+    """Peak and level of every frame, share of clipped samples and mean spectrum of a wave given in blocks.
 
     >>> levels = Levels()
     >>> for block in levels.watching(audio.blocks("talk.mp3")):
@@ -43,7 +43,7 @@ class Levels:
         self._spectrum = np.zeros(FRAME // 2 + 1)
 
     def watching(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """The same blocks `(samples,)` at 16 kHz, taken note of as they pass; a last frame is filled with zeros."""
+        """Yield the same blocks `(samples,)` at 16 kHz while measuring them; the last frame is zero-padded."""
         for block in blocks:
             self.samples += len(block)
             self._clipped += int(np.count_nonzero(np.abs(block) >= FULL_SCALE))
@@ -67,23 +67,23 @@ class Levels:
 
     @property
     def loud(self) -> NDArray[np.bool_]:
-        """Which frames, `(frames,)`, are loud enough to hold speech."""
+        """Whether each frame is loud enough to be speech, bool `(frames,)`."""
         level = 10 * np.log10(np.concatenate(self._powers) + 1e-12)
         return level >= max(SILENT_DB, level.max() - RANGE_DB)
 
     @property
     def loud_seconds(self) -> float:
-        """How much of the recording is loud enough to hold speech."""
+        """Seconds that are loud enough to be speech."""
         return min(int(self.loud.sum()) * FRAME, self.samples) / RATE
 
     def undecided(self) -> str | None:
-        """Why no decision is possible; None where one is."""
+        """Why no decision is possible; None if one is."""
         if self.loud_seconds >= LEAST_SPEECH_SECONDS:
             return None
         return "too short" if self.samples < LEAST_SPEECH_SECONDS * RATE else "no speech"
 
     def warnings(self) -> tuple[str, ...]:
-        """What speaks against a score of this recording, a sentence each; none where nothing does."""
+        """Warnings about the score of this recording, one sentence each."""
         loud, seconds = self.loud_seconds, self.samples / RATE
         clipped, upper = self._clipped / self.samples, self._upper_band()
         found = []

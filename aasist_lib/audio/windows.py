@@ -1,4 +1,4 @@
-"""A wave of any length, cut into windows of the length that a model takes."""
+"""Cut a wave of any length into windows of a model's input length."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from aasist_lib.audio import io as audio
 
 
 def windows(blocks: Iterable[NDArray[np.float32]], length: int, hop: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Windows of a wave that comes in blocks `(samples,)`: the first sample of each, and the window `(length,)`.
+    """Windows of a wave given in blocks `(samples,)`: the first sample and the window `(length,)` of each.
 
-    They begin `hop` samples after one another; one more ends with the wave where the last of these does not. A wave that is
-    shorter than a window is repeated, as `audio.fit` does. No more than a window and a block are held.
+    Windows start every `hop` samples; a last window ends with the wave. A wave that is shorter than a window is repeated, as by
+    `audio.fit`. At most one window and one block are in memory.
     """
     held, first, start = np.zeros(0, np.float32), 0, 0
     for block in blocks:

@@ -1,4 +1,4 @@
-"""Recordings of your own: a folder sorted by hand, or a trial table in any of three formats."""
+"""Corpora of your own: a sorted folder, or a trial table in one of three formats."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from aasist_lib.corpora.table import COLUMNS, TrialTableError, read_columns, val
 
 
 def load_folder(root: Path, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
-    """A folder with `bonafide/` and `spoof/` in it, or with `train/`, `dev/`, `eval/` that have these two in them.
+    """Load a folder with `bonafide/` and `spoof/`, or with `train/`, `dev/`, `eval/` that contain these two.
 
     Without split folders everything is eval. A folder below `bonafide/` names the speaker, one below `spoof/` the attack, and
-    one below that the speaker (`spoof/vits/anna/1.wav`). An utterance is called by its path below `root`.
+    one below that the speaker (`spoof/vits/anna/1.wav`). The utterance id is the path below `root`.
 
     Args:
         root: the folder.
-        splits: those to load.
+        splits: the splits to load.
 
     Raises:
-        TrialTableError: no such folder, none of these names in it, a class without audio, a class beside a split, or a clip
-            that links lead to twice.
+        TrialTableError: the folder or these names are missing, a class has no audio, a class is next to a split, or links
+            lead to a clip twice.
     """
     if not root.is_dir():
         raise TrialTableError(f"{root}: no such folder; point data.root at one that holds bonafide/ and spoof/")
@@ -43,7 +43,7 @@ def load_folder(root: Path, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
 
 
 def _refuse_twice(root: Path, paths: list[str]) -> None:
-    """A clip that is reached on two ways, over a link, would be in two classes or splits."""
+    """Refuse clips that are reached in two ways through links: they would be in two classes or splits."""
     first: dict[str, str] = {}
     for path in paths:
         if (other := first.setdefault(os.path.realpath(path), path)) != path:
@@ -51,7 +51,7 @@ def _refuse_twice(root: Path, paths: list[str]) -> None:
 
 
 def left_out(root: Path) -> str:
-    """What a folder corpus holds besides audio, in words; empty where there is nothing else."""
+    """A description of non-audio files in a folder corpus; empty if there are none."""
     return audio.left_out_text(audio.search(root).left_out)
 
 
@@ -74,17 +74,17 @@ def _rows(place: Path, split: str, root: Path) -> list[tuple[str, ...]]:
 
 
 def load_table(file: Path, splits: Sequence[str] = SPLITS) -> pd.DataFrame:
-    """A `.csv`, `.tsv` or `.parquet` with at least the columns `utt_id`, `path` and `label`.
+    """Load a `.csv`, `.tsv` or `.parquet` table with at least the columns `utt_id`, `path` and `label`.
 
-    `speaker`, `attack`, `codec` and `corpus` are unknown where they are absent; without the column `split` everything is
-    eval. Relative paths count from the file's folder.
+    `speaker`, `attack`, `codec` and `corpus` are unknown if missing; without the column `split` everything is eval.
+    Paths are relative to the file's folder.
 
     Args:
         file: the table.
         splits: those to return; all are checked.
 
     Raises:
-        TrialTableError: no such file, or it breaks the contract.
+        TrialTableError: the file is missing or invalid.
     """
     if not file.is_file():
         raise TrialTableError(f"{file}: no such trial table; data.root must be a .csv, .tsv or .parquet file")

@@ -1,4 +1,4 @@
-"""Downloaded trees: files and folders under any of the names in circulation, and protocols put together to one table."""
+"""Layouts of downloaded corpora: files and folders under all common names, and protocols combined into one table."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Tree:
-    """A corpus as downloaded: its folder, and what to say about how to get it when something is missing."""
+    """A downloaded corpus: its folder, and where to get it if something is missing."""
 
     root: Path
     remedy: str
 
     def file(self, names: Sequence[str], what: str) -> Path:
-        """The first of these files that is there.
+        """The first of these files that exists.
 
         Raises:
-            TrialTableError: none of them is; all the places looked at are named.
+            TrialTableError: none exists; the message names all places searched.
         """
         found = self.optional_file(names)
         if found is None:
@@ -44,7 +44,7 @@ class Tree:
         return next((self.root / name for name in names if (self.root / name).is_file()), None)
 
     def folders(self, patterns: Sequence[str], what: str) -> list[Path]:
-        """All the folders of these names ('*' stands for anything): archives are often unpacked side by side.
+        """All folders with these names ('*' matches anything); archives are often unpacked side by side.
 
         Raises:
             TrialTableError: there is none.
@@ -55,7 +55,7 @@ class Tree:
         return found
 
     def missing(self, what: str, names: Sequence[str]) -> TrialTableError:
-        """What is not there, all the places where it would have been found, and how to get it."""
+        """An error that says what is missing, where it was searched, and how to get it."""
         if not self.root.is_dir():
             return TrialTableError(f"{self.root}: no such folder. {self.remedy}")
         places = "".join(f"\n  {self.root / name}" for name in names)
@@ -63,7 +63,7 @@ class Tree:
 
 
 def audio_paths(utterances: pd.Series, folders: list[Path], ending: str = ".flac") -> pd.Series:
-    """The path of each utterance: in the first folder, or in that of several which has it."""
+    """The path of each utterance, in whichever of the folders has it."""
     paths = f"{folders[0]}/" + utterances + ending
     if len(folders) > 1:
         names = utterances + ending
@@ -76,7 +76,7 @@ def assemble(parts: Sequence[Part], root: Path) -> pd.DataFrame:
     """The parts as one validated trial table; messages name each row's own file and line.
 
     Raises:
-        TrialTableError: see `table.validate`; above all, audio that is listed but absent.
+        TrialTableError: see `table.validate`; above all, listed audio that is missing.
     """
     starts = np.cumsum([0, *(len(part.trials) for part in parts)])
 

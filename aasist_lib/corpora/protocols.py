@@ -1,8 +1,9 @@
-"""Keys and protocols: every form in circulation as one table `utt_id, label, speaker, attack, codec`.
+"""Keys and protocols of all common formats as one table `utt_id, label, speaker, attack, codec`.
 
-The form is found out by content; of the name only the endings `.gz` and `.parquet` count. Without heading the number of
-fields tells which it is (`HEADLESS`); with a heading, columns are found by their names (`conventions.NAMES`). The forms and the
-meaning of their fields are the organisers': the 2015 protocol, ASVspoof 2019 `README.LA.txt`, the 2021 evaluation package
+The format is detected from the content; only the endings `.gz` and `.parquet` of the name matter. Without a heading the number
+of fields identifies the format (`HEADLESS`); with a heading, columns are found by name (`conventions.NAMES`). Formats and
+fields are
+defined by the organisers: the 2015 protocol, ASVspoof 2019 `README.LA.txt`, the 2021 evaluation package
 (`config/profile.py`) and ASVspoof 5 `README.txt`.
 """
 
@@ -29,9 +30,9 @@ from aasist_lib.runtime.text_tables import fields, head, read_parquet, read_rows
 
 COLUMNS = ["utt_id", "label", "speaker", "attack", "codec"]
 FURTHER = (*TOLD, "seconds", "subset", "split")
-"""Columns that a key has where its file tells them."""
+"""Columns that a key has only if its file gives them."""
 
-# What each field means; None: a field without use here. Counted in fields, no two forms are alike.
+# The meaning of each field; None: unused. All formats differ in their number of fields.
 HEADLESS: dict[int, tuple[str, tuple[str | None, ...]]] = {
     2: ("utterance and label", ("utt_id", "label")),
     4: ("ASVspoof 2015 protocol", ("speaker", "utt_id", "attack", "label")),
@@ -46,21 +47,21 @@ _ASV_LABELS = ("target", "nontarget")
 
 
 class ProtocolError(TrialTableError):
-    """A key or protocol that cannot be read; the message names the file, the line and the remedy."""
+    """A key or protocol cannot be read; the message names file and line and says how to fix it."""
 
 
 def read_key(path: str | Path) -> pd.DataFrame:
-    """Read a key, a protocol or a trial table of any known form; `.gz` is unpacked on the way.
+    """Read a key, a protocol or a trial table of any known format; `.gz` files are unpacked.
 
     Returns:
-        A row per trial, in the file's order: `utt_id`, `label` ('bonafide' or 'spoof', whatever word of
-        `conventions.LABEL_WORDS` the file has), `speaker`, `attack` ('-' for bona fide) and `codec`, all text, '-' where the
-        file does not tell; then those of `FURTHER` that the file has, such as `subset` (2021: 'progress', 'eval' or 'hidden')
-        and `split`. In ASVspoof 5 a codec of '-' means not coded; it is 'none' here. A key of track 2 has a line per speaker:
-        of each utterance one row is left.
+        A row per trial, in the file's order: `utt_id`, `label` ('bonafide' or 'spoof', from any word in
+        `conventions.LABEL_WORDS`), `speaker`, `attack` ('-' for bona fide) and `codec`, all text, '-' if
+        unknown; then those of `FURTHER` that the file has, such as `subset` (2021: 'progress', 'eval' or 'hidden')
+        and `split`. In ASVspoof 5 a codec of '-' means not coded; it is 'none' here. A key of track 2 has one line per
+        speaker and is reduced to one row per utterance.
 
     Raises:
-        ProtocolError: no such file, no known form, or a line that is not of the form (file and line are named).
+        ProtocolError: the file is missing or has no known format, or a line is malformed (file and line are named).
     """
     path = Path(path)
     if not path.is_file():
@@ -86,7 +87,7 @@ def _text(path: Path) -> tuple[pd.DataFrame, int]:
         rows = read_rows(path, heading.rest, heading.mark, ProtocolError, first=2, columns=len(names), wanted=places)
         return rows.set_axis(list(columns), axis=1), 2
     mark = heading.mark
-    if mark == "\t":  # in spite of their name, the fields of ASVspoof's .tsv files are separated by any white space
+    if mark == "\t":  # despite their name, ASVspoof's .tsv files are separated by white space
         mark, names = " ", heading.text.replace("\t", " ").strip(" ").split(" ")
     if len(names) not in HEADLESS:
         known = ", ".join(f"{number} ({name})" for number, (name, _) in HEADLESS.items())
@@ -106,7 +107,7 @@ def _text(path: Path) -> tuple[pd.DataFrame, int]:
 
 
 def _by_name(given: list[str], path: Path) -> dict[str, str]:
-    """Which of a heading's fields holds which column: one of the column's own name, or the first in the order of `NAMES`."""
+    """The field for each column: the one with the column's own name, or the first in the order of `NAMES`."""
     found: dict[str, str] = {}
     for column, names in NAMES.items():
         order = [column, *names]
@@ -144,7 +145,7 @@ def _checked(table: pd.DataFrame, path: Path, first: int) -> pd.DataFrame:
     words = " and ".join(f"{known_words(label)} for {label}" for label in LABELS)
     refuse_unknown(table["label"], LABELS, at, ProtocolError, words)
     for name, known in (("subset", SUBSETS), ("split", SPLITS)):
-        if name in table.columns:  # one misspelt would be left out without a word
+        if name in table.columns:  # a misspelt value would be ignored silently
             refuse_unknown(table[name], known, at, ProtocolError)
     table = _once_each(table)
     refuse_twice(table["utt_id"], lambda row: at(int(table.index[row])), ProtocolError)
@@ -156,7 +157,7 @@ def _checked(table: pd.DataFrame, path: Path, first: int) -> pd.DataFrame:
 
 
 def _once_each(table: pd.DataFrame) -> pd.DataFrame:
-    """Of lines that differ in the speaker alone, as in track 2 of ASVspoof 5, the first; the speaker is then unknown."""
+    """The first of lines that differ only in the speaker, as in ASVspoof 5 track 2; the speaker is then unknown."""
     others = [name for name in table.columns if name != "speaker"]
     again = table.duplicated(others)
     if not again.any() or "speaker" not in table.columns or table.duplicated().any():

@@ -1,4 +1,4 @@
-"""Train, dev and eval made of a corpus that is not divided, so that no speaker is in two of them."""
+"""Divide a corpus into train, dev and eval so that no speaker is in two of them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from aasist_lib.conventions import SPLITS, UNKNOWN
 from aasist_lib.corpora.table import TrialTableError
 
 SHARES = (0.6, 0.2, 0.2)
-"""Of the clips, for train, dev and eval."""
+"""Shares of the clips for train, dev and eval."""
 
 
 def split_by_speaker(trials: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
-    """The trials with `split` drawn anew: whole speakers go to train, dev and eval, some 60, 20 and 20 % of the clips of each
-    class.
+    """Assign new splits: whole speakers go to train, dev and eval, with about 60, 20 and 20 % of the clips of each class.
 
-    Spoofed clips of unknown speakers are divided by chance, attack by attack.
+    Spoofed clips of unknown speakers are divided at random within each attack.
 
     Returns:
-        the table, and sentences on what could not be done as it should.
+        the table, and warnings.
 
     Raises:
-        TrialTableError: fewer than three speakers of bona fide clips are known, or a split would lack a class.
+        TrialTableError: there are fewer than three bona fide speakers, or a split would lack a class.
     """
     known = trials["speaker"] != UNKNOWN
     bonafide = trials[known & (trials["label"] == "bonafide")]
@@ -51,7 +50,7 @@ def split_by_speaker(trials: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame,
 
 
 def _deal(clips: pd.Series, rng: np.random.Generator) -> dict[str, str]:
-    """Speaker -> split: the largest first, each to the split that lacks most; `clips` counts those of every speaker."""
+    """Speaker -> split: largest speakers first, each to the split that lacks most clips; `clips` per speaker."""
     order = clips.iloc[rng.permutation(len(clips))].sort_values(ascending=False, kind="stable")
     wanted, place = np.array(SHARES) * clips.sum(), {}
     for speaker, count in order.items():
@@ -66,6 +65,6 @@ def _deal(clips: pd.Series, rng: np.random.Generator) -> dict[str, str]:
 
 
 def _counts(clips: int) -> list[int]:
-    """How many of so many clips go to each split."""
+    """Number of clips for each split."""
     ends = np.round(np.cumsum(SHARES) * clips).astype(int)
     return np.diff([0, *ends]).tolist()

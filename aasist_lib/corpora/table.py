@@ -1,4 +1,4 @@
-"""The trial table: one row a clip, the same columns for every corpus, checked before anything uses it."""
+"""The trial table: one row per clip, the same columns for every corpus, validated before use."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SEPARATORS = {".tsv": "\t", ".csv": ","}
 _KINDS = "a trial table is a .parquet, a .tsv or a .csv file"
 
 At = Callable[[int], str]
-"""Where a row comes from: `at(row)` is 'file:line'."""
+"""`at(row)` is the origin of a row: 'file:line'."""
 
 
 class TrialTableError(TabularError):
-    """A trial table that breaks the contract; the message names the file, the line and the remedy."""
+    """A trial table is invalid; the message names file and line and says how to fix it."""
 
 
 def validate(trials: pd.DataFrame, origin: str | Path, at: At | None = None) -> pd.DataFrame:
@@ -32,14 +32,14 @@ def validate(trials: pd.DataFrame, origin: str | Path, at: At | None = None) -> 
     Each folder is listed once, whatever the number of its files: 680 774 trials take a few seconds.
 
     Args:
-        trials: at least the columns of `COLUMNS`; unknown values are '-'. Those of `conventions.TOLD` are kept, others are not.
-            Paths count from the working directory.
+        trials: at least the columns of `COLUMNS`; unknown values are '-'. Those of `conventions.TOLD` are kept, others are
+            dropped. Paths are relative to the working directory.
         origin: the file or folder the rows come from, for the messages.
         at: the file and line of a row; by default rows are counted in `origin` after one header line.
 
     Raises:
         TrialTableError: columns or values are missing, a label or split is unknown, an id occurs twice, or listed
-            files are absent (their number and the first ten are named).
+            files are missing (their number and the first ten are named).
     """
     missing = [name for name in COLUMNS if name not in trials.columns]
     if missing:
@@ -59,7 +59,7 @@ def validate(trials: pd.DataFrame, origin: str | Path, at: At | None = None) -> 
 
 
 def refuse_empty(values: pd.Series, at: At, error: type[TrialTableError] = TrialTableError) -> None:
-    """An error at the first row without a value, or with nothing but white space."""
+    """Raise an error at the first row with an empty value."""
     bad = (values.isna() | values.astype("str").str.isspace() | (values == "")).to_numpy(dtype=bool)
     said = f"no value in column {values.name}; write '{UNKNOWN}' for unknown, or remove the line if it is empty"
     _refuse(bad, at, lambda row: said, error)
@@ -68,13 +68,13 @@ def refuse_empty(values: pd.Series, at: At, error: type[TrialTableError] = Trial
 def refuse_unknown(
     values: pd.Series, known: tuple[str, ...], at: At, error: type[TrialTableError] = TrialTableError, said: str = ""
 ) -> None:
-    """An error at the first row whose value is none of those known; `said` is how the message calls these."""
+    """Raise an error at the first row with an unknown value; `said` lists the known ones in the message."""
     bad = ~values.isin(known).to_numpy()
     _refuse(bad, at, lambda row: f"unknown {values.name} {values.iloc[row]!r}; known are {said or ', '.join(known)}", error)
 
 
 def refuse_twice(ids: pd.Series, at: At, error: type[TrialTableError] = TrialTableError) -> None:
-    """An error at the first id that an earlier row has too."""
+    """Raise an error at the first duplicate id."""
     bad = ids.duplicated().to_numpy()
     if bad.any():
         row = int(bad.argmax())
@@ -107,21 +107,21 @@ def _refuse_absent(paths: pd.Series, origin: str | Path, at: At) -> None:
 
 
 def files_in(folder: str | Path) -> set[str]:
-    """Names of the files in a folder; none where there is no such folder."""
+    """Names of the files in a folder; none if the folder is missing."""
     if not os.path.isdir(folder):
         return set()
     with os.scandir(folder) as entries:
-        # os.path.isfile: a link that leads back to itself is no file, where DirEntry.is_file has an error.
+        # os.path.isfile is False for a link to itself, where DirEntry.is_file raises an error.
         return {e.name for e in entries if (os.path.isfile(e) if e.is_symlink() else e.is_file())}
 
 
 def read_trials(path: str | Path) -> pd.DataFrame:
     """Read a trial table (`.parquet`, tab-separated `.tsv` or `.csv`) and validate it.
 
-    Relative paths in the file count from the file's own folder; the table returned has absolute ones.
+    Paths in the file are relative to its folder; the returned table has absolute paths.
 
     Raises:
-        TrialTableError: the file is absent, of another kind, or breaks the contract.
+        TrialTableError: the file is missing, of another kind, or invalid.
     """
     path = Path(path)
     if not path.is_file():
@@ -130,7 +130,7 @@ def read_trials(path: str | Path) -> pd.DataFrame:
 
 
 def read_columns(path: Path) -> pd.DataFrame:
-    """A trial table as it is in the file, unchecked; its own columns are text, and its paths are made absolute."""
+    """Read a trial table without validation; its standard columns are text, and paths are made absolute."""
     if path.suffix == ".parquet":
         trials = read_parquet(path, TrialTableError)
         trials = trials.astype({name: "str" for name in (*COLUMNS, *TOLD) if name in trials.columns})
@@ -154,7 +154,7 @@ def _read_text(path: Path) -> pd.DataFrame:
         raise TrialTableError(f"{path}:1: no heading; the first line names the columns: {', '.join(COLUMNS)}")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise TrialTableError(f"{path}:1: the heading has {', '.join(twice)} more than once: rename or remove one")
-    # Blank lines stay in, so that rows can be counted as lines; they are refused later.
+    # Blank lines are kept, so that rows correspond to lines; they are refused later.
     rows = read_rows(path, heading.rest, mark, TrialTableError, first=2, columns=len(names))
     return rows.set_axis(names, axis=1)
 
@@ -163,7 +163,7 @@ def write_trials(trials: pd.DataFrame, path: str | Path) -> None:
     """Validate a trial table and write it atomically; paths below the file's folder are stored relative to it.
 
     Raises:
-        TrialTableError: the table breaks the contract; nothing is written.
+        TrialTableError: the table is invalid; nothing is written.
     """
     path = Path(path)
     if path.suffix not in (".parquet", *_SEPARATORS):

@@ -1,9 +1,9 @@
 """The ablation: the paper's ideas added one by one to original AASIST, each row trained with several seeds.
 
 A row is a list of overrides on a profile, so a new row is one line of `ROWS`. Every training has a run folder of its own,
-`ablation/<row>-seed<seed>` in the profile's; one that is finished is not repeated, and a killed ablation goes on. Rows that
-cache features share the bank of the profile, so they hear the same crops and distortions. One thing is not constant:
-distortions rise from the loss switch on, hence in the row with the hybrid loss only (the paper's idea 4 is both together).
+`ablation/<row>-seed<seed>` in the profile's; finished trainings are not repeated, and a killed ablation resumes. Rows that
+cache features share the profile's feature bank, so they use the same crops and distortions. One exception: distortions become
+stronger after the loss switch, so only in the row with the hybrid loss (the paper's idea 4 is both together).
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ from aasist_lib.training import EpochRecord, train
 
 SPLITS = ("dev", "eval")
 TALK_SECONDS = 60
-"""A training says how far it is once in so many seconds."""
+"""Seconds between two progress lines of a training."""
 
 
 class AblationError(AasistError, ValueError):
-    """An ablation that cannot be run, or a training in it that failed; the message says which and what to do."""
+    """An ablation cannot be run; the message says why and how to fix it."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `overrides` set every switch, so that no row depends on another or on the profile's own switches.
+    """One line of the table. `overrides` set every switch, so no row depends on another or on the profile's own switches.
 
-    `paper_eer` is the eval EER (fraction) that the paper has for this step, on ASVspoof 5: single runs, the steps from a
-    summary of the paper, 7.6 % also from its abstract. Steps build on one another; a `baseline` stands alone and is not
-    compared with the row above.
+    `paper_eer` is the eval EER (fraction) that the paper reports for this step, on ASVspoof 5: single runs, the steps from a
+    summary of the paper, 7.6 % also from its abstract. Steps build on one another; a `baseline` is not compared with
+    the row above.
     """
 
     title: str
@@ -118,18 +118,18 @@ class Training:
         return RunFolder(self.profile.folder)
 
     def outcome(self) -> dict[str, Any] | None:
-        """What a finished training noted; None when there is none, or it is of another key."""
+        """The outcome of a finished training; None if there is none, or if it has another key."""
         noted = self.noted()
         there = all(self.scores_file(split).is_file() for split in SPLITS)
         return noted if there and noted.get("key") == self.key else None
 
     def noted(self) -> dict[str, Any]:
-        """What a training in this folder noted as it was finished, of whatever key; empty where there is none."""
+        """The outcome of a finished training in this folder, with any key; empty if there is none."""
         file = self.folder.folder / OUTCOME
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
     def scores_file(self, split: str) -> Any:
-        """Where the score table of a split lies."""
+        """The file with the score table of a split."""
         return self.folder.folder / "scores" / f"aasist_{split}.parquet"
 
 
@@ -143,8 +143,8 @@ def plan(profile: Profile, run: RunFolder, rows: Sequence[str] = (), seeds: Sequ
     """The trainings of an ablation, row by row.
 
     Args:
-        profile: `ablation` gives rows and seeds where none are given, and the settings of every training.
-        run: the profile's run folder; gets `ablation/profile.yaml`, what all rows start from.
+        profile: its section `ablation` gives the default rows and seeds, and the settings of every training.
+        run: the profile's run folder; receives `ablation/profile.yaml`, the common settings of all rows.
 
     Raises:
         AblationError: an unknown row, or a row or seed named twice.
@@ -180,16 +180,15 @@ def run_ablation(
     workers: int | None = None,
     say: Callable[[str], None] = print,
 ) -> pd.DataFrame:
-    """Train, and score on dev and eval, every row with every seed that is not finished yet, or that other code, settings or
-    data have made.
+    """Train every row with every seed and score dev and eval, unless it is finished with the same code, settings and data.
 
     Args:
         profile, run, rows, seeds: as in `plan`.
-        workers: trainings side by side, each a process with one thread where there are several; None takes the profile's.
-        say: gets a line a finished training.
+        workers: parallel trainings, each in a process with one thread; None uses the profile's number.
+        say: receives one line per finished training.
 
     Returns:
-        one line a training, also in `metrics/ablation.parquet`: `row, seed`, the fractions `dev_eer, eval_eer` (attacks known
+        one row per training, also in `metrics/ablation.parquet`: `row, seed`, the fractions `dev_eer, eval_eer` (attacks known
         from training, or all where eval has none of them), `eval_frr, eval_far, eval_hter` (as `eval_eer`, at dev's EER
         threshold), `unseen_eer` (the other attacks of eval, else NaN), `min_dcf` (as `eval_eer`), `parameters_trained,
         parameters_frozen`, `gflop_backend, gflop_frontend` (a clip), `seconds` (of training), `epochs, best_epoch,
@@ -197,7 +196,7 @@ def run_ablation(
 
     Raises:
         AblationError: as `plan`.
-        WorkError: a training failed; the others are stopped, what is finished is kept and the same call goes on.
+        WorkError: a training failed; the others are stopped, finished trainings are kept, and the same call resumes.
     """
     trainings = plan(profile, run, rows, seeds)
     missing = [training for training in trainings if training.outcome() is None]
@@ -236,14 +235,14 @@ FORMATS = {name: _COUNTS.get(name, "{:.2%}") for name in list(HEADINGS.values())
 
 @dataclass(frozen=True)
 class Summary:
-    """The table, and what each step is worth. Rates are fractions; deviations and p are NaN with one seed.
+    """The ablation table and the gain of each step. Rates are fractions; deviations and p are NaN with one seed.
 
-    `rows`, a line per row of the ablation: `row, title, seeds`; over seeds mean and standard deviation of `dev_eer, dev_sd,
+    `rows`, one line per row of the ablation: `row, title, seeds`; over seeds mean and standard deviation of `dev_eer, dev_sd,
     eval_eer, eval_sd, unseen_eer, unseen_sd, min_dcf, min_dcf_sd`; intervals of the means `dev_low, dev_high, eval_low,
     eval_high`; means of `eval_frr, eval_far, eval_hter` (at each training's own dev threshold), `parameters_trained,
     parameters_frozen, gflop_backend, gflop_frontend, seconds`; `paper_eer, baseline`.
 
-    `steps`, a line a step against the one above it, and the last against the first where there are more than two: `row,
+    `steps`, one line per step against the one above it, and the last against the first if there are more than two: `row,
     against`; `difference, low, high` of the mean eval EER; `p_value` of the paired t-test over seeds; `exceeds_noise`.
     """
 
@@ -251,7 +250,7 @@ class Summary:
     steps: pd.DataFrame
 
     def table(self) -> pd.DataFrame:
-        """`rows` as a reader wants them, to be shown with `FORMATS`; "±" is the standard deviation over seeds."""
+        """`rows` with readable columns, to be shown with `FORMATS`; "±" is the standard deviation over seeds."""
         return self.rows[list(HEADINGS)].rename(columns=HEADINGS)
 
 
@@ -277,7 +276,7 @@ def summarise_ablation(profile: Profile, run: RunFolder, rows: Sequence[str] = (
 
 
 def findings(steps: pd.DataFrame) -> list[str]:
-    """What `Summary.steps` says, a sentence a comparison, in percentage points of EER."""
+    """One sentence per row of `Summary.steps`, in percentage points of EER."""
     sentences = []
     for step in steps.itertuples():
         points = f"{100 * step.difference:+.2f} points ({100 * step.low:+.2f} to {100 * step.high:+.2f})".replace("-", "−")
@@ -292,7 +291,7 @@ def findings(steps: pd.DataFrame) -> list[str]:
 
 
 def _by_row(trainings: list[Training], split: str, known: set[str]) -> tuple[pd.Series, dict[str, list[pd.Series]]]:
-    """The labels of a split's trials that count, and every row's scores of them, a series a seed."""
+    """Labels of the split's selected trials, and each row's scores of them, one series per seed."""
     scores: dict[str, list[pd.Series]] = {}
     for training in trainings:
         table = _asked(pd.read_parquet(training.scores_file(split)), known)
@@ -373,9 +372,9 @@ def _key(profile: Profile, data: Mapping[str, str]) -> Key:
 
 
 def _train(training: Training) -> None:
-    """Train and score one cell, and note what it took."""
+    """Train and score one cell and write its outcome."""
     profile, device = training.profile, "cuda" if torch.cuda.is_available() else "cpu"
-    run = RunFolder.open(profile, overwrite=True)  # a row of other settings starts anew; the checkpoint before it is kept
+    run = RunFolder.open(profile, overwrite=True)  # a row with other settings is retrained; its old checkpoint is kept
     if ROWS[training.row].probe:
         started = time.monotonic()
         frontend = build_frontend(profile.model.frontend)
@@ -395,7 +394,7 @@ def _train(training: Training) -> None:
 
 
 def _talk(training: Training) -> Callable[[EpochRecord], None]:
-    """Says now and then how far a training is."""
+    """Prints the progress of a training."""
     last, epochs = [time.monotonic()], training.profile.training.epochs
 
     def tell(record: EpochRecord) -> None:

@@ -1,4 +1,4 @@
-"""The baseline every number stands beside: logistic regression on mean and deviation of the same features."""
+"""Baseline: logistic regression on mean and standard deviation of the same features."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import score_table
 
 C = 1e-3
-"""Inverse regularisation: strong, there are more features than clips."""
+"""Inverse regularisation strength: strong, because there are more features than clips."""
 
 
 def pooled(bank: FeatureBank, view: int) -> np.ndarray:
@@ -38,7 +38,7 @@ def pooled(bank: FeatureBank, view: int) -> np.ndarray:
 
 @torch.inference_mode()
 def pooled_on_the_fly(profile: Profile, encoder: Frontend, waves: Waves, view: int, device: str) -> np.ndarray:
-    """As `pooled`, from the audio itself: for corpora whose features nobody wants to keep."""
+    """As `pooled`, computed from the audio, for corpora without a feature bank."""
     settings = profile.training
     items = [(row, view) for row in range(len(waves))]
     batches = [items[start : start + settings.batch_size] for start in range(0, len(items), settings.batch_size)]
@@ -56,10 +56,10 @@ def run_probe(
 ) -> dict[str, pd.DataFrame]:
     """Fit on all views of the profile's train split and score dev and eval: `{"dev": score table, "eval": score table}`.
 
-    Features come from the bank where the profile has one. Scores are log-odds of bona fide, up to a constant.
+    Features come from the feature bank if the profile uses one. Scores are log-odds of bona fide, up to a constant.
 
     Args:
-        run: keep the tables there, as `scores/probe_<split>.parquet`, and read them while nothing they depend on has changed.
+        run: cache the tables there as `scores/probe_<split>.parquet`.
     """
     trials = {split: rows.reset_index(drop=True) for split, rows in usable(profile, load_trials(profile.data)).groupby("split")}
     key = _key(profile, encoder, pd.concat(trials.values()))
@@ -83,7 +83,7 @@ def run_probe(
 
 
 def _key(profile: Profile, encoder: Frontend, trials: pd.DataFrame) -> Key:
-    """What the scores depend on."""
+    """The cache key of the scores."""
     training = profile.training_settings()["training"]
     settings = {
         "encoder": encoder.identity(), "augmentation": profile.augmentation, "root": str(profile.data.source),

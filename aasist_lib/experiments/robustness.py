@@ -1,4 +1,4 @@
-"""How a trained detector bears distortions it may meet: score by score, and as EER over codecs and bitrates."""
+"""Robustness of a trained detector to distortions: changes of scores, and EER over codecs and bitrates."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def balanced(trials: pd.DataFrame, clips: int, seed: int, attacks: Iterable[str]
 
     Args:
         trials: rows of a trial table.
-        clips: how many in all.
+        clips: total number.
         seed: of the draw.
         attacks: only these among the spoofs; None = all.
     """
@@ -46,7 +46,7 @@ def balanced(trials: pd.DataFrame, clips: int, seed: int, attacks: Iterable[str]
 
 
 def waves_of(trials: pd.DataFrame, samples: int) -> np.ndarray:
-    """The beginnings of the trials' clips as the detector hears them, `(trials, samples)` float32."""
+    """The beginnings of the trials' clips as detector input, `(trials, samples)` float32."""
     return np.stack([audio.fit(audio.read(path), samples) for path in trials["path"]])
 
 
@@ -69,18 +69,18 @@ def score_waves(model: AASIST, waves: np.ndarray) -> np.ndarray:
 def score_shifts(
     model: AASIST, trials: pd.DataFrame, items: Sequence[Item], intensities: Sequence[float], seed: int = 0
 ) -> pd.DataFrame:
-    """What each distortion does to the scores of the same clips.
+    """The effect of each distortion on the scores of the same clips.
 
     Args:
         model: a trained detector, in eval mode.
-        trials: the clips, both classes; other clips of theirs make the babble.
+        trials: the clips, both classes; babble is made from the others.
         items: distortions of a profile's list.
-        intensities: each distortion is made exactly as strong (0 = the mild end of its ranges, 1 = the hard one).
+        intensities: each distortion has exactly this strength (0 = the mild end of its ranges, 1 = the hard one).
         seed: of the draws.
 
     Returns:
-        a row a distortion, intensity and class: `kind, intensity, label, shift` (mean change of the score), `spread` (standard
-        deviation of the change over the clips), `eer` (a fraction) of these clips, and `eer_clean`.
+        one row per distortion, intensity and class: `kind, intensity, label, shift` (mean change of the score), `spread`
+            (standard deviation of the change over the clips), `eer` (a fraction) of these clips, and `eer_clean`.
     """
     waves = waves_of(trials, model.config.samples)
     clean = score_waves(model, waves)
@@ -106,7 +106,7 @@ def codec_matrix(
     Args:
         model: a trained detector, in eval mode.
         trials: both classes.
-        conditions: codecs at bitrates; the uncompressed clips come first of themselves.
+        conditions: codecs at bitrates; the uncompressed clips are added as the first row.
         replicates: of the bootstrap.
         seed: of the bootstrap.
         score: how `(clips, samples)` become scores `(clips,)`; None = by the detector.
