@@ -37,7 +37,7 @@ from torch.utils.data import DataLoader
 from aasist_lib import audio
 from aasist_lib.augment import Augmenter, strength
 from aasist_lib.config.augmentation import AugmentationConfig
-from aasist_lib.datasets.clips import Waves
+from aasist_lib.datasets.clips import Clips
 from aasist_lib.datasets.training_set import EpochSampler, TrialData
 
 SAMPLES, SECONDS, BATCH, EPOCHS, SEED = 64_600, (2, 20), 32, 4, 1
@@ -124,7 +124,7 @@ def loaded(form: Callable[[str, int, Start], np.ndarray], trials: pd.DataFrame, 
     """Some epochs of the trainer's data set through its loader, from the start of the workers to their end."""
     config = AugmentationConfig(distortions=())
     with patch.object(audio, "read_crop", form):
-        data = TrialData(trials, Waves(trials, SAMPLES, SEED, Augmenter(config)), SEED)
+        data = TrialData(trials, Clips(trials, SAMPLES, SEED, Augmenter(config)), SEED)
         sampler = EpochSampler(len(data), SEED)
         loader = DataLoader(data, BATCH, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
         count = 0

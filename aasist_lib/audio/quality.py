@@ -25,10 +25,10 @@ NARROW_DB = -55.0
 clips of the demo none lies below -42; the same at 8 kHz and back, in 16 bits, none above -67."""
 
 
-class Levels:
+class AudioQuality:
     """Peak and level of every frame, share of clipped samples and mean spectrum of a wave given in blocks.
 
-    >>> levels = Levels()
+    >>> levels = AudioQuality()
     >>> for block in levels.watching(audio.blocks("talk.mp3")):
     ...     pass
     >>> levels.warnings()

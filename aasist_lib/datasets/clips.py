@@ -13,7 +13,7 @@ from aasist_lib.augment import Applied, Augmenter, Strength, clip_generator, str
 from aasist_lib.config import Profile
 
 
-class Waves(Dataset):
+class Clips(Dataset):
     """`(row, view)` -> waveform `(samples,)` of a clip: cropped, and distorted if an augmenter is given."""
 
     def __init__(self, trials: pd.DataFrame, samples: int, seed: int, augmenter: Augmenter | None = None) -> None:
@@ -51,7 +51,7 @@ class Waves(Dataset):
         return self.wave(row, view, strength(config, float(view >= config.first_risen_view)))
 
 
-def waves_for(profile: Profile, trials: pd.DataFrame, train: bool, seed: int) -> Waves:
+def clips_for(profile: Profile, trials: pd.DataFrame, train: bool, seed: int) -> Clips:
     """The waveforms of these trials; for training, distorted by the profile's list."""
     augmenter = Augmenter(profile.augmentation, trials["path"].tolist()) if train else None
-    return Waves(trials, profile.model.samples, seed, augmenter)
+    return Clips(trials, profile.model.samples, seed, augmenter)

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from aasist_lib.config import Profile
-from aasist_lib.datasets.clips import Waves, waves_for
+from aasist_lib.datasets.clips import Clips, clips_for
 from aasist_lib.errors import AasistError
 from aasist_lib.models.base import Frontend
 from aasist_lib.runtime.files import WriteError, atomic, explain, in_turn, sweep, to_json
@@ -119,7 +119,7 @@ def build_bank(
         if not plan.is_finished():
             if team().is_main_process:
                 _say_what_changed(folder, key)
-            waves = waves_for(profile, trials, train, profile.data.seed)
+            waves = clips_for(profile, trials, train, profile.data.seed)
             _compute(plan, _Job(encoder.to(device), waves, profile.training.workers, device))
             with agreed():
                 if team().is_main_process:
@@ -260,7 +260,7 @@ class _Job:
     """Computes features of items: an encoder on its device, waveforms, and worker processes that read them."""
 
     encoder: Frontend
-    waves: Waves
+    waves: Clips
     workers: int
     device: str | torch.device
 

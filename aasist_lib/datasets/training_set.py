@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from aasist_lib.augment import Strength
 from aasist_lib.corpora import TrialTableError
-from aasist_lib.datasets.clips import Waves
+from aasist_lib.datasets.clips import Clips
 from aasist_lib.datasets.feature_bank import FeatureBank
 
 
@@ -25,7 +25,7 @@ class TrialData(Dataset):
     """
 
     def __init__(
-        self, trials: pd.DataFrame, source: FeatureBank | Waves, seed: int, crop_frames: int | None = None,
+        self, trials: pd.DataFrame, source: FeatureBank | Clips, seed: int, crop_frames: int | None = None,
         first_risen_view: int | None = None,
     ) -> None:  # fmt: skip
         self.source, self.seed, self.crop_frames, self.first_risen_view = source, seed, crop_frames, first_risen_view
@@ -42,7 +42,7 @@ class TrialData(Dataset):
 
     def __getitem__(self, row: int) -> tuple[np.ndarray, int, int]:
         epoch, *at = self._now.tolist()
-        if isinstance(self.source, Waves):
+        if isinstance(self.source, Clips):
             return self.source.wave(row, int(epoch), Strength(*at)), self.labels[row], row
         rng = np.random.default_rng([self.seed, int(epoch), row])
         states = self.source[row, self._view(rng, Strength(*at).progress, self.source.views)]

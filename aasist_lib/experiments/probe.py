@@ -16,8 +16,9 @@ from tqdm import tqdm
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
 from aasist_lib.datasets.check import usable
-from aasist_lib.datasets.clips import Waves, waves_for
-from aasist_lib.datasets.feature_bank import FeatureBank, build_bank
+from aasist_lib.datasets.clips import Clips
+from aasist_lib.datasets.feature_bank import FeatureBank
+from aasist_lib.datasets.source import open_source
 from aasist_lib.models.base import Frontend
 from aasist_lib.runtime.kept import BY_CONTENT, Key, clips_digest, make_key, trials_digest
 from aasist_lib.runtime.run_folder import RunFolder
@@ -37,7 +38,7 @@ def pooled(bank: FeatureBank, view: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def pooled_on_the_fly(profile: Profile, encoder: Frontend, waves: Waves, view: int, device: str) -> np.ndarray:
+def pooled_on_the_fly(profile: Profile, encoder: Frontend, waves: Clips, view: int, device: str) -> np.ndarray:
     """As `pooled`, computed from the audio, for corpora without a feature bank."""
     settings = profile.training
     items = [(row, view) for row in range(len(waves))]
@@ -96,9 +97,8 @@ def _key(profile: Profile, encoder: Frontend, trials: pd.DataFrame) -> Key:
 
 
 def _pooled_views(profile: Profile, encoder: Frontend, trials: pd.DataFrame, train: bool, device: str) -> list[np.ndarray]:
-    if profile.training.feature_cache:
-        bank = build_bank(profile, encoder, trials, train=train, device=device)
-        return [pooled(bank, view) for view in range(bank.views)]
-    waves = waves_for(profile, trials, train, profile.data.seed)
+    source = open_source(profile, encoder, trials, train, profile.data.seed, device)
+    if isinstance(source, FeatureBank):
+        return [pooled(source, view) for view in range(source.views)]
     views = profile.augmentation.views if train else 1
-    return [pooled_on_the_fly(profile, encoder, waves, view, device) for view in range(views)]
+    return [pooled_on_the_fly(profile, encoder, source, view, device) for view in range(views)]

@@ -16,7 +16,7 @@ from aasist_lib.runtime.files import atomic
 from aasist_lib.runtime.kept import digest
 from aasist_lib.runtime.processes import agreed, team
 from aasist_lib.scoring.detector import Detector, posterior
-from aasist_lib.scoring.progress import Unfinished
+from aasist_lib.scoring.progress import Progress
 from aasist_lib.scoring.recordings import LeftOut, Recording, find, hop_samples, no_audio, score_file
 from aasist_lib.scoring.split import ScoringError
 
@@ -142,7 +142,7 @@ def score_to_csv(
     shared: list[tuple[list[Path], list[Path]]] = [([], [])]
     content = digest([detector.model.content_digest(), detector.facts])
     settings = {"detector": content, "hop_seconds": hop_seconds, "each_channel": each_channel}
-    unfinished = Unfinished(out, settings, members.process_index)
+    unfinished = Progress(out, settings, members.process_index)
     with agreed():
         posterior(0.0, p_spoof)  # check the prior before hours of work
         hop_samples(hop_seconds, detector.model.config.samples)
@@ -179,7 +179,7 @@ def score_to_csv(
 
 def _write(
     detector: Detector,
-    unfinished: Unfinished,
+    unfinished: Progress,
     names: list[str],
     left_out: list[LeftOut],
     out: Path,
@@ -203,7 +203,7 @@ def _write(
     return table
 
 
-def _scored(unfinished: Unfinished, names: list[str]) -> Iterator[Recording]:
+def _scored(unfinished: Progress, names: list[str]) -> Iterator[Recording]:
     for name in names:
         found = unfinished.scored(name)
         if not found:

@@ -20,7 +20,7 @@ Place = tuple[Path, int]
 """A list, and the byte at which a line of it begins."""
 
 
-class Unfinished:
+class Progress:
     """Lists with a line a scored recording: `<out>_unfinished.jsonl`, and `<out>_unfinished.<n>.jsonl` of each process n > 0.
 
     Every process finds what any of them had when `read` was called. A list counts for the same detector, settings and code, and

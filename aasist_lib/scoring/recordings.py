@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from aasist_lib import audio
-from aasist_lib.audio.quality import FRAME, LEAST_SPEECH_SECONDS, Levels
+from aasist_lib.audio.quality import FRAME, LEAST_SPEECH_SECONDS, AudioQuality
 from aasist_lib.audio.windows import windows
 from aasist_lib.metrics import calibrate_apply
 from aasist_lib.scoring.detector import Detector
@@ -86,7 +86,7 @@ def score_recording(
         ScoringError: the hop is not within (0, a window's length].
     """
     length = detector.model.config.samples
-    stream, levels, done = audio.Stream(Path(path), channel=channel), Levels(), 0.0
+    stream, levels, done = audio.Stream(Path(path), channel=channel), AudioQuality(), 0.0
     pieces = windows(levels.watching(stream), length, hop_samples(hop_seconds, length))
     device = next(detector.model.backend.parameters()).device
     starts, parts = [], []
@@ -115,7 +115,7 @@ def hop_samples(seconds: float | None, length: int) -> int:
 
 
 def _recording(
-    detector: Detector, path: str, mix: audio.Mixdown, levels: Levels, starts: NDArray[np.int64], scores: NDArray
+    detector: Detector, path: str, mix: audio.Mixdown, levels: AudioQuality, starts: NDArray[np.int64], scores: NDArray
 ) -> Recording:
     ends, loud = np.minimum(starts + detector.model.config.samples, levels.samples), levels.loud
     timeline = pd.DataFrame({"start": starts / audio.RATE, "end": ends / audio.RATE, "score": scores})

@@ -15,12 +15,12 @@ from tqdm import tqdm
 from aasist_lib.config import Profile, project_root
 from aasist_lib.corpora import load_trials
 from aasist_lib.datasets.check import usable
-from aasist_lib.datasets.clips import Waves
-from aasist_lib.datasets.feature_bank import FeatureBank, build_bank
+from aasist_lib.datasets.feature_bank import FeatureBank
+from aasist_lib.datasets.source import Source, content, open_source
 from aasist_lib.errors import AasistError
 from aasist_lib.models import AASIST
 from aasist_lib.runtime.files import atomic
-from aasist_lib.runtime.kept import BY_CONTENT, Key, clips_digest, digest, make_key, trials_digest
+from aasist_lib.runtime.kept import BY_CONTENT, Key, digest, make_key, trials_digest
 from aasist_lib.runtime.processes import agreed, team, team_alone
 from aasist_lib.runtime.run_folder import RunFolder
 
@@ -64,11 +64,7 @@ def score_split(
         raise ScoringError(f"data.root = {profile.data.root}: the corpus has no split '{split}'")
     trials = usable(profile, trials, (split,))
     model = model.eval().to(device)
-    source: FeatureBank | Waves
-    if profile.training.feature_cache:
-        source = build_bank(profile, model.frontend, trials, train=False, device=device)
-    else:
-        source = Waves(trials, profile.model.samples, profile.seed)
+    source = open_source(profile, model.frontend, trials, False, profile.seed, device)
     key = _key(profile, model, trials, source)
 
     def compute() -> pd.DataFrame:
@@ -78,7 +74,7 @@ def score_split(
 
 
 def _in_blocks(
-    profile: Profile, model: AASIST, source: FeatureBank | Waves, split: str, name: str, device: str | torch.device
+    profile: Profile, model: AASIST, source: Source, split: str, name: str, device: str | torch.device
 ) -> np.ndarray:
     """Scores of all rows of a source, `(trials,)`, shared among processes in blocks that are stored until all are done."""
     folder = project_root() / profile.folder / "scores" / f"unfinished-{split}-{name}"
@@ -102,22 +98,18 @@ def _in_blocks(
     return scores
 
 
-def _key(profile: Profile, model: AASIST, trials: pd.DataFrame, source: FeatureBank | Waves) -> Key:
+def _key(profile: Profile, model: AASIST, trials: pd.DataFrame, source: Source) -> Key:
     """The cache key of the scores."""
-    if isinstance(source, FeatureBank):
-        inputs = {"the features": source.folder.name}
-    else:
-        inputs = {"the clips": clips_digest(trials)}
+    kind, found = content(source, trials)
+    data = {"the trials": trials_digest(trials, trials.columns.drop("path")), f"the {kind}": found}
     undistorted = (*BY_CONTENT, "aasist_lib.augment", "aasist_lib.config.augmentation", "aasist_lib.losses")
     settings = {"detector": model.content_digest(), "root": str(profile.data.source)}  # paths are in the table
     entries = ("aasist_lib.scoring.split", "aasist_lib.models.aasist", type(model.frontend).__module__)
-    return make_key(entries, settings, {"the trials": trials_digest(trials, trials.columns.drop("path"))} | inputs, undistorted)
+    return make_key(entries, settings, data, undistorted)
 
 
 @torch.inference_mode()
-def _scores(
-    model: AASIST, source: FeatureBank | Waves, start: int, stop: int, workers: int, device: str | torch.device
-) -> np.ndarray:
+def _scores(model: AASIST, source: Source, start: int, stop: int, workers: int, device: str | torch.device) -> np.ndarray:
     """Scores `(stop - start,)` float64 of these rows."""
     if isinstance(source, FeatureBank):
         batches: Iterator[Tensor] = source.batches(BATCH, 0, start, stop)

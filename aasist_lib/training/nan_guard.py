@@ -18,7 +18,7 @@ class TrainingError(AasistError, ValueError):
     """Training cannot start or continue; the message says why and how to fix it."""
 
 
-class Watch:
+class NanGuard:
     """Records the losses of an epoch and the utterances behind them.
 
     Args:

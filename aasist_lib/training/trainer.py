@@ -30,8 +30,7 @@ from aasist_lib.config import Profile
 from aasist_lib.config.profile import TrainingConfig
 from aasist_lib.corpora import load_trials
 from aasist_lib.datasets.check import usable
-from aasist_lib.datasets.clips import Waves, waves_for
-from aasist_lib.datasets.feature_bank import FeatureBank, build_bank
+from aasist_lib.datasets.source import Source, content, open_source
 from aasist_lib.datasets.training_set import EpochSampler, TrialData, both_classes, contents
 from aasist_lib.losses import LossSchedule
 from aasist_lib.metrics import ScoreWarning, calibrate_fit, eer
@@ -47,13 +46,13 @@ from aasist_lib.models.checkpoints import (
     save_state,
     trained_weights,
 )
-from aasist_lib.runtime.kept import Key, changes, clips_digest, make_key, trials_digest
+from aasist_lib.runtime.kept import Key, changes, make_key, trials_digest
 from aasist_lib.runtime.processes import agreed, team, team_alone
 from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.training.averaging import WeightAverage
 from aasist_lib.training.history import EpochRecord, History, TrainingResult
+from aasist_lib.training.nan_guard import NanGuard
 from aasist_lib.training.nan_guard import TrainingError as TrainingError
-from aasist_lib.training.nan_guard import Watch
 
 DevScores = tuple[np.ndarray, np.ndarray]
 """Scores of the bona fide and of the spoofed dev trials."""
@@ -108,10 +107,8 @@ class Trainer:
         self.train_trials, self.dev_trials = (both_classes(trials, split) for split in ("train", "dev"))
         self.train_source, self.dev_source = self._source(self.train_trials, True), self._source(self.dev_trials, False)
 
-    def _source(self, trials: pd.DataFrame, train: bool) -> FeatureBank | Waves:
-        if not self.settings.feature_cache:
-            return waves_for(self.profile, trials, train, self.profile.seed)
-        return build_bank(self.profile, self.model.frontend, trials, train=train, device=self.accelerator.device)
+    def _source(self, trials: pd.DataFrame, train: bool) -> Source:
+        return open_source(self.profile, self.model.frontend, trials, train, self.profile.seed, self.accelerator.device)
 
     def _loaders(self) -> tuple[DataLoader, DataLoader]:
         """Batches of train, in an order that depends on (seed, epoch) only, and of dev."""
@@ -192,7 +189,7 @@ class Trainer:
             # them, here from a generator of its own. Drawing here keeps the dropout the same in both cases.
             torch.empty((), dtype=torch.int64).random_()
         self.trained.train()
-        guard = Watch(self.accelerator, epoch, self.train_trials["utt_id"].tolist())
+        guard = NanGuard(self.accelerator, epoch, self.train_trials["utt_id"].tolist())
         hidden = None if self.accelerator.is_main_process else True  # None: hidden unless there is a terminal
         for inputs, labels, rows in tqdm(self.train_loader, f"epoch {epoch}", leave=False, mininterval=5, disable=hidden):
             guard.note(*self._step(inputs, labels, epoch), rows)
@@ -319,10 +316,8 @@ class Trainer:
         data = {"the trials": trials_digest(pd.concat([self.train_trials, self.dev_trials]))}
         sources = ("train", self.train_trials, self.train_source), ("dev", self.dev_trials, self.dev_source)
         for name, trials, source in sources:
-            if isinstance(source, FeatureBank):
-                data[f"the features of {name}"] = source.folder.name
-            else:
-                data[f"the clips of {name}"] = clips_digest(trials)
+            kind, digest = content(source, trials)
+            data[f"the {kind} of {name}"] = digest
         entries = ["aasist_lib.training.trainer", "aasist_lib.models.aasist"]
         return make_key(entries, settings | {"encoder": self.encoder_facts}, data)
 

@@ -23,7 +23,7 @@ from aasist_lib.config import ModelConfig
 from aasist_lib.config.augmentation import AugmentationConfig, catalogue
 from aasist_lib.corpora import TrialTableError, load_trials
 from aasist_lib.datasets import check as preflight
-from aasist_lib.datasets.clips import Waves
+from aasist_lib.datasets.clips import Clips
 from aasist_lib.metrics import Calibration
 from aasist_lib.models import build_model
 from aasist_lib.models.checkpoints import read_facts
@@ -170,7 +170,7 @@ def test_every_distortion_takes_odd_clips(files, kind):
     """And takes them as babble: an error of any of them would come at whatever hour it is drawn."""
     trials = pd.DataFrame({"path": [str(files[name]) for name in ODD], "utt_id": ODD})
     config = AugmentationConfig.model_validate({"distortions": [{"kind": kind, "p": 1.0}], "speed": (0.8, 1.25)})
-    waves = Waves(trials, 8_000, 1, Augmenter(config, trials["path"].tolist()))
+    waves = Clips(trials, 8_000, 1, Augmenter(config, trials["path"].tolist()))
     for row in range(len(ODD)):
         for view in range(3):
             wave = waves[row, view]

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import soxr
 
-from aasist_lib.audio.quality import FRAME, Levels
+from aasist_lib.audio.quality import FRAME, AudioQuality
 
 
-def watched(wave: np.ndarray, size: int = 1000) -> Levels:
-    levels = Levels()
+def watched(wave: np.ndarray, size: int = 1000) -> AudioQuality:
+    levels = AudioQuality()
     blocks = [wave[start : start + size] for start in range(0, len(wave), size)]
     assert all(a is b for a, b in zip(levels.watching(blocks), blocks, strict=True))
     return levels

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from aasist_lib.augment import Applied, AugmentationError, Augmenter, Strength, clip_generator, strength
 from aasist_lib.augment.registry import TRANSFORMS
 from aasist_lib.config.augmentation import AugmentationConfig
-from aasist_lib.datasets.clips import Waves
+from aasist_lib.datasets.clips import Clips
 
 TIME = np.arange(48_000) / 16_000
 WAVE = (0.3 * np.sin(2 * np.pi * (200 * TIME + 80 * TIME**2)) + 0.1 * np.sin(2 * np.pi * 1234 * TIME)).astype(np.float32)
@@ -179,7 +179,7 @@ def test_workers_do_not_change_what_a_clip_becomes(workers, paths):
     items = [(row, view) for view in range(2) for row in range(len(paths))]
 
     def through(count: int) -> list[np.ndarray]:
-        waves = Waves(trials, 16_000, 3, Augmenter(config, paths))
+        waves = Clips(trials, 16_000, 3, Augmenter(config, paths))
         return [wave.numpy() for wave in DataLoader(waves, sampler=items, batch_size=None, num_workers=count)]
 
     for alone, shared in zip(through(0), through(workers), strict=True):
@@ -189,6 +189,6 @@ def test_workers_do_not_change_what_a_clip_becomes(workers, paths):
 def test_the_record_of_a_wave_tells_its_speed_too(paths):
     trials = pd.DataFrame({"path": paths, "utt_id": [f"u{n}" for n in range(len(paths))]})
     augmenter = make("gain", speed=[1.1, 1.1])
-    _, applied = Waves(trials, 16_000, 3, augmenter).wave_and_record(0, 1)
+    _, applied = Clips(trials, 16_000, 3, augmenter).wave_and_record(0, 1)
     assert [item.name for item in applied] == ["Speed", "Gain"] and isinstance(applied[0], Applied)
     assert applied[0].parameters == {"factor": pytest.approx(1.1)}

@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader
 from aasist_lib.augment import Strength
 from aasist_lib.config import Profile
 from aasist_lib.corpora import load_trials
-from aasist_lib.datasets.clips import waves_for
+from aasist_lib.datasets.clips import clips_for
 from aasist_lib.datasets.training_set import EpochSampler, TrialData
 
 profile, workers, out = Profile.model_validate_json(open(sys.argv[1]).read()), int(sys.argv[2]), sys.argv[3]
 trials = load_trials(profile.data)
 trials = trials[trials["split"] == "train"].reset_index(drop=True)
-data = TrialData(trials, waves_for(profile, trials, True, profile.seed), profile.seed)
+data = TrialData(trials, clips_for(profile, trials, True, profile.seed), profile.seed)
 sampler = EpochSampler(len(data), profile.seed)
 accelerator = Accelerator(cpu=True)
 assert accelerator.num_processes == int(sys.argv[4])

@@ -10,7 +10,7 @@ import soundfile
 from aasist_lib import audio
 from aasist_lib.augment import Augmenter, clip_generator, strength
 from aasist_lib.config.augmentation import AugmentationConfig
-from aasist_lib.datasets.clips import Waves
+from aasist_lib.datasets.clips import Clips
 
 SAMPLES = 8000
 FILES = (
@@ -28,7 +28,7 @@ def trials(tmp_path_factory):
     return pd.DataFrame({"path": [str(folder / name) for name, *_ in FILES], "utt_id": [name for name, *_ in FILES]})
 
 
-def by_whole_file(waves: Waves, row: int, view: int) -> np.ndarray:
+def by_whole_file(waves: Clips, row: int, view: int) -> np.ndarray:
     """As it was before crops were read: the generator's draws in their order."""
     wave = audio.read(waves.paths[row])
     if waves.augmenter is None:
@@ -41,7 +41,7 @@ def by_whole_file(waves: Waves, row: int, view: int) -> np.ndarray:
 
 
 def test_without_distortions_a_waveform_is_the_beginning(trials):
-    waves = Waves(trials, SAMPLES, 1)
+    waves = Clips(trials, SAMPLES, 1)
     for row in range(len(waves)):
         assert np.array_equal(waves[row, 0], by_whole_file(waves, row, 0))
 
@@ -49,7 +49,7 @@ def test_without_distortions_a_waveform_is_the_beginning(trials):
 @pytest.mark.parametrize("speed", [(1.0, 1.0), (0.9, 1.1)])
 def test_crops_and_distortions_are_those_of_the_whole_file(trials, speed):
     config = AugmentationConfig.model_validate({"probability": 0.5, "speed": speed, "distortions": [{"kind": "noise", "p": 1}]})
-    waves = Waves(trials, SAMPLES, 1, Augmenter(config, trials["path"].tolist()))
+    waves = Clips(trials, SAMPLES, 1, Augmenter(config, trials["path"].tolist()))
     views = [(row, view) for row in range(len(waves)) for view in range(6)]
     found = [waves[item] for item in views]
     for item, wave in zip(views, found, strict=True):
@@ -60,7 +60,7 @@ def test_crops_and_distortions_are_those_of_the_whole_file(trials, speed):
 @pytest.mark.parametrize(("speed", "whole"), [((1.0, 1.0), 0), ((1.1, 1.1), 1)])
 def test_a_file_is_read_whole_for_a_change_of_speed_only(trials, monkeypatch, speed, whole):
     config = AugmentationConfig.model_validate({"probability": 1, "speed": speed, "distortions": [{"kind": "gain"}]})
-    waves = Waves(trials, SAMPLES, 1, Augmenter(config, trials["path"].tolist()))
+    waves = Clips(trials, SAMPLES, 1, Augmenter(config, trials["path"].tolist()))
     read, calls = audio.read, []
     monkeypatch.setattr(audio, "read", lambda path: calls.append(path) or read(path))
     waves.wave(0, 0)

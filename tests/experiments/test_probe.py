@@ -3,7 +3,6 @@ import pytest
 
 from aasist_lib.corpora import load_trials
 from aasist_lib.datasets.feature_bank import build_bank
-from aasist_lib.experiments import probe
 from aasist_lib.experiments.probe import pooled, run_probe
 from aasist_lib.metrics import eer, split_classes
 from aasist_lib.models.encoder import SpeechEncoder
@@ -32,6 +31,6 @@ def test_the_probe_learns_and_scores_bona_fide_higher(tiny_profile):
 def test_without_a_bank_the_probe_says_the_same(tiny_profile, monkeypatch):
     encoder = SpeechEncoder(tiny_profile.model.frontend)
     kept = run_probe(tiny_profile, encoder)["eval"]
-    monkeypatch.setattr(probe, "build_bank", lambda *_, **__: pytest.fail("a bank was built"))
+    monkeypatch.setattr("aasist_lib.datasets.source.build_bank", lambda *_, **__: pytest.fail("a bank was built"))
     fresh = run_probe(changed(tiny_profile, training={"feature_cache": False}), encoder)["eval"]
     np.testing.assert_allclose(fresh["score"], kept["score"], atol=2e-2)

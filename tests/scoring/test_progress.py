@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from aasist_lib.runtime.run_folder import RunFolder
-from aasist_lib.scoring.progress import Unfinished
+from aasist_lib.scoring.progress import Progress
 from aasist_lib.scoring.recordings import Recording
 from aasist_lib.training import train
 from tests.conftest import ROOT, SAMPLES, profile_for
@@ -130,9 +130,9 @@ def recording(path: Path, score: float, channel: str = "mono") -> Recording:
     return Recording(str(path), channel, 0.5, score, "spoof", None, False, timeline, peaks, ("short",))
 
 
-def lists(tmp_path: Path, count: int, settings: dict | None = None, said: list[str] | None = None) -> list[Unfinished]:
+def lists(tmp_path: Path, count: int, settings: dict | None = None, said: list[str] | None = None) -> list[Progress]:
     """The lists of so many processes, as they are when work begins."""
-    members = [Unfinished(tmp_path / "out.csv", settings or {"a": 1}, process) for process in range(count)]
+    members = [Progress(tmp_path / "out.csv", settings or {"a": 1}, process) for process in range(count)]
     members[0].collect([].append if said is None else said.append)
     for member in members:
         member.read()
