@@ -25,7 +25,14 @@ class AugmentationError(AasistError, ValueError):
 
 
 class Distortion(BaseWaveformTransform):
-    """Base of the transforms made here. Sub-classes implement `draw` and `distort`."""
+    """Base of the transforms made here. Sub-classes implement `draw` and `distort`.
+
+    `parameters` holds what was drawn, and `measured` what the last call found, such as the SNR that was reached.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__(p)
+        self.measured: dict[str, object] = {}
 
     def randomize_parameters(self, samples: np.ndarray, sample_rate: int) -> None:
         """Decide whether to fire and draw the parameters (audiomentations calls this)."""
@@ -41,6 +48,7 @@ class Distortion(BaseWaveformTransform):
         """
         if sample_rate != RATE:
             raise AugmentationError(f"{type(self).__name__} works at {RATE} Hz, not at {sample_rate}")
+        self.measured = {}
         return self.distort(samples).astype(np.float32, copy=False)
 
     @abstractmethod
@@ -50,7 +58,13 @@ class Distortion(BaseWaveformTransform):
 
     @abstractmethod
     def distort(self, samples: np.ndarray) -> np.ndarray:
-        """`(samples,)` float32 in and out, same length and alignment; reads `self.parameters`, draws nothing else."""
+        """`(samples,)` float32 in and out, same length and alignment; depends on `self.parameters` and does not change them."""
+
+
+def record(transform: BaseWaveformTransform) -> dict[str, object]:
+    """What the last call of a transform drew and, for a `Distortion`, measured."""
+    drawn = {name: value for name, value in transform.parameters.items() if name != "should_apply"}
+    return drawn | getattr(transform, "measured", {})
 
 
 def check_range(name: str, values: Iterable[float], low: float, high: float) -> None:

@@ -54,7 +54,7 @@ class Additive(Distortion):
         noise = scale_to_snr(samples, self.noise(len(samples)), self.parameters["wanted_snr_db"])
         noisy = samples + noise.astype(np.float32)
         signal, added = power(samples), power(noisy - samples)
-        self.parameters["snr_db"] = 10 * float(np.log10(signal / added)) if added else None
+        self.measured["snr_db"] = 10 * float(np.log10(signal / added)) if added else None
         return noisy
 
     @abstractmethod
@@ -127,7 +127,7 @@ class Background(Additive):
 
     def noise(self, length: int) -> np.ndarray:
         excerpt, start = read_excerpt(Path(self.folder, self.parameters["file"]), self.parameters["position"], length)
-        self.parameters["start_seconds"] = start
+        self.measured["start_seconds"] = start
         return excerpt
 
 
@@ -184,7 +184,7 @@ class Babble(Additive):
             voice, start = read_excerpt(self.clips[clip], position, length)
             babble += voice / np.sqrt(power(voice) or 1.0)
             starts.append(start)
-        self.parameters["starts_seconds"] = starts
+        self.measured["starts_seconds"] = starts
         return babble
 
     def _is_current(self, path: str) -> bool:

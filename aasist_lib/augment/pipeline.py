@@ -14,7 +14,7 @@ import numpy as np
 from audiomentations.core.transforms_interface import BaseWaveformTransform
 
 from aasist_lib.audio import RATE
-from aasist_lib.augment.base import AugmentationError, power, seeded
+from aasist_lib.augment.base import AugmentationError, power, record, seeded
 from aasist_lib.augment.noise import Babble
 from aasist_lib.augment.registry import build
 from aasist_lib.augment.schedule import Strength, strength
@@ -92,7 +92,7 @@ class Augmenter:
                 distorted = _apply(transform, wave, utt_id)
             if not transform.parameters["should_apply"]:
                 continue
-            parameters = {k: v for k, v in transform.parameters.items() if k != "should_apply"}
+            parameters = record(transform)
             name = type(transform).__name__
             _check(wave, distorted, f"{utt_id}: {name} {parameters}")
             applied.append(Applied(name, parameters, _distortion_ratio(wave, distorted)))

@@ -89,7 +89,7 @@ class Reverberation(Distortion):
         taps[late:] *= self.parameters["wet"]
         early_energy, late_energy = np.sum(taps[:late] ** 2), np.sum(taps[late:] ** 2)
         ratio = 10 * float(np.log10(early_energy / late_energy)) if late_energy else None
-        self.parameters |= {"rt60_seconds": response.rt60_seconds, "direct_to_reverberant_db": ratio}
+        self.measured = {"rt60_seconds": response.rt60_seconds, "direct_to_reverberant_db": ratio}
         span = slice(response.direct, response.direct + len(samples))
         reverberant = fftconvolve(samples, taps[: span.stop])[span]
         loudness = power(reverberant)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from aasist_lib import plots
 from aasist_lib.audio import RATE
 from aasist_lib.augment import build
+from aasist_lib.augment.base import record
 from aasist_lib.config.augmentation import Item
 from aasist_lib.experiments.robustness import distort, score_waves
 from aasist_lib.explore.page import as_html, is_live, player, show_widget
@@ -38,7 +39,7 @@ def distortion_tour(
     transforms = [build(item.kind, item.exactly(intensity), 1.0, others) for intensity in intensities]
     waves = [distort(clip, transform, utt_id) for transform in transforms]
     titles = [
-        f"intensity {intensity:g}\n{_settings(transform.parameters)}"
+        f"intensity {intensity:g}\n{_settings(record(transform))}"
         for intensity, transform in zip(intensities, transforms, strict=True)
     ]
     alt = f"{name}: waveform of a clip, and at {'; '.join(titles)} its waveform and the change of its spectrogram."
@@ -126,7 +127,7 @@ def _settings(parameters: Mapping[str, object]) -> str:
     plain = {
         name.removeprefix("wanted_").replace("_", " "): value if isinstance(value, str) else format(value, ".4g")
         for name, value in parameters.items()
-        if isinstance(value, (int, float, str)) and name != "should_apply" and "seed" not in name
+        if isinstance(value, (int, float, str)) and "seed" not in name
     }
     shown = [f"{name} {value}" for name, value in plain.items()]
     return "\n".join(shown[:2])

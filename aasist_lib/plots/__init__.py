@@ -5,7 +5,7 @@ as fractions and are drawn in percent. Equal input gives an equal figure, byte f
 """
 
 from .ablation import ablation_figure, attention_cost_figure
-from .attention import attention_matrix, attention_over_clip, contributions, graph_maps, map_over_clip, stream_maps
+from .attention import attention_over_clip, contributions, graph_maps, map_over_clip, stream_maps
 from .attention_sets import attention_by_attack, class_difference, silence_attention, two_systems
 from .breakdown import breakdown_heatmap, eer_by_attack
 from .corpus import corpus_overview, leak_audit
@@ -25,7 +25,6 @@ __all__ = [
     "ablation_figure",
     "attention_by_attack",
     "attention_cost_figure",
-    "attention_matrix",
     "attention_over_clip",
     "breakdown_heatmap",
     "calibration",

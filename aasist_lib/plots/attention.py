@@ -87,18 +87,6 @@ def map_over_clip(
 
 
 @styled
-def attention_matrix(
-    matrix: Array, xlabel: str, ylabel: str, title: str, label: str = "Attention (fraction of a row)"
-) -> Figure:
-    """A map of attention weights, (rows, columns), from its smallest to its largest value."""
-    figure, axes = make_figure(5.4, 4.6)
-    image = _heat(axes, matrix)
-    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    figure.colorbar(image, ax=axes, label=label)
-    return figure
-
-
-@styled
 def graph_maps(maps: Mapping[str, Array], kept: Mapping[str, Array], title: str = "Graph attention") -> Figure:
     """Attention among nodes of one kind, side by side; the nodes that pooling kept are marked below each map.
 

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 from scipy.signal import welch
 
-from aasist_lib.augment.base import AugmentationError
+from aasist_lib.augment.base import AugmentationError, record
 from aasist_lib.augment.noise import Babble, Background, Noise, read_excerpt, repeat
 
 RATE = 16_000
@@ -28,8 +28,8 @@ def call(transform, clip: np.ndarray = CLIP, seed: int = 0) -> tuple[np.ndarray,
     random.seed(seed)
     noisy = transform(clip, sample_rate=RATE)
     assert noisy.shape == clip.shape and noisy.dtype == np.float32 and np.isfinite(noisy).all()
-    parameters = json.loads(json.dumps(transform.parameters))
-    assert parameters == transform.parameters  # JSON types only
+    parameters = json.loads(json.dumps(record(transform)))
+    assert parameters == record(transform)  # JSON types only
     return noisy, parameters
 
 

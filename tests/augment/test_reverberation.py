@@ -6,7 +6,7 @@ import pytest
 import soundfile
 from pyroomacoustics.experimental import measure_rt60
 
-from aasist_lib.augment.base import AugmentationError
+from aasist_lib.augment.base import AugmentationError, record
 from aasist_lib.augment.reverberation import ROOMS, Reverberation, reverberation_time, simulate
 
 RATE = 16_000
@@ -18,8 +18,8 @@ def call(transform, clip: np.ndarray = NOISE, seed: int = 0) -> tuple[np.ndarray
     random.seed(seed)
     wave = transform(clip, sample_rate=RATE)
     assert wave.shape == clip.shape and wave.dtype == np.float32 and np.isfinite(wave).all()
-    assert json.loads(json.dumps(transform.parameters)) == transform.parameters  # JSON types only
-    return wave, dict(transform.parameters)
+    assert json.loads(json.dumps(record(transform))) == record(transform)  # JSON types only
+    return wave, record(transform)
 
 
 def lag(clip: np.ndarray, wave: np.ndarray) -> int:

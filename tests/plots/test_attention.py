@@ -47,15 +47,6 @@ def test_a_signed_map_has_a_scale_around_nothing(clip):
         plots.map_over_clip(clip["wave"], clip["rate"], clip["seconds"], values[:-1], "dB")
 
 
-def test_attention_matrix():
-    matrix = np.arange(6.0).reshape(2, 3) / 15
-    axes, bar = plots.attention_matrix(matrix, "read", "reader", "Map").axes
-    np.testing.assert_array_equal(axes.images[0].get_array(), matrix)
-    assert axes.images[0].get_cmap().name == "cividis"
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("read", "reader")
-    assert bar.get_ylabel() == "Attention (fraction of a row)"
-
-
 def test_graph_maps_mark_the_nodes_kept():
     maps = {"temporal": np.eye(6), "spectral": np.full((4, 4), 0.25)}
     figure = plots.graph_maps(maps, {"temporal": [1, 4], "spectral": [0]})

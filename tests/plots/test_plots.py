@@ -6,7 +6,6 @@ import warnings
 
 import matplotlib
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -29,7 +28,6 @@ def all_figures(scores, history, clip):
         "heatmap": lambda: plots.breakdown_heatmap(cells, "attack", "codec"),
         "history": lambda: plots.training_history(history, 5, 6),
         "clip": lambda: plots.attention_over_clip(**clip),
-        "matrix": lambda: plots.attention_matrix(np.eye(4), "read", "reader", "Map"),
         "threshold": lambda: plots.threshold_view(scores, 0.5, "Threshold"),
         "calibration": lambda: plots.calibration((bonafide, spoof), (2 * bonafide, 2 * spoof)),
         "costs": lambda: plots.dcf_over_priors({"a": (bonafide, spoof)}),
@@ -41,7 +39,7 @@ def all_figures(scores, history, clip):
 
 
 NAMES = [
-    "histograms", "threshold", "calibration", "det", "costs", "comparison", "attacks", "heatmap", "history", "clip", "matrix",
+    "histograms", "threshold", "calibration", "det", "costs", "comparison", "attacks", "heatmap", "history", "clip",
     "corpus", "pair", "leaks",
 ]  # fmt: skip
 
