@@ -105,23 +105,17 @@ TRAINING = {
     "when the loss moves": ("losses.py", "(epoch - self.switch_epoch + 1) /", "(epoch - self.switch_epoch + 2) /"),
     "the learning rate": ("training/trainer.py", "return (step + 1) / warmup", "return (step + 2) / warmup"),
     "a graph layer": ("models/graph.py", "self.neighbours(mixed) + self", "self.neighbours(mixed) - self"),
-    "graph pooling": ("models/graph.py", "return (nodes * scores).gather", "return (nodes * scores**2).gather"),
     "the fusion of the streams": ("models/fusion.py", "self.norm(nodes + mixed)", "self.norm(nodes + 2 * mixed)"),
 }
 FEATURES = {
     "a distortion": ("augment/noise.py", "noisy = samples + noise", "noisy = samples - noise"),
-    "what distortions share": ("augment/base.py", "10 ** (-snr_db / 20)", "10 ** (-snr_db / 10)"),
     "the encoder's input": ("models/encoder.py", "torch.sqrt(variance + 1e-7)", "torch.sqrt(variance + 1e-2)"),
     "how a clip is read": ("audio/io.py", "return fit(wave, samples)\n", "return 0.5 * fit(wave, samples)\n"),
 }
 METRICS = {
     "the EER": ("metrics/rates.py", "return float(np.mean((curve.frr", "return 0.5 + 0.5 * float(np.mean((curve.frr"),
     "the calibration": ("metrics/llr.py", "(sizes + 1) / (sizes + 2)", "(sizes + 2) / (sizes + 4)"),
-    "which epoch is best": (
-        "training/trainer.py",
-        "return record.dev_eer, record.dev_loss",
-        "return record.dev_loss, record.dev_eer",
-    ),
+    "which epoch is best": ("training/history.py", "return self.dev_eer, self.dev_loss", "return self.dev_loss, self.dev_eer"),
 }
 NOTHING = {
     "a docstring": ("losses.py", "Class-weighted cross-entropy, a scalar in nats", "Cross-entropy with weights, in nats"),

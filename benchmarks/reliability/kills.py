@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from aasist_lib.runtime.signals import ADVICE
 from benchmarks.reliability.project import Command
 from benchmarks.reliability.starting import Started
 
@@ -152,7 +153,7 @@ def _stopped(command: Command, process: Started, blow: Blow, tally: Tally) -> No
     tally.slowest_stop = round(max(tally.slowest_stop, took), 1)
     error = process.err.read_text()
     assert code == 128 + blow.number, f"{command.name}: exit code {code} after {blow.number.name}: {error}"
-    assert "the same command goes on" in error and "Traceback" not in error, f"{command.name}: {error}"
+    assert ADVICE in error and "Traceback" not in error, f"{command.name}: {error}"
     assert took < STOP_SECONDS, f"{command.name}: {blow.number.name} took {took:.1f} s"
 
 
