@@ -29,15 +29,17 @@ def headless_command(folder: Path) -> list[str]:
 
 
 SLOW = (
-    "tests/augment/test_processes.py", "tests/audio/test_bad_audio.py", "tests/audio/test_whole.py", "tests/browser",
-    "tests/datasets/test_check.py", "tests/datasets/test_feature_bank.py", "tests/demo_corpus/test_build.py",
-    "tests/evaluation/test_command.py", "tests/experiments", "tests/models/test_precision.py",
-    "tests/notebooks/test_ablation.py", "tests/notebooks/test_compare.py", "tests/notebooks/test_headless.py",
-    "tests/notebooks/test_own_folder.py",
+    "tests/audio/test_bad_audio.py", "tests/audio/test_whole.py", "tests/augment/test_processes.py", "tests/browser",
+    "tests/config/test_fuzz_profiles.py", "tests/corpora/test_fuzz_keys.py", "tests/datasets/test_check.py",
+    "tests/datasets/test_feature_bank.py", "tests/demo_corpus/test_build.py", "tests/evaluation/test_command.py",
+    "tests/experiments", "tests/explore/test_clips.py", "tests/metrics/test_intervals.py", "tests/metrics/test_seeds.py",
+    "tests/models/test_cost.py", "tests/models/test_precision.py", "tests/notebooks/test_ablation.py",
+    "tests/notebooks/test_compare.py", "tests/notebooks/test_headless.py", "tests/notebooks/test_own_folder.py",
     "tests/notebooks/test_recordings.py", "tests/notebooks/test_score_files.py", "tests/runtime/test_faults.py",
     "tests/runtime/test_processes.py", "tests/scoring/test_progress.py", "tests/test_edits.py", "tests/test_encoder_gpu.py",
-    "tests/test_epoch_time.py", "tests/test_kill.py", "tests/test_launch.py", "tests/test_main.py", "tests/test_own_data.py",
-    "tests/test_rehearsal.py", "tests/test_team.py", "tests/training", "tests/workbook/test_runner.py",
+    "tests/test_epoch_time.py", "tests/test_kill.py", "tests/test_launch.py", "tests/test_main.py",
+    "tests/test_own_data.py", "tests/test_rehearsal.py", "tests/test_team.py", "tests/training",
+    "tests/workbook/test_runner.py",
 )  # fmt: skip
 """Files and folders of tests that take more than some seconds: `make quick` leaves them out."""
 
