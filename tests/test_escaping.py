@@ -1,4 +1,4 @@
-"""Nothing let in: names of clips, speakers, attacks and files stay text wherever the workbook writes HTML."""
+"""HTML escaping: names of clips, speakers, attacks and files remain text wherever the workbook writes HTML."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ NAMES = (
     "</td></figure></pre><svg onload=document.title='ran'>",
     "'-->]]></title></style><script>document.title='ran'</script>",
 )
-"""What breaks out of text, of an attribute, of a table cell, and of a comment; none holds a slash that a file name may not."""
+"""Strings that break out of text, an attribute, a table cell, and a comment."""
 FILE_NAME = "\"'><img src=x onerror=document.title='ran'>&amp;.wav"
 
 
 class Tags(HTMLParser):
-    """What of a page is not text: scripts, handlers, addresses that are no data, and images that nobody put there."""
+    """Collects scripts, event handlers and non-data addresses of a page (`bad`), and its text (`words`)."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Tags(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        """Note what could run or load anything."""
+        """Record anything that could run or load code."""
         for name, value in attributes:
             outside = name == "src" and not (value or "").startswith("data:")
             if name.startswith("on") or outside or (value or "").strip().lower().startswith("javascript:"):
@@ -60,12 +60,12 @@ class Tags(HTMLParser):
             self.bad.append(f"<{tag}>")
 
     def handle_data(self, data: str) -> None:
-        """Note the text."""
+        """Record the text."""
         self.words.append(data)
 
 
 def harmless(page: str | None, *shown: str) -> None:
-    """Assert that a page runs nothing, and that it shows these texts as they are."""
+    """Assert that a page runs nothing and shows these texts verbatim."""
     assert page is not None
     tags = Tags(page)
     assert tags.bad == []
@@ -80,7 +80,7 @@ def model(tiny_profile: Profile) -> AASIST:
 
 @pytest.fixture
 def scores(tiny_corpus: Path) -> pd.DataFrame:
-    """Dev of the toy corpus under other names."""
+    """The toy corpus's dev split with malicious names."""
     trials = pd.read_parquet(tiny_corpus / "trials.parquet").query("split == 'dev'").reset_index(drop=True)
     names = [NAMES[row % len(NAMES)] + str(row) for row in range(len(trials))]
     attacks = [attack if attack == "-" else name for attack, name in zip(trials["attack"], names, strict=True)]
@@ -90,7 +90,7 @@ def scores(tiny_corpus: Path) -> pd.DataFrame:
 
 
 def run_of(profile: Profile, folder: Path) -> RunFolder:
-    """A run with names in every place that the report shows, as `tests/browser/test_escape.py` opens it too."""
+    """Create a run with malicious names wherever the report shows names; also used by `tests/browser/test_escape.py`."""
     run = RunFolder.open(profile.model_copy(update={"title": NAMES[3], "name": "names", "run_dir": folder}))
     figure, axes = plt.subplots(figsize=(3, 2))
     axes.set(title=NAMES[3], xlabel=NAMES[0], ylabel=NAMES[1])
@@ -124,13 +124,13 @@ def test_the_report_and_an_executed_notebook(tiny_profile: Profile, tmp_path: Pa
 
 
 def test_figures_as_svg(tiny_profile: Profile, tmp_path: Path) -> None:
-    """The report links to them, and a browser would run what is in them."""
+    """The report links to SVG figures, and a browser would run scripts in them."""
     run = run_of(tiny_profile, tmp_path / "run")
     harmless((run.folder / "figures" / "names.svg").read_text())
 
 
 def test_outputs_that_hold_code_all_the_same(tiny_profile: Profile, tmp_path: Path) -> None:
-    """Of a user's own cell, say: scripts and what leads elsewhere are dropped; handlers the policy keeps from running."""
+    """As in a user's own cell: scripts and external references are dropped; event handlers are blocked by the policy."""
     run = run_of(tiny_profile, tmp_path / "run")
     path = run.path("notebooks", "03_training.ipynb")
     html_of = (
@@ -149,7 +149,7 @@ def test_the_explorer_of_clips(model: AASIST, scores: pd.DataFrame) -> None:
         clip = explorer.scores.iloc[place]
         harmless(explorer.page(clip, "nodes"), *({clip["attack"]} - {"-"}))
     split, show, _ = explorer.widget().children[0].children
-    assert {type(control).__name__ for control in (split, show)} == {"Dropdown"}  # whose options a page shows as text
+    assert {type(control).__name__ for control in (split, show)} == {"Dropdown"}  # a page shows their options as text
 
 
 def test_the_explorer_of_recordings(model: AASIST, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_tables_that_notebooks_show(scores: pd.DataFrame) -> None:
 
 
 def test_what_a_checkpoint_says_of_itself(model: AASIST) -> None:
-    """The cell of notebook 07 that shows it, run: a checkpoint may be somebody else's."""
+    """Run the cell of notebook 07 that shows the caution; the checkpoint may come from a third party."""
     on = {"title": NAMES[0], "corpus": NAMES[1], "bonafide": 1, "spoof": 2, "speakers": 1}
     detector = Detector(model, 0.0, None, {"encoder": {"name": NAMES[2]}, "dev_eer": 0.1, "trained_on": on})
     (cell,) = [source for source in code_cells("07_score_recordings") if "caution()" in source]
@@ -194,7 +194,7 @@ def test_what_a_checkpoint_says_of_itself(model: AASIST) -> None:
 
 
 def test_no_other_cell_makes_markup_of_what_it_read() -> None:
-    """Markdown lets HTML through, and so does pandas' Styler: they show the notebooks' own words alone."""
+    """Markdown and pandas' Styler do not escape HTML, so notebooks use them only for their own text."""
     using = {
         f"{file.name[:2]}: {source.splitlines()[-1].strip()}"
         for file in (ROOT / "notebooks").glob("*.ipynb")

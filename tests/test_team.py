@@ -1,4 +1,4 @@
-"""Processes that were launched together: they give what one gives, whatever the remainder, and lose nothing when one dies."""
+"""Several processes: the same results as one process, for any remainder, with each error printed once."""
 
 import json
 import os
@@ -30,7 +30,7 @@ for command in sys.argv[1:]:
 
 @pytest.fixture
 def project(tiny_profile, tmp_path):
-    """A project with a profile whose splits have seven clips each, and a way to run commands in it with n processes."""
+    """A project with a profile whose splits have seven clips each, and a script that runs commands with small blocks."""
     trials = load_trials(tiny_profile.data)
     trials = pd.concat([rows.head(7) for _, rows in trials.groupby("split", sort=False)], ignore_index=True)
     trials.to_parquet(tmp_path / "trials.parquet", index=False)
@@ -56,9 +56,9 @@ def banks(project: Path) -> dict[str, np.ndarray]:
 
 
 def test_three_processes_share_seven_clips_and_give_what_one_gives(project):
-    """Features to the last bit, the dev EER of training, and scores to the last bit from the bank and from audio."""
+    """Bit-identical features and scores, from the feature bank and from audio; the same dev EER as in training."""
     live = "score --profile toy --split eval --out live.csv --set training.feature_cache=false"
-    trained = launch(project, 3, "train toy")  # the processes part at its end
+    trained = launch(project, 3, "train toy")  # the processes separate at its end
     three = launch(project, 3, "features toy", "score --profile toy --split dev --out dev.csv", live)
     assert three.returncode == trained.returncode == 0, trained.stderr[-3000:] + three.stderr[-3000:]
     assert trained.stdout.count("training: 3 processes") == three.stdout.count("scored: dev.csv") == 1
@@ -99,7 +99,7 @@ def test_the_index_of_a_shared_bank_counts_every_clip_once(project):
 
 
 def test_fewer_full_batches_than_processes_are_an_error_of_one_line(project):
-    """Its remedy, a batch size of 2, is what the tests above train with."""
+    """The suggested fix, a batch size of 2, is what the tests above train with."""
     failed = launch(project, 3, "train toy --set training.batch_size=4")
     line = "error: 7 train clips make 1 full batch(es) of 4, and 3 processes each need one: set training.batch_size=2"
     assert failed.returncode != 0 and failed.stderr.count(line) == 1 and "non-empty TensorList" not in failed.stderr

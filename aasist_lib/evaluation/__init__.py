@@ -1,1 +1,1 @@
-"""Score files and keys of any origin: read, matched and evaluated."""
+"""Read, match and evaluate score files and keys of any origin."""

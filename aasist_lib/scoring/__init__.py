@@ -1,4 +1,4 @@
-"""Scoring with a trained detector (`detector`): a corpus split (`split`), recordings (`recordings`, `batch`)."""
+"""Scoring with a trained detector (`detector`): a corpus split (`split`) or recordings (`recordings`, `batch`)."""
 
 from aasist_lib.scoring.split import ScoringError, log_odds, score_split, score_table
 

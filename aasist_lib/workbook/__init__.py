@@ -1,4 +1,4 @@
-"""The numbered notebooks: what they open, their headless run (`runner`, `kernel`) and the report."""
+"""The numbered notebooks: opening a run, headless execution (`runner`, `kernel`) and the report."""
 
 from aasist_lib.workbook.runner import files_given, given_path, open_notebook, open_scores, run
 

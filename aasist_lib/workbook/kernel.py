@@ -1,8 +1,8 @@
-"""Runs one notebook in a kernel of its own, with nobody watching.
+"""Execute one notebook unattended in its own kernel.
 
-papermill's own verdict is not enough: after a signal or a dead kernel it saves a notebook marked as completed. Here
-only an execution that raised nothing and shows no error output is a success.
-papermill and nbformat take two seconds to import, so they are imported where they are used: every notebook opens with
+papermill's status is not reliable: after a signal or a dead kernel it saves a notebook marked as completed. Here an execution
+succeeds only if it raised no error and has no error output.
+papermill and nbformat take two seconds to import, so they are imported where they are used: every notebook imports
 `aasist_lib.workbook`, which needs neither.
 """
 
@@ -22,14 +22,14 @@ from aasist_lib.runtime.processes import environment
 
 
 class NotebookError(AasistError, ValueError):
-    """A notebook that cannot be run, failed, or did not keep its promise; the message says where and why."""
+    """A notebook cannot be run, failed, or did not write its promised artefacts; the message says where and why."""
 
 
 def parameters_of(notebook: Path) -> set[str]:
-    """Names that the notebook's cell tagged 'parameters' assigns.
+    """Return the names assigned in the notebook's cell tagged 'parameters'.
 
     Raises:
-        NotebookError: it has no such cell, so that whatever is passed would be lost.
+        NotebookError: there is no such cell, so parameters would be ignored.
     """
     import nbformat
     import papermill
@@ -41,12 +41,12 @@ def parameters_of(notebook: Path) -> set[str]:
 
 
 def execute(notebook: Path, executed: Path, values: Mapping[str, str], number: str, root: Path) -> None:
-    """Execute a notebook in `root` with parameter values, and save it executed (atomically, also when it fails).
+    """Execute a notebook in `root` with parameter values, and save the result atomically, even if it fails.
 
-    Its lines on stdout are forwarded to the terminal, marked with `number`.
+    Its stdout lines are forwarded to the terminal, prefixed with `number`.
 
     Raises:
-        NotebookError: a cell failed, the kernel died or did not start; says which cell, with its source and traceback.
+        NotebookError: a cell failed (the message has its source and traceback), or the kernel died or did not start.
     """
     import papermill
     from papermill.exceptions import PapermillException
@@ -67,7 +67,7 @@ def execute(notebook: Path, executed: Path, values: Mapping[str, str], number: s
 
 
 def _settings(scratch: Path, number: str) -> dict[str, str]:
-    """Environment of the kernel: this very interpreter, no start-up chatter, plain output."""
+    """Return the kernel's environment: this interpreter, no start-up messages, plain output."""
     spec: dict[str, Any] = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]}
     spec |= {"display_name": "Python 3", "language": "python"}
     kernel, ipython = scratch / "kernels" / "python3", scratch / "ipython" / "profile_default"
@@ -82,20 +82,20 @@ def _settings(scratch: Path, number: str) -> dict[str, str]:
         "JUPYTER_PATH": str(scratch),
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        # glibc gives large blocks back at once and gets them again page by page: a fifth of a training step on the CPU.
+        # glibc frees large blocks at once and maps them again page by page: a fifth of a training step on the CPU.
         "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
         "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     }
 
 
 class _Marked:
-    """A text stream that forwards a notebook's lines to the terminal, marked with its number."""
+    """A text stream that forwards a notebook's lines to the terminal, prefixed with its number."""
 
     def __init__(self, number: str) -> None:
         self.number, self.rest = number, ""
 
     def write(self, text: str) -> None:
-        """Forward every whole line."""
+        """Forward every complete line."""
         *lines, self.rest = (self.rest + text).split("\n")
         for line in lines:
             print(f"  {self.number} | {line}")

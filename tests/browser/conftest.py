@@ -1,7 +1,7 @@
-"""A real browser, a JupyterLab of its own, and a run to look at, all shared by the tests of this folder.
+"""A real browser, a separate JupyterLab server and a run, shared by the tests of this folder.
 
-The run is the headless one of the tiny profile. `AASIST_BROWSER_PROFILE=demo AASIST_BROWSER_RUN=runs/demo` points the
-tests at another one. It is only read: they work on a copy, `runs/browser/<profile>`, and leave pictures in its `screenshots`.
+The run is the headless run of the tiny profile; `AASIST_BROWSER_PROFILE=demo AASIST_BROWSER_RUN=runs/demo` selects another.
+It is only read: the tests work on a copy, `runs/browser/<profile>`, and save screenshots in its folder `screenshots`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium. Where there is none the tests are skipped, or fail under `AASIST_BROWSER=required`."""
+    """Headless Chromium. Without it the tests are skipped, or fail if `AASIST_BROWSER=required`."""
     program = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if program is None:
         problem = f"no browser: none of {', '.join(CHROMIUM)} is installed (Debian: apt-get install chromium)"
@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def studied(browser: Browser, request: pytest.FixtureRequest) -> RunFolder:
-    """A copy of the run under study, in `runs/browser/<profile>`: live notebooks write into their run."""
+    """A copy of the tested run, in `runs/browser/<profile>`, because live notebooks write into their run."""
     asked = os.environ.get("AASIST_BROWSER_RUN")
     source = ROOT / asked if asked else request.getfixturevalue("headless_run").folder
     copy = ROOT / "runs" / "browser" / os.environ.get("AASIST_BROWSER_PROFILE", "tiny")

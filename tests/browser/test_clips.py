@@ -1,4 +1,4 @@
-"""Notebook 04 live: the explorer of clips under the keyboard."""
+"""Notebook 04 live: the clip explorer, operated by keyboard."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def notebook(lab: Lab) -> Iterator[Notebook]:
-    """Notebook 04, run over few clips: its means are not what is looked at here."""
+    """Notebook 04 on few clips, because its averages are not tested here."""
     with lab.opened("04_attention", CLIPS=2, PARTIAL=2) as notebook:
         yield notebook
 
 
 @pytest.fixture
 def explorer(notebook: Notebook) -> Locator:
-    """The output that holds the explorer."""
+    """The output with the explorer."""
     return notebook.output(".widget-dropdown")
 
 

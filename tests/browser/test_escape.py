@@ -1,4 +1,4 @@
-"""Names that would be scripts, in a browser: the report, its figures and what explorers show run none of them."""
+"""Malicious names in a browser: the report, its figures and the explorers do not execute them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.test_escaping import FILE_NAME, NAMES, run_of
 
 pytestmark = pytest.mark.browser
 HANDLER = '<p>before</p><img src="data:," onerror="document.title=\'ran\'"><p>after</p>'
-"""What runs in any page that lets scripts run."""
+"""Markup that runs in any page that allows scripts."""
 
 
 @pytest.fixture
 def run(tiny_profile: Profile, tmp_path: Path) -> RunFolder:
-    """A run with such names in every place."""
+    """A run with malicious names in every place."""
     return run_of(tiny_profile, tmp_path / "run")
 
 
@@ -38,13 +38,13 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def settle(page: Page) -> None:
-    """Wait until every image has loaded or failed, and what handles that has run."""
+    """Wait until every image has loaded or failed and its event handlers have run."""
     page.evaluate("Promise.allSettled([...document.images].map(image => image.decode()))")
     page.evaluate("new Promise(done => setTimeout(done, 100))")
 
 
 def test_such_a_name_would_run_where_it_is_not_escaped(page: Page) -> None:
-    """So the tests below test something."""
+    """Without escaping the names do run, so the tests below are meaningful."""
     for markup in (*NAMES, HANDLER):
         page.goto("about:blank")
         page.set_content(f"<title>still</title><figure><table><td><pre>{markup}")
@@ -65,7 +65,7 @@ def test_the_report_and_an_executed_notebook_run_no_name(run: RunFolder, page: P
 
 
 def test_markup_in_an_output_cannot_run_in_the_report_either(run: RunFolder, page: Page) -> None:
-    """Of a user's own cell, say: the page's policy forbids it."""
+    """As in a user's own cell: the page's policy blocks it."""
     file = run.folder / "report" / "notebooks" / "03_training.html"
     file.write_text(file.read_text().replace("<article>", f"<article>{HANDLER}<script>document.title='ran'</script>"))
     problems: list[str] = []

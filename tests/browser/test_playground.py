@@ -1,4 +1,4 @@
-"""Notebook 02 live: the augmentation playground under the keyboard."""
+"""Notebook 02 live: the augmentation playground, operated by keyboard."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def notebook(lab: Lab) -> Iterator[Notebook]:
-    """Notebook 02, run over few clips: its tables are not what is looked at here."""
+    """Notebook 02 on few clips, because its tables are not tested here."""
     with lab.opened("02_augmentation", CLIPS=8, MATRIX=8) as notebook:
         yield notebook
 
 
 @pytest.fixture
 def playground(notebook: Notebook) -> Locator:
-    """The output that holds the playground."""
+    """The output with the playground."""
     return notebook.output(".widget-dropdown")
 
 
 @pytest.fixture
 def scores(playground: Locator) -> Locator:
-    """The line that tells the scores before and after."""
+    """The line with the scores before and after."""
     return playground.locator("p")
 
 
@@ -69,7 +69,7 @@ def test_arrow_keys_choose_from_a_menu(notebook: Notebook, playground: Locator, 
 
 def test_keys_in_a_menu_do_nothing_to_the_notebook(notebook: Notebook, playground: Locator) -> None:
     cells, menu = notebook.codes(), control(playground, "Step 3").get_by_role("combobox")
-    for key in ("b", "x", "d", "d"):  # JupyterLab's: a new cell below, cut the cell, delete it
+    for key in ("b", "x", "d", "d"):  # JupyterLab shortcuts: insert a cell below, cut the cell, delete it
         press(menu, key)
     expect(menu).to_be_focused()
     assert notebook.codes() == cells

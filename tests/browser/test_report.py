@@ -1,4 +1,4 @@
-"""The report in a browser without a network, light and dark."""
+"""The report in an offline browser, light and dark."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(params=["light", "dark"])
 def scheme(request: pytest.FixtureRequest) -> str:
-    """The colour scheme the user prefers."""
+    """The user's preferred colour scheme."""
     return request.param
 
 
 @pytest.fixture
 def problems() -> list[str]:
-    """What goes wrong in the page."""
+    """Problems in the page."""
     return []
 
 
@@ -38,14 +38,14 @@ def page(browser: Browser, studied: RunFolder, scheme: str, problems: list[str])
 
 
 def files_linked(page: Page) -> set[Path]:
-    """The files that the links of a page lead to."""
+    """Return the files that a page links to."""
     links = page.locator("a[href]").evaluate_all("links => links.map(link => link.href)")
     assert all(link.startswith("file:") for link in links), [link for link in links if not link.startswith("file:")]
     return {Path(unquote(urlparse(link).path)) for link in links}
 
 
 def pictures_missing(page: Page) -> list[str]:
-    """Alt texts (or addresses) of the pictures that are not drawn."""
+    """Return the alt texts (or addresses) of pictures that are not rendered."""
     return page.locator("img").evaluate_all(
         "async images => { await Promise.allSettled(images.map(image => image.decode()));"
         " return images.filter(image => !image.naturalWidth).map(image => image.alt || image.src.slice(0, 80)) }"
@@ -53,7 +53,7 @@ def pictures_missing(page: Page) -> list[str]:
 
 
 def luminance(place: Locator, colour: str) -> float:
-    """Relative luminance (WCAG 2: 0 = black, 1 = white) of an element's computed colour."""
+    """Return the relative luminance (WCAG 2: 0 = black, 1 = white) of an element's computed colour."""
     text = place.evaluate("(element, name) => getComputedStyle(element)[name]", colour)
     parts = [float(part) / 255 for part in text.removeprefix("rgb(").removesuffix(")").split(",")]
     linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]

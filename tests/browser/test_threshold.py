@@ -1,4 +1,4 @@
-"""Notebook 05 live: the threshold explorer under the keyboard."""
+"""Notebook 05 live: the threshold explorer, operated by keyboard."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def notebook(lab: Lab) -> Iterator[Notebook]:
-    """Notebook 05, run."""
+    """Notebook 05, executed."""
     with lab.opened("05_eer_analysis") as notebook:
         yield notebook
 
 
 @pytest.fixture
 def explorer(notebook: Notebook) -> Locator:
-    """The output that holds the explorer."""
+    """The output with the explorer."""
     return notebook.output(".widget-slider")
 
 

@@ -1,4 +1,4 @@
-"""Score files and the scores of speaker verifiers, damaged in every field of every form."""
+"""Score files and ASV score files, damaged in every field of every format."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_scores_are_read_or_refused_with_their_line(place: Path, form: str, data
 
 
 def as_table(scores: AsvScores) -> pd.DataFrame:
-    """A row a score."""
+    """Return one row per score."""
     assert all(each.size and np.isfinite(each).all() for each in scores)
     return pd.DataFrame([(kind, value) for kind, values in scores._asdict().items() for value in values])
 

@@ -1,4 +1,4 @@
-"""Notebook 06 on the tiny profile: a whole ablation, its figures, and a second run that trains nothing."""
+"""Notebook 06 on the tiny profile: a complete ablation, its figures, and a second run that trains nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOTEBOOK = ROOT / "notebooks" / "06_ablation.ipynb"
 
 
 def run_chapter(folder: Path) -> tuple[RunFolder, str]:
-    """The run folder of notebook 06, run headless into it, and what it printed."""
+    """Run notebook 06 headless; return its run folder and printed text."""
     values = {"PROFILE": "tiny", "SET": f"evaluation.replicates=50 run_dir={folder / 'run'}", "NODES": 200}
     execute(NOTEBOOK, folder / "out.ipynb", values, "06", ROOT)
     outputs = [output for cell in nbformat.read(folder / "out.ipynb", 4).cells for output in cell.get("outputs", ())]
@@ -27,9 +27,9 @@ def run_chapter(folder: Path) -> tuple[RunFolder, str]:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFolder, str]:
-    """The folder of a run, its run folder, and what was printed."""
+    """The folder of a run, its run folder, and the printed text."""
     folder = tmp_path_factory.mktemp("ablation")
-    assert main(["prepare", "tiny"]) == 0  # notebook 01 does it in a run; this chapter is run alone here
+    assert main(["prepare", "tiny"]) == 0  # normally done by notebook 01, which is not run here
     return folder, *run_chapter(folder)
 
 

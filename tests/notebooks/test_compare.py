@@ -1,4 +1,4 @@
-"""Notebook 04 beside another run, and without partly spoofed clips."""
+"""Notebook 04 compared with another run, and without partly spoofed clips."""
 
 from __future__ import annotations
 

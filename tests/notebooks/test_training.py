@@ -1,4 +1,4 @@
-"""Notebook 03 where there are several GPUs: training goes to a process each, and nothing has woken a GPU before."""
+"""Notebook 03 with several GPUs: training starts one process per GPU, and CUDA is not initialised before."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ LAUNCH = "notebook_launcher("
 
 
 def code_cells() -> list[str]:
-    """The code cells in their order, the parameters left out."""
+    """Return the code cells in order, without the parameters cell."""
     cells = nbformat.read(NOTEBOOK, 4).cells
     return [cell.source for cell in cells if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", ())]
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch, tiny_profile: Profile) -> list[Any]:
-    """Who was called to train, with what: stand-ins for launcher and training, on a machine without a GPU."""
+    """Recorded calls of stubs for the launcher and for training, on a machine without a GPU."""
     seen: list[Any] = []
     monkeypatch.setattr(accelerate, "notebook_launcher", lambda *given, **named: seen.append(("launcher", *given, named)))
     monkeypatch.setattr(training, "train", lambda *given, **named: seen.append(("train", *given, named)))
     opened = (tiny_profile, RunFolder.open(tiny_profile))
     monkeypatch.setattr("aasist_lib.workbook.runner.open_notebook", lambda *_: opened)
-    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "0")  # what the notebook sets goes with the test
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "0")  # undone after the test, with what the notebook sets
     return seen
 
 
 def run_up_to_training() -> dict[str, Any]:
-    """The names that the notebook has after its launching cell."""
+    """Run the cells up to the launching cell; return the notebook's names."""
     cells = code_cells()
     (last,) = (number for number, source in enumerate(cells) if LAUNCH in source)
     names: dict[str, Any] = {"PROFILE": "tiny", "SET": ""}
@@ -47,7 +47,7 @@ def run_up_to_training() -> dict[str, Any]:
 
 
 def forbid_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Starting CUDA, or asking in a way that starts it, is an error: a GPU that is awake cannot be shared with a fork."""
+    """Make any CUDA initialisation an error, because an initialised CUDA context cannot be used in a forked process."""
 
     def started(*_: Any, **__: Any) -> None:
         raise AssertionError("a cell before the launch has started CUDA")

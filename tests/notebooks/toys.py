@@ -1,4 +1,4 @@
-"""A throw-away project of toy notebooks, for tests of the runner and the report."""
+"""A temporary project with toy notebooks, for tests of the runner and the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OPEN = "from aasist_lib.workbook import open_notebook\nprofile, run = open_noteb
 
 
 def project(root: Path, notebooks: Sequence[str] = ("01",)) -> Path:
-    """A project root with one profile, `configs/toy.yaml`."""
+    """Create a project root with one profile, `configs/toy.yaml`."""
     (root / "configs").mkdir(parents=True)
     (root / "notebooks").mkdir()
     (root / "pyproject.toml").write_text('[project]\nname = "aasist-workbook"\n', encoding="utf-8")
