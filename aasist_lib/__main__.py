@@ -1,8 +1,8 @@
 """The command line: `python -m aasist_lib {prepare, features, train, score, evaluate, run, report}`.
 
-Everything heavy is imported by the command that needs it. An error of the library, or of the operating system about a file,
-is one message on stderr and exit code 2; anything else is a defect and keeps its traceback. SIGINT and SIGTERM are one line and
-exit code 130 or 143.
+Each command imports its heavy dependencies itself. A library error, or an operating system error about a file, is printed as
+one message on stderr with exit code 2; any other exception is a defect and keeps its traceback. SIGINT and SIGTERM print one
+line and exit with code 130 or 143.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run the command and return its exit code."""
     options = _parser().parse_args(arguments)
     if os.environ.get("RANK", "0") != "0":
-        os.environ["TQDM_DISABLE"] = "1"  # of processes launched together one shows progress; read when tqdm is imported
+        os.environ["TQDM_DISABLE"] = "1"  # only the main process shows progress; tqdm reads this when imported
     try:
         with ends_on_signals():
             return options.command(options)
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def prepare(options: argparse.Namespace) -> int:
-    """Build the demo corpus and fetch the demo's encoder, where they are missing; check any other corpus."""
+    """Build the demo corpus and download the demo's encoder, if missing; check any other corpus."""
     extra = [f"data.bonafide={options.bonafide}"] if options.bonafide else []
     extra += ["data.full=true"] if options.full else []
     profile = load_profile(options.profile, [*options.set, *extra])
@@ -51,18 +51,18 @@ def prepare(options: argparse.Namespace) -> int:
     if profile.data.corpus != "demo":
         return _check_corpus(profile, options)
     if options.split_by:
-        raise ConfigError("--split-by divides a corpus of your own (data.corpus: folder or table); the demo comes divided")
+        raise ConfigError("--split-by is for your own corpus (data.corpus: folder or table); the demo corpus is already split")
     from demo_corpus import build
 
     report = build(profile.data, say=_say)
     _say(f"corpus: {report.clips} clips in {report.root}, {report.made} made now, {len(report.skipped)} skipped")
     if extra:
-        _say(f"corpus: run the notebooks on it with --set {' '.join(extra)}")
+        _say(f"corpus: to run the notebooks on it, add --set {' '.join(extra)}")
     return 0
 
 
 def _check_corpus(profile: Profile, options: argparse.Namespace) -> int:
-    """Count the trials of a corpus, read every clip to its end, and divide it where that is asked for."""
+    """Count a corpus's trials, read every clip to its end, and split the corpus if requested."""
     from aasist_lib.corpora import load_trials, write_trials
     from aasist_lib.corpora.folder import left_out
     from aasist_lib.corpora.splits import split_by_speaker
@@ -74,29 +74,29 @@ def _check_corpus(profile: Profile, options: argparse.Namespace) -> int:
         trials, notes = split_by_speaker(trials, profile.seed)
         table = project_root() / "data" / f"{profile.name}_trials.csv"
         if table.exists() and not options.overwrite:
-            raise ConfigError(f"{table} is there already: --overwrite writes it anew, with the clips that are there now")
+            raise ConfigError(f"{table} already exists: add --overwrite to rebuild it from the current clips")
         write_trials(trials, table)
         for note in notes:
             print(f"warning: {note}", file=sys.stderr)
         use = f"data.corpus=table data.root={table.relative_to(project_root())}"
-        _say(f"split by speaker: {table}\nuse it: write these two keys into the profile, or add to any command --set {use}")
+        _say(f"split by speaker: {table}\nto use it, write these two keys into the profile or add to any command: --set {use}")
     counts = trials.groupby(["split", "label"], sort=False).size().unstack(fill_value=0)
-    _say(f"corpus: {data.corpus} in {data.root}, all files there\n{counts.to_string()}")
+    _say(f"corpus: {data.corpus} in {data.root}, all files present\n{counts.to_string()}")
     if data.corpus == "folder" and (others := left_out(data.source)):
         _say(f"not audio, left out: {others}")
     _say(f"audio: {len(usable(profile, trials))} of {len(trials)} clips can be read to their end")
     missing = [split for split in ("train", "dev") if split not in set(trials["split"])]
     if missing and "03" in profile.notebooks:
-        way = "sort the clips into train/, dev/ and eval/" if data.corpus == "folder" else "give the table a column 'split'"
+        way = "sort the clips into train/, dev/ and eval/" if data.corpus == "folder" else "add a column 'split' to the table"
         raise ConfigError(
-            f"split '{missing[0]}' has no trials, so nothing can be trained: {way}, or have them divided: "
+            f"split '{missing[0]}' has no trials, so training is impossible: {way}, or split the corpus by speaker: "
             f"python -m aasist_lib prepare {options.profile} --split-by speaker"
         )
     return 0
 
 
 def features(options: argparse.Namespace) -> int:
-    """Compute the frozen features of every split, where they are missing."""
+    """Compute the frozen encoder features of every split, if missing."""
     from aasist_lib.corpora import load_trials
     from aasist_lib.datasets.check import usable
     from aasist_lib.datasets.feature_bank import build_bank
@@ -116,7 +116,7 @@ def features(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Train, or resume; under `accelerate launch` on as many devices as it was told."""
+    """Train, or resume training; with `accelerate launch` on several devices."""
     from aasist_lib.runtime.run_folder import RunFolder
     from aasist_lib.training import EpochRecord
     from aasist_lib.training import train as fit
@@ -137,11 +137,11 @@ def train(options: argparse.Namespace) -> int:
 
 
 def score(options: argparse.Namespace) -> int:
-    """Score recordings: files, and all audio in folders; or, with --profile, a split of a corpus. Exit code 1 when some were
-    left out, 2 when nothing was scored. Processes that were launched together share the work; only the main one's exit code,
-    and thereby the launcher's, is not 0."""
+    """Score recordings (files, and all audio in folders) or, with --profile, a corpus split. Exit code 1 if some recordings
+    were left out, 2 if nothing was scored. Processes launched together share the work; only the main process, and therefore the
+    launcher, exits with a code other than 0."""
     if bool(options.paths) == bool(options.profile):
-        raise ConfigError("score takes either recordings (PATH ...) or a corpus (--profile CONFIG)")
+        raise ConfigError("score needs either recordings (PATH ...) or a corpus (--profile CONFIG)")
     return _score_corpus(options) if options.profile else _score_recordings(options)
 
 
@@ -156,10 +156,10 @@ def _score_corpus(options: argparse.Namespace) -> int:
     _encoder(profile)
     corpus = (options.split == "eval" and profile.data.evaluate_on or profile.data).corpus
     if options.out is None:
-        raise ConfigError("the scores of a corpus go to a file: --out eval.tsv (the organisers' form), .csv or .parquet")
+        raise ConfigError("corpus scores need an output file: add --out eval.tsv (the organisers' format), .csv or .parquet")
     suffix = options.out.suffix.lower().removeprefix(".")
     if suffix not in ("csv", "parquet", "txt", "tsv", "gz", ""):
-        raise ConfigError(f"--out {options.out}: scores are written as .tsv or .txt (the organisers' form), .csv or .parquet")
+        raise ConfigError(f"--out {options.out}: unknown type; use .tsv or .txt (the organisers' format), .csv or .parquet")
     form = suffix if suffix in ("csv", "parquet") else next((form for form in FORMS if corpus.startswith(form)), "asvspoof5")
     with agreed():
         trials = load_trials(profile.data)
@@ -188,7 +188,7 @@ def _score_recordings(options: argparse.Namespace) -> int:
     with agreed():
         refuse_out(out, options.timeline)
         if out is None and members.num_processes > 1:
-            raise ScoringError("processes that share the work write a file: name it with --out scores.csv")
+            raise ScoringError("several processes need an output file: add --out scores.csv")
         detector = Detector.load(checkpoint, members.device, options.scores_only)
     if members.is_main_process:
         print(f"warning: {detector.caution()}", file=sys.stderr)
@@ -222,7 +222,7 @@ def _score_recordings(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Measure a score file against a key, print the table, and write it with its figures."""
+    """Evaluate a score file against a key, print the results, and write them with figures."""
     from aasist_lib.evaluation.asv import read_asv, read_tandem
     from aasist_lib.evaluation.evaluate import compare, format_comparison, format_evaluation, write_evaluation
     from aasist_lib.evaluation.evaluate import evaluate as measure
@@ -264,12 +264,12 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def _say_what_was_joined(table: Any, options: argparse.Namespace) -> None:
-    """That ids were matched in another way than letter by letter, and that trials of the key do not count."""
+    """Print how ids were matched if not exactly, and which part of the key's trials is evaluated."""
     if matched := table.attrs.get("matched"):
         _say(matched)
     if options.key and {"subset", "split"} & set(table.columns):
         splits = ", ".join(table["split"].unique()) if "split" in table.columns else ""
-        part = "the subset 'eval', the one that counts" if "subset" in table.columns else f"split {splits}"
+        part = "the subset 'eval', which is the one evaluated" if "subset" in table.columns else f"split {splits}"
         _say(f"{len(table)} trials, of {part}")
 
 
@@ -282,7 +282,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Write the report of a run again."""
+    """Rebuild the report of a run."""
     from aasist_lib.runtime.run_folder import RunFolder
     from aasist_lib.workbook.report import build
 
@@ -292,11 +292,11 @@ def report(options: argparse.Namespace) -> int:
 
 
 def _encoder(profile: Profile) -> None:
-    """Fetch and convert Whisper tiny.en where the profile names a local copy that is missing or was made by other code."""
+    """Download and convert Whisper tiny.en if the profile names a local copy that is missing or was converted by other code."""
     from aasist_lib.runtime.kept import is_converted
 
     folder = Path(profile.model.frontend.name)
-    if folder.name != WHISPER or len(folder.parts) < 3:  # 'openai/whisper-tiny.en' is a name on the hub
+    if folder.name != WHISPER or len(folder.parts) < 3:  # 'openai/whisper-tiny.en' is a hub name
         return
     folder = project_root() / folder
     if not is_converted(folder, "demo_corpus.encoders.whisper"):
@@ -308,7 +308,7 @@ def _encoder(profile: Profile) -> None:
 def _say(text: str) -> None:
     try:
         print(text, flush=True)
-    except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of our output, such as `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
 
@@ -324,60 +324,58 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command)
         if profile:
             many: dict[str, Any] = {"nargs": "?", "default": default} if default else {}
-            added.add_argument("profile", metavar="CONFIG", help="a profile: a name in configs/, or a path", **many)
+            added.add_argument("profile", metavar="CONFIG", help="profile: a name in configs/ or a path", **many)
             override: dict[str, Any] = {"nargs": "+", "action": "extend", "default": [], "metavar": "KEY=VALUE"}
-            added.add_argument("--set", help="e.g. training.epochs=3 seed=2", **override)
+            added.add_argument("--set", help="override settings, e.g. training.epochs=3 seed=2", **override)
         return added
 
     corpus = add(prepare, "demo")
-    corpus.add_argument("--encoder-only", action="store_true", help="leave the corpus out")
-    corpus.add_argument("--split-by", choices=("speaker",), help="divide a corpus of your own into train, dev and eval")
-    corpus.add_argument("--overwrite", action="store_true", help="write the table of --split-by anew")
-    corpus.add_argument("--full", action="store_true", help="with the larger sources")
-    corpus.add_argument("--bonafide", metavar="SOURCE", help="debian, librispeech, or a folder with one a speaker")
+    corpus.add_argument("--encoder-only", action="store_true", help="prepare the encoder only, not the corpus")
+    corpus.add_argument("--split-by", choices=("speaker",), help="split a corpus of your own into train, dev and eval")
+    corpus.add_argument("--overwrite", action="store_true", help="rebuild the table of --split-by")
+    corpus.add_argument("--full", action="store_true", help="include the larger sources")
+    corpus.add_argument("--bonafide", metavar="SOURCE", help="debian, librispeech, or a folder with one subfolder per speaker")
     add(features, "demo")
     training = add(train)
     scoring = add(score, profile=False)
-    scoring.add_argument(
-        "--checkpoint", type=Path, metavar="DIR", help="by default runs/demo/checkpoints/best, or that of the profile"
-    )
-    scoring.add_argument("--profile", metavar="CONFIG", help="score its corpus, with the detector of its run")
-    scoring.add_argument("--split", choices=("train", "dev", "eval"), default="eval", help="of the corpus (default eval)")
-    scoring.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="of the profile")
-    scoring.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="audio files or folders of them")
-    scoring.add_argument("--out", type=Path, metavar="FILE", help="write a CSV; of a corpus also .parquet, .tsv or .txt")
+    scoring.add_argument("--checkpoint", type=Path, metavar="DIR", help="default: runs/demo/checkpoints/best, or the profile's")
+    scoring.add_argument("--profile", metavar="CONFIG", help="score this profile's corpus with its run's detector")
+    scoring.add_argument("--split", choices=("train", "dev", "eval"), default="eval", help="split to score (default eval)")
+    scoring.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override the profile")
+    scoring.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="audio files or folders")
+    scoring.add_argument("--out", type=Path, metavar="FILE", help="output CSV; for a corpus also .parquet, .tsv or .txt")
     scoring.add_argument(
         "--channels", choices=("mean", "each"), default="mean",
-        help="'each': the channels of a file apart, as the two sides of a call; by default their mean, or one where it cancels",
+        help="'each': score channels separately, e.g. both sides of a call; default: their mean, or one if the mean cancels",
     )  # fmt: skip
-    scoring.add_argument("--timeline", action="store_true", help="every window's score too, in FILE_timeline.csv")
-    scoring.add_argument("--prior-spoof", type=float, default=0.5, metavar="P", help="prior of p_bonafide (default 0.5)")
-    scoring.add_argument("--hop", type=float, metavar="SECONDS", help="between windows; by default half a window")
-    scoring.add_argument("--scores-only", action="store_true", help="do without calibration: no llr, no p_bonafide")
+    scoring.add_argument("--timeline", action="store_true", help="also write every window's score, to FILE_timeline.csv")
+    scoring.add_argument("--prior-spoof", type=float, default=0.5, metavar="P", help="spoof prior in p_bonafide (default 0.5)")
+    scoring.add_argument("--hop", type=float, metavar="SECONDS", help="hop between windows (default: half a window)")
+    scoring.add_argument("--scores-only", action="store_true", help="skip calibration: no llr, no p_bonafide")
     evaluation = add(evaluate, profile=False)
-    evaluation.add_argument("--scores", type=Path, required=True, metavar="FILE", help="a score file, any known form")
+    evaluation.add_argument("--scores", type=Path, required=True, metavar="FILE", help="score file, any supported format")
     evaluation.add_argument(
-        "--key", type=Path, metavar="FILE", help="a key, protocol or trial table; default: labels in the scores"
+        "--key", type=Path, metavar="FILE", help="key, protocol or trial table; default: labels in the score file"
     )
-    evaluation.add_argument("--columns", nargs="+", default=[], metavar="NAME", help="what the columns of the score files are")
+    evaluation.add_argument("--columns", nargs="+", default=[], metavar="NAME", help="column names, if not detected")
     at = evaluation.add_mutually_exclusive_group()
-    at.add_argument("--dev-scores", type=Path, metavar="FILE", help="scores of dev: error rates at its EER threshold")
-    at.add_argument("--threshold", type=float, metavar="T", help="error rates at this threshold")
-    evaluation.add_argument("--dev-key", type=Path, metavar="FILE", help="the key of these; default: labels in them")
+    at.add_argument("--dev-scores", type=Path, metavar="FILE", help="dev scores: report error rates at their EER threshold")
+    at.add_argument("--threshold", type=float, metavar="T", help="report error rates at this threshold")
+    evaluation.add_argument("--dev-key", type=Path, metavar="FILE", help="key of the dev scores; default: labels in them")
     evaluation.add_argument(
-        "--against", type=Path, metavar="FILE", help="another system's scores of the same trials, to compare"
+        "--against", type=Path, metavar="FILE", help="another system's scores on the same trials, for comparison"
     )
-    evaluation.add_argument("--asv", type=Path, metavar="FILE", help="a speaker verifier's scores, for the t-DCF")
-    evaluation.add_argument("--by", nargs="+", default=[], metavar="COLUMN", help="break down, e.g. by attack codec duration")
+    evaluation.add_argument("--asv", type=Path, metavar="FILE", help="speaker verification (ASV) scores, for the t-DCF")
+    evaluation.add_argument("--by", nargs="+", default=[], metavar="COLUMN", help="breakdown, e.g. attack codec duration")
     many: dict[str, Any] = {"nargs": "+", "action": "extend", "default": [], "metavar": "COLUMN=VALUE,…"}
-    evaluation.add_argument("--only", help="evaluate these trials alone, e.g. attack=A07,A08", **many)
-    evaluation.add_argument("--leave-out", help="evaluate without these trials", **many)
-    evaluation.add_argument("--bootstrap", choices=("trial", "speaker"), default="trial", help="what intervals draw")
-    evaluation.add_argument("--out", type=Path, metavar="DIR", help="results; by default a folder beside the scores")
+    evaluation.add_argument("--only", help="evaluate only these trials, e.g. attack=A07,A08", **many)
+    evaluation.add_argument("--leave-out", help="exclude these trials", **many)
+    evaluation.add_argument("--bootstrap", choices=("trial", "speaker"), default="trial", help="unit resampled for intervals")
+    evaluation.add_argument("--out", type=Path, metavar="DIR", help="results folder; default: next to the scores")
     running = add(run)
     running.add_argument("--only", nargs="+", default=[], metavar="NN", help="numbers of the notebooks to run")
     for command in (training, running):
-        command.add_argument("--overwrite", action="store_true", help="train over a finished training with other settings")
+        command.add_argument("--overwrite", action="store_true", help="replace a finished training that used other settings")
     add(report, "demo")
     return parser
 

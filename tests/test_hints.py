@@ -1,4 +1,4 @@
-"""What an error about a score file or a key says to do is done here, and works."""
+"""Follows the instructions in error messages about score files and keys, and checks that they work."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.conftest import make_corpus
 IDS, SCORES = ["u1", "u2", "u3", "u4"], [1.5, -0.5, 0.25, -2.0]
 LABELS = ["bonafide", "spoof", "bonafide", "spoof"]
 ODD = "team's $scores (1).v2"
-"""The stem of a name that a shell would take apart."""
+"""A file stem that a shell would split or expand."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An odd name for a folder, in which a key lies."""
+    """A folder with an awkward name that contains a key."""
     made = tmp_path / "it's here"
     made.mkdir()
     (made / "key.txt").write_text("".join(f"{name} {label}\n" for name, label in zip(IDS, LABELS, strict=True)))
@@ -43,14 +43,14 @@ def lines(*columns: list) -> str:
 
 
 def refusal(*arguments, **more) -> str:
-    """What `read_joined` says against a file."""
+    """Return the error message of `read_joined`."""
     with pytest.raises((TableError, ProtocolError)) as error:
         read_joined(*arguments, **more)
     return str(error.value)
 
 
 def after(text: str, mark: str, end: str = "") -> str:
-    """What a message says behind a mark, up to an end."""
+    """Return the part of a message after `mark`, up to `end`."""
     assert mark in text, text
     found = text.partition(mark)[2]
     return found.partition(end)[0] if end else found
@@ -60,11 +60,11 @@ def is_right(table: pd.DataFrame) -> None:
     assert table["utt_id"].tolist() == IDS and table["score"].tolist() == SCORES and table["label"].tolist() == LABELS
 
 
-# ---- which column is the score ---------------------------------------------------------------------------------------
+# ---- columns ----------------------------------------------------------------------------------------------------------
 
 
 def test_columns_in_the_order_that_the_message_begins(folder: Path) -> None:
-    """Three columns without a heading; the message guesses where only one holds numbers."""
+    """Three columns without a heading; the message suggests the only numeric one as the score."""
     file = folder / f"{ODD}.txt"
     file.write_text(lines(IDS, ["x"] * 4, SCORES))
     said = refusal(file, folder / "key.txt")
@@ -99,8 +99,8 @@ def test_two_columns_that_could_be_the_id(folder: Path) -> None:
     file = folder / "both.csv"
     file.write_text("trial,file,score\n" + lines(IDS, ["x.wav"] * 4, SCORES).replace(" ", ","))
     said = refusal(file, folder / "key.txt")
-    is_right(read_joined(file, folder / "key.txt", after(said, "say which: --columns ").split()))
-    assert "name one of them 'utt_id'" in said
+    is_right(read_joined(file, folder / "key.txt", after(said, "choose one: --columns ").split()))
+    assert "rename one of them to 'utt_id'" in said
     file.write_text(file.read_text().replace("trial,", "utt_id,"))
     is_right(read_joined(file, folder / "key.txt"))
 
@@ -127,11 +127,11 @@ def test_a_column_that_is_there_twice(folder: Path, heading: str) -> None:
     is_right(read_joined(file, folder / "key.txt"))
 
 
-# ---- commands that the message gives ---------------------------------------------------------------------------------
+# ---- commands in messages --------------------------------------------------------------------------------------------
 
 
 def run_in_shell(command: str, folder: Path) -> None:
-    """A command as it stands in the message; `python` is this one."""
+    """Run a command exactly as in the message; `python` is this interpreter."""
     (folder / "bin").mkdir(exist_ok=True)
     (folder / "bin" / "python").unlink(missing_ok=True)
     (folder / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
@@ -235,7 +235,7 @@ def test_names_that_are_not_unique_without_folders_are_settled_in_the_file_that_
     key = pd.DataFrame({"utt_id": ["a", "b"], "label": ["bonafide", "spoof"]})
     with pytest.raises(TableError, match="s.txt has folders in its ids.*") as error:
         join(scores, key, ("s.txt", "k.txt"))
-    assert "In s.txt several ids have one file name" in str(error.value)
+    assert "In s.txt several ids have the same file name" in str(error.value)
     assert len(join(scores.assign(utt_id=["a.wav", "b.wav"]), key, ("s.txt", "k.txt"))) == 2
 
 
@@ -245,7 +245,7 @@ def test_the_key_of_asv_scores_of_2021_lies_where_the_message_says(folder: Path)
     file.write_text("S1 u1 1\nS1 u2 -1\nS1 u3 2\n")
     with pytest.raises(TableError) as error:
         read_asv(file)
-    key = Path(after(str(error.value), "must lie at ", ": keep"))
+    key = Path(after(str(error.value), "must be at ", ": keep"))
     kinds = enumerate(("target", "nontarget", "spoof"), 1)
     key.write_text("".join(f"S1 u{number} alaw x x {kind} notrim eval\n" for number, kind in kinds))
     assert [each.tolist() for each in read_asv(file)] == [[1], [-1], [2]]
@@ -265,7 +265,7 @@ def test_what_a_form_cannot_hold_is_written_as_the_message_says(folder: Path) ->
 
 @pytest.fixture
 def system(folder: Path) -> Path:
-    """Scores and key of 60 trials of two attacks, and of dev; the working folder of `evaluate`."""
+    """Eval and dev scores and keys, 60 trials of two attacks each; the working folder of `evaluate`."""
     rng, size = np.random.default_rng(0), 60
     for split, shift in (("eval", 0.0), ("dev", 0.5)):
         labels = ["bonafide" if number % 3 == 0 else "spoof" for number in range(size)]
@@ -281,7 +281,7 @@ def system(folder: Path) -> Path:
 
 
 def command(folder: Path, text: str) -> int:
-    """`evaluate` with options as a message gives them; FILE names are in the folder."""
+    """Run `evaluate` with the options of a message; file names are relative to the folder."""
     words = [str(folder / word) if (folder / word).is_file() else word for word in shlex.split(text)]
     return main(["evaluate", *words])
 

@@ -1,4 +1,4 @@
-"""The command line: exit codes, one-line errors, and that each command calls what it should."""
+"""The command line: exit codes, one-line errors, and the functions that each command calls."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_prepare_fetches_the_encoder_only_where_it_is_named_and_missing(project:
     folder.mkdir(parents=True)
     for name in ("model.safetensors", "preprocessor_config.json"):
         (folder / name).touch()
-    assert cli.main(local) == 0 and len(calls) == 2, "whose code converted it is not known"
+    assert cli.main(local) == 0 and len(calls) == 2, "unknown which code converted it"
     (folder / "converted_by.json").write_text(json.dumps(make_key(["demo_corpus.encoders.whisper"], {})))
     assert cli.main(local) == 0 and len(calls) == 2
 
@@ -127,7 +127,7 @@ def test_evaluate_refuses_before_it_computes(tmp_path: Path, capsys) -> None:
     assert "error: 1 of 4 ids of" in capsys.readouterr().err
     scores.write_text("a 2\nb 1\nc -1\n")
     assert cli.main([*command, "--bootstrap", "speaker"]) == 2
-    assert "does not tell the speaker of 3 of 3" in capsys.readouterr().err
+    assert "no speaker for 3 of 3" in capsys.readouterr().err
     assert cli.main([*command, "--key", str(tmp_path / "none")]) == 2
     with pytest.raises(SystemExit):
         cli.main([*command, "--bootstrap", "codec"])
@@ -189,7 +189,7 @@ def test_two_processes_of_accelerate_train_one_model(tiny_profile: Profile, proj
     values = tiny_profile.model_dump(mode="json")
     values["training"] |= {"epochs": 2, "batch_size": 4}
     (project / "configs" / "tiny.yaml").write_text(yaml.safe_dump(values))
-    # On CPU `accelerate launch` of accelerate 1.15 starts one process whatever number it is given; torch's launcher does not.
+    # accelerate 1.15's `accelerate launch` starts only one process on CPU, whatever the number; torch's launcher works.
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     command = [*launch, "-m", "aasist_lib", "train", "tiny"]

@@ -1,4 +1,4 @@
-"""A corpus of one's own, from a folder of files to a profile that trains on it; nothing is written into the folder."""
+"""A user's own corpus, from a folder of files to a profile that trains on it; nothing is written into the folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SPEAKERS = ("ann", "ben", "cleo", "dan", "eve")
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a profile `mine` on a folder of five speakers and two attacks, not divided; the working directory."""
+    """A project with a profile `mine` on an unsplit folder of five speakers and two attacks; the working directory."""
     root = toys.project(tmp_path / "project")
     rng = np.random.default_rng(0)
     for place in (*(f"bonafide/{name}" for name in SPEAKERS), *(f"spoof/{attack}/{name}" for attack in ("vits", "xtts")
@@ -63,7 +63,7 @@ def test_a_folder_that_is_not_divided_is_told_how_and_the_way_works(project: Pat
     assert (trials.groupby("split")["label"].nunique() == 2).all() and len(trials) == 30
     assert main(["prepare", "mine", "--set", *told[1].split()]) == 0
     assert sorted((project.parent / "clips").rglob("*")) == before, "nothing is written into a user's own folder"
-    assert main(remedy[1].split()) == 2 and "is there already: --overwrite writes it anew" in capsys.readouterr().err
+    assert main(remedy[1].split()) == 2 and "already exists: add --overwrite" in capsys.readouterr().err
     assert main([*remedy[1].split(), "--overwrite"]) == 0
 
 
@@ -109,7 +109,7 @@ def test_a_clip_that_is_half_there_is_named_before_anything_is_trained(project: 
 
 
 def trials_of(bonafide: dict[str, int], spoofed: dict[str, int]) -> pd.DataFrame:
-    """Trials with so many clips of each speaker."""
+    """Make trials with the given number of clips per speaker."""
     rows = [(label, speaker) for label, counts in (("bonafide", bonafide), ("spoof", spoofed))
             for speaker, count in counts.items() for _ in range(count)]  # fmt: skip
     table = pd.DataFrame(rows, columns=["label", "speaker"])
@@ -189,7 +189,7 @@ def test_the_modules_that_the_page_on_kept_results_names_are_there() -> None:
 
 
 def wanted_keys(model: type) -> set[str]:
-    """The keys of a section and of those below it."""
+    """Return the keys of a section and its subsections."""
     names = set()
     for name, field in model.model_fields.items():
         names.add(name)

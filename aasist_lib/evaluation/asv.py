@@ -1,4 +1,4 @@
-"""Scores of speaker verifiers, which a countermeasure is judged together with: files of ASVspoof 2019, 2021 and 5."""
+"""Speaker verification (ASV) scores, for joint evaluation with a countermeasure: ASVspoof 2019, 2021 and 5 files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aasist_lib.evaluation.score_files import TableError, heading_words, read_te
 
 
 class AsvScores(NamedTuple):
-    """Scores of a speaker verifier, (trials,) each: pass them on as `asv_error_rates(*scores)`."""
+    """ASV scores by kind of trial, (trials,) each; pass them to `asv_error_rates(*scores)`."""
 
     target: NDArray[np.float64]
     nontarget: NDArray[np.float64]
@@ -22,21 +22,21 @@ class AsvScores(NamedTuple):
 
 
 class Tandem(NamedTuple):
-    """Trials of ASVspoof 5, track 2: an utterance against a speaker. Scores of the verifier and of the whole system, by kind of
-    trial; None where the file does not have them."""
+    """Scores of ASVspoof 5 track 2, where a trial is an utterance and a speaker: of the ASV system and of the joint (SASV)
+    system, by kind of trial; None if the file has none."""
 
     asv: AsvScores | None
     sasv: AsvScores | None
 
 
 def read_asv(path: str | Path) -> AsvScores:
-    """The speaker verifier's scores, from the files that the organisers distribute, for the t-DCF.
+    """Read ASV scores from the organisers' files, for the t-DCF.
 
-    ASVspoof 2019: `attack key score`, the key being target, nontarget or spoof. ASVspoof 2021: `speaker utterance score`,
-    line by line beside the key in `../trial_metadata.txt`, of which the subset 'eval' is taken.
+    ASVspoof 2019: `attack key score`, where the key is target, nontarget or spoof. ASVspoof 2021: `speaker utterance score`, in
+    the line order of the key in `../trial_metadata.txt`, of which only the subset 'eval' is used.
 
     Raises:
-        TableError: no such file, another form, a score that is not finite, or a class without scores.
+        TableError: the file is missing or has another format, a score is not finite, or a class has no scores.
     """
     path = Path(path)
     table = read_text_table(path)
@@ -59,16 +59,16 @@ def read_asv(path: str | Path) -> AsvScores:
 
 
 def _asv_key_2021(path: Path, utterances: pd.Series) -> pd.Series:
-    """The key of each line, '-' outside the subset 'eval'."""
+    """Return the key of each line; '-' outside the subset 'eval'."""
     file = path.resolve().parent.parent / "trial_metadata.txt"
     if not file.is_file():
         raise TableError(
-            f"{path}: the second column holds neither target, nontarget nor spoof, so this is the form of ASVspoof 2021, "
-            f"whose key must lie at {file}: keep the organisers' folder keys/LA/ASV as it unpacks"
+            f"{path}: the second column has no target, nontarget or spoof, so this is the ASVspoof 2021 format, "
+            f"whose key must be at {file}: keep the organisers' folder structure keys/LA/ASV"
         )
     key = read_text_table(file)
     if key.shape[1] < 8:
-        raise TableError(f"{file}:{key.index[0]}: {key.shape[1]} columns; a key of ASVspoof 2021 has at least 8")
+        raise TableError(f"{file}:{key.index[0]}: {key.shape[1]} columns; an ASVspoof 2021 key has at least 8")
     shared = min(len(key), len(utterances))
     other = np.flatnonzero(key[1].to_numpy()[:shared] != utterances.to_numpy()[:shared])
     if len(key) != len(utterances) or other.size:
@@ -77,8 +77,8 @@ def _asv_key_2021(path: Path, utterances: pd.Series) -> pd.Series:
             f"{of}:{lines.index[row]}" if row < len(lines) else str(of) for of, lines in ((file, key), (path, utterances))
         )
         raise TableError(
-            f"{': not the key of '.join(places)}: they must list the same utterances, line by line; they have {len(key)} "
-            f"and {len(utterances)} of them"
+            f"{': not the key of '.join(places)}: they must list the same utterances in the same order; they have {len(key)} "
+            f"and {len(utterances)} utterances"
         )
     for column, known in ((5, AsvScores._fields), (7, SUBSETS)):
         refuse(file, ~key[column].isin(known), key[column], f"values are none of {', '.join(known)}")
@@ -86,11 +86,10 @@ def _asv_key_2021(path: Path, utterances: pd.Series) -> pd.Series:
 
 
 def read_tandem(scores: str | Path, key: str | Path) -> Tandem | None:
-    """What a score file and a key of ASVspoof 5, track 2, say of the speaker verifier and of both systems together; None where
-    they are of another kind.
+    """Read the ASV and joint (SASV) scores from a score file and a key of ASVspoof 5 track 2; None for other files.
 
-    The key has a line per speaker and utterance with `asv-label` (target, nontarget or spoof); the score file, for the same
-    lines, `asv-score`, `sasv-score` or both ('-' where a system has none).
+    The key has one line per speaker and utterance, with `asv-label` (target, nontarget or spoof); the score file has,
+    for the same trials, `asv-score`, `sasv-score` or both ('-' if a system has none).
 
     Raises:
         TableError: they do not list the same trials, a score is not finite, or a kind of trial is missing.
@@ -103,7 +102,7 @@ def read_tandem(scores: str | Path, key: str | Path) -> Tandem | None:
         names = [name.strip().lower().replace("_", "-") for name in rows.iloc[0]]
         tables.append(rows.iloc[1:].set_axis(names, axis=1))
         if absent := [name for name in trial if name not in names]:
-            raise TableError(f"{path}: no column {' and no '.join(absent)}: trials of track 2 are told by spk and filename")
+            raise TableError(f"{path}: no column {' and no '.join(absent)}: track 2 trials are identified by spk and filename")
     scored, keyed = tables
     kinds = [name for name in ("asv-score", "sasv-score") if name in scored]
     refuse(
@@ -113,11 +112,11 @@ def read_tandem(scores: str | Path, key: str | Path) -> Tandem | None:
         "labels are none of " + ", ".join(AsvScores._fields),
     )
     for path, table in ((Path(scores), scored), (Path(key), keyed)):
-        refuse(path, table.duplicated(trial), table["filename"], "trials occurred before (same spk and filename)")
+        refuse(path, table.duplicated(trial), table["filename"], "trials are duplicates (same spk and filename)")
     both = keyed.merge(scored, on=trial, how="outer", indicator=True, suffixes=("", "_scored"))
     if (alone := both["_merge"] != "both").any():
         trials = some(both.loc[alone, "spk"] + " " + both.loc[alone, "filename"])
-        raise TableError(f"{int(alone.sum())} trials are in one of {scores} and {key} only: {trials}")
+        raise TableError(f"{int(alone.sum())} trials are in only one of {scores} and {key}: {trials}")
     found: dict[str, AsvScores | None] = {"asv-score": None, "sasv-score": None}
     for name in kinds:
         if (both[name] == UNKNOWN).all():

@@ -51,10 +51,10 @@ class EvaluationError(AasistError, ValueError):
 class Evaluation:
     """All results for one system. Rates are fractions, Cllr is in bits.
 
-    `trials` counts `bonafide`, `spoof` and, where every trial has one, `speakers`; `summary` is `metrics.summarise`'s and
-    `intervals` holds those of EER and minDCF: both None where there is one class only. `operating` is what a threshold chosen
-    beforehand gives. `asv` and `min_tdcf` (by form, '2019' and '2021') are there when a speaker verifier's scores were given,
-    `min_a_dcf` when those of the whole system were; `breakdown` is `metrics.breakdown`'s table by the columns `by`.
+    `trials` counts `bonafide`, `spoof` and, if all are known, `speakers`. `summary` is the result of `metrics.summarise` and
+    `intervals` holds the intervals of EER and minDCF; both are None if there is only one class. `operating` holds the error
+    rates at a threshold chosen beforehand. `asv` and `min_tdcf` (by form, '2019' and '2021') are set if ASV scores were given,
+    `min_a_dcf` if scores of the joint system were. `breakdown` is the table of `metrics.breakdown` by the columns `by`.
     """
 
     trials: dict[str, int]
@@ -86,16 +86,16 @@ def evaluate(
 
     Args:
         table: `score`, `label` and the columns named in `by` and `groups`; see `matching.join`.
-        by: columns by whose combinations results are broken down, such as ['attack', 'codec'].
-        groups: a column, such as 'speaker', whose values the bootstrap draws instead of trials.
-        threshold: one chosen on dev; required if the table has only one class.
-        asv: a speaker verifier's scores, for the t-DCF; it operates at its own EER threshold.
-        sasv: scores of verifier and countermeasure together, for the a-DCF at the challenges' costs.
-        replicates, confidence, seed: of the bootstrap.
+        by: columns for the breakdown, such as ['attack', 'codec']; each combination of values is one cell.
+        groups: a column, such as 'speaker', whose values the bootstrap resamples instead of trials.
+        threshold: a threshold chosen on dev; required if the table has only one class.
+        asv: ASV scores, for the t-DCF; the ASV system operates at its own EER threshold.
+        sasv: joint scores of ASV and countermeasure, for the a-DCF at the challenges' costs.
+        replicates, confidence, seed: bootstrap settings.
 
     Raises:
-        EvaluationError: `groups` is missing, a column is unknown ('-') where it would be needed, all scores are equal, or there
-            is only one class and no threshold.
+        EvaluationError: `groups` is missing, a required column has unknown values ('-'), all scores are equal, or there is only
+            one class and no threshold.
         MetricError: another column is missing, or scores are unusable.
     """
     is_bonafide = bonafide_mask(table["label"])
@@ -108,7 +108,7 @@ def evaluate(
         warnings.simplefilter("always")
         summary = summarise(bonafide, spoof)
     for other in caught:
-        if not issubclass(other.category, ScoreWarning):  # a warning of another package is passed on
+        if not issubclass(other.category, ScoreWarning):  # another package's warning is passed on
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
     settings: dict[str, Any] = {"replicates": replicates, "confidence": confidence, "seed": seed}
     rates = asv_error_rates(*asv) if asv is not None else None
@@ -137,11 +137,11 @@ def _one_class(
     what = "detection rate (1 - FAR)" if label == "spoof" else "false alarm rate (FRR)"
     if threshold is None:
         raise EvaluationError(
-            f"all {len(table)} trials are {label}: an EER needs both classes. For the {what} at a threshold say "
-            "--threshold T, or give the scores that it was chosen on: --dev-scores FILE --dev-key FILE"
+            f"all {len(table)} trials are {label}: an EER needs both classes. For the {what} at a threshold, add "
+            "--threshold T, or the scores that the threshold was chosen on: --dev-scores FILE --dev-key FILE"
         )
     if by or groups:
-        raise EvaluationError(f"all {len(table)} trials are {label}: no breakdown and no draws; leave out --by and --bootstrap")
+        raise EvaluationError(f"all {len(table)} trials are {label}: no breakdown or bootstrap; leave out --by and --bootstrap")
     scores = table["score"].to_numpy()
     classes = ([], scores) if label == "spoof" else (scores, [])
     trials = {"bonafide": len(classes[0]), "spoof": len(classes[1]), **_speakers(table)}
@@ -149,7 +149,7 @@ def _one_class(
 
 
 def compare(table: pd.DataFrame, other: pd.DataFrame, groups: str | None = None, **settings: Any) -> PairedBootstrap:
-    """Two systems on the same trials: the paired bootstrap of their differences, the first minus the second.
+    """Compare two systems on the same trials: paired bootstrap of their differences, first minus second.
 
     Args:
         table, other: joined with the same key, so the rows are the same trials.
@@ -162,16 +162,16 @@ def compare(table: pd.DataFrame, other: pd.DataFrame, groups: str | None = None,
     """
     if list(table["utt_id"]) != list(other["utt_id"]):
         only = len(set(table["utt_id"]) ^ set(other["utt_id"]))
-        raise EvaluationError(f"the two score files are not of the same trials: {only} are in one of them only")
+        raise EvaluationError(f"the two score files have different trials: {only} are in only one of them")
     drawn = None if groups is None else table[groups]
     return paired_bootstrap(table["label"], table["score"], other["score"], drawn, **settings)
 
 
-# ---- printed ---------------------------------------------------------------------------------------------------------
+# ---- text ------------------------------------------------------------------------------------------------------------
 
 
 def format_evaluation(evaluation: Evaluation) -> str:
-    """The evaluation as plain text: one row per metric, then one row per cell."""
+    """Format the evaluation as plain text: one row per metric, then one row per breakdown cell."""
     found = evaluation.intervals
     rows = [("", "value", ""), *((name, str(count), "") for name, count in evaluation.trials.items())]
     if found is not None and evaluation.summary is not None:
@@ -218,7 +218,7 @@ def _format_operating(found: OperatingPoint) -> str:
 
 
 def format_comparison(found: PairedBootstrap, names: tuple[str, str]) -> str:
-    """A paired comparison as plain text: both systems, and the difference of the first minus the second."""
+    """Format a paired comparison as plain text: both systems, and the difference, first minus second."""
     rows = [("", "EER", "minDCF")]
     for name, eer, dcf in ((names[0], found.eer_a, found.min_dcf_a), (names[1], found.eer_b, found.min_dcf_b)):
         rows.append(
@@ -235,7 +235,7 @@ def format_comparison(found: PairedBootstrap, names: tuple[str, str]) -> str:
     )
 
 
-# ---- written ---------------------------------------------------------------------------------------------------------
+# ---- files -----------------------------------------------------------------------------------------------------------
 
 
 def write_evaluation(
@@ -245,10 +245,10 @@ def write_evaluation(
     sources: Mapping[str, Path] | None = None,
     against: PairedBootstrap | None = None,
 ) -> list[Path]:
-    """Write `evaluation.json`, and histograms, DET curve and breakdown as `figures/*.{png,svg,pdf}`.
+    """Write `evaluation.json`, and score histograms, DET curve and breakdown as `figures/*.{png,svg,pdf}`.
 
     Args:
-        evaluation: of `table`.
+        evaluation: the evaluation of `table`.
         run: from `RunFolder.of_evaluation`; its `manifest.json` lists every file with its hash.
         sources: the input files by role; recorded with their hashes.
         against: a comparison with another system.
@@ -274,7 +274,7 @@ def _figures(evaluation: Evaluation, table: pd.DataFrame) -> dict[str, tuple[Any
     band = det_band(*bonafide_spoof, confidence=found.confidence, **_drawn(table, evaluation.groups))
     eer = f"EER {found.eer.percent()}"
     chosen = evaluation.operating.threshold if evaluation.operating else summary["eer_threshold"]
-    which = "the threshold of dev" if evaluation.operating else "the EER threshold"
+    which = "the dev threshold" if evaluation.operating else "the EER threshold"
     histograms = plots.score_histograms(table, chosen, f"Scores and {which}")
     figures = {
         "scores": (histograms, f"Histograms of bona fide and spoof scores with {which}; {eer}."),
@@ -310,19 +310,19 @@ def _facts(evaluation: Evaluation, sources: Mapping[str, Path]) -> dict[str, Any
 def _check(table: pd.DataFrame, by: Sequence[str], groups: str | None) -> None:
     if len(table) > 1 and "score" in table.columns and table["score"].nunique(dropna=False) == 1:
         raise EvaluationError(
-            f"all {len(table)} scores are {table['score'].iloc[0]:g}: whatever made them tells nothing apart, and there is "
-            "nothing to measure; look at the detector, or at the column that was read as its score"
+            f"all {len(table)} scores are {table['score'].iloc[0]:g}, so there is nothing to "
+            "evaluate: check the detector, or the column that was read as the score"
         )
     for column in by:
         if column in table.columns and (table[column] == UNKNOWN).all():
-            raise EvaluationError(f"the key does not tell the {column} of any trial: no breakdown by {column} is possible")
+            raise EvaluationError(f"the key has no {column} for any trial: no breakdown by {column} is possible")
     if groups is not None and groups not in table.columns:
-        raise EvaluationError(f"the table has no column {groups} to draw by; it has {', '.join(map(str, table.columns))}")
+        raise EvaluationError(f"the table has no column {groups} to resample; it has {', '.join(map(str, table.columns))}")
     if groups is not None and (table[groups] == UNKNOWN).any():
         count = int((table[groups] == UNKNOWN).sum())
         raise EvaluationError(
-            f"the key does not tell the {groups} of {count} of {len(table)} trials: draw trials instead, and say that the "
-            "interval is too narrow if speakers repeat"
+            f"the key has no {groups} for {count} of {len(table)} trials: resample trials instead, and report that "
+            "the interval is too narrow if speakers repeat"
         )
 
 
@@ -332,7 +332,7 @@ def _speakers(table: pd.DataFrame) -> dict[str, int]:
 
 
 def _drawn(table: pd.DataFrame, groups: str | None) -> dict[str, Any]:
-    """The bootstrap's groups of each class."""
+    """Return the bootstrap groups of each class."""
     if groups is None:
         return {}
     bonafide = table["label"] == "bonafide"

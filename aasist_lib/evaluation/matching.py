@@ -16,29 +16,29 @@ from aasist_lib.metrics.rates import eer_point, rank
 from aasist_lib.metrics.tables import duration_class
 
 FAR_BETTER = 0.2
-"""Minimum gain in EER by the inverted sign for a warning."""
+"""Minimum EER reduction by inverting the sign that triggers a warning."""
 DEEPEST = 4
 """Maximum number of path parts, including the file name, by which ids are compared."""
 _SUFFIX = rf"(?i)\.(?:{'|'.join(ending.removeprefix('.') for ending in audio.EXTENSIONS)})$"
 
 
 def join(scores: pd.DataFrame, key: pd.DataFrame, names: tuple[str, str] = ("the scores", "the key")) -> pd.DataFrame:
-    """The score table of the key's trials, in the key's order: `utt_id, score`, then the key's other columns.
+    """Join scores with the key's trials, in the key's order: `utt_id, score`, then the key's other columns.
 
     Two systems joined with one key are therefore aligned. If the key has a column `subset` (ASVspoof 2021), only
-    'eval' is used, as by the organisers; scores of other trials are allowed. If it has a column `split` (the workbook's trial
+    'eval' is used, as the organisers do; scores of other trials are allowed. If it has a column `split` (the workbook's trial
     tables), the splits with at least one score are used, and these must be scored completely.
 
-    Ids that do not match exactly are compared without file endings and with as few folders as make them unique: '0.wav' and
+    Ids that do not match exactly are compared without file extensions and with as few folders as make them unique: '0.wav' and
     '/data/0.flac' are the same utterance if there is no other '0'. `attrs["matched"]` of the result reports this.
 
     Args:
-        scores: as `read_scores` gives it. Labels in it must agree with the key.
-        key: as `corpora.protocols.read_key` gives it.
+        scores: as returned by `read_scores`. Labels in it must agree with the key.
+        key: as returned by `corpora.protocols.read_key`.
         names: names of the two in messages, such as their paths.
 
     Raises:
-        TableError: ids are in only one of the tables or occur twice, or labels contradict each other.
+        TableError: ids are in only one of the tables or occur twice, or labels differ.
     """
     for table, name in zip((scores, key), names, strict=True):
         twice = table["utt_id"][table["utt_id"].duplicated()]
@@ -76,14 +76,14 @@ def read_joined(scores: str | Path, key: str | Path | None, columns: Sequence[st
     if key is not None:
         return join(table, read_key(key), (str(scores), str(key)))
     if "label" not in table.columns:
-        how = "--key or --dev-key, in notebook 05 KEY or DEV_KEY"
-        raise TableError(f"{scores}: no labels in it: give the key of its trials ({how})")
+        how = "--key or --dev-key; in notebook 05 KEY or DEV_KEY"
+        raise TableError(f"{scores}: no labels; give the key of its trials ({how})")
     return table.assign(**{name: UNKNOWN for name in ("attack", "speaker", "codec") if name not in table.columns})
 
 
 def add_duration(table: pd.DataFrame, key: str | Path | None) -> pd.DataFrame:
-    """The table with a column `duration`, a class of `metrics.tables.DURATIONS` per trial, from the key's column `seconds`, or
-    from the audio if the key is a trial table with paths.
+    """Add a column `duration`, a class of `metrics.tables.DURATIONS` per trial, from the key's column `seconds`, or from the
+    audio if the key is a trial table with paths.
 
     Raises:
         TableError: the key has neither.
@@ -91,20 +91,20 @@ def add_duration(table: pd.DataFrame, key: str | Path | None) -> pd.DataFrame:
     if "seconds" in table.columns:
         seconds = pd.to_numeric(table["seconds"], errors="coerce")
         if seconds.isna().any():
-            raise TableError(f"{key}: {int(seconds.isna().sum())} values of the column seconds are no numbers")
+            raise TableError(f"{key}: {int(seconds.isna().sum())} values of the column seconds are not numbers")
         return table.assign(duration=duration_class(seconds))
     try:
         paths = read_trials(Path(key or "-")).set_index("utt_id")["path"]
     except TrialTableError as error:
         raise TableError(
-            f"the key tells no durations ({error}): add a column 'seconds' to it, or give the corpus' trial table as --key"
+            f"the key has no durations ({error}): add a column 'seconds' to it, or give the corpus' trial table as --key"
         ) from error
     seconds = pd.Series([audio.duration(path) for path in paths[table["utt_id"]]], index=table.index)
     return table.assign(duration=duration_class(seconds))
 
 
 def _as_in_key(scores: pd.DataFrame, keyed: pd.Series) -> tuple[pd.DataFrame, str]:
-    """The scores with the key's ids, and a description of how ids were matched; '' if they are equal."""
+    """Return the scores with the key's ids, and a description of how ids were matched; '' if they are equal."""
     exact = pd.Index(keyed).get_indexer(scores["utt_id"]) >= 0  # hashed; `isin` is ten times slower on text
     if exact.any():
         return scores, ""
@@ -115,13 +115,13 @@ def _as_in_key(scores: pd.DataFrame, keyed: pd.Series) -> tuple[pd.DataFrame, st
         places = other.get_indexer(bare)
         if (places >= 0).all():
             folders = "without folders" if depth == 1 else f"by the last {depth} parts of their paths"
-            said = f"ids were matched {folders} and without file endings: {scores['utt_id'].iloc[0]} is {keyed.iloc[places[0]]}"
+            said = f"ids matched {folders} and without file extensions: {scores['utt_id'].iloc[0]} is {keyed.iloc[places[0]]}"
             return scores.assign(utt_id=keyed.to_numpy()[places]), said
     return scores, ""
 
 
 def _bare(ids: pd.Series, depth: int) -> pd.Series:
-    """Ids without file endings, reduced to the last `depth` parts of their paths."""
+    """Ids without file extensions, reduced to the last `depth` parts of their paths."""
     plain = ids.astype("str").str.replace("\\", "/", regex=False).str.replace(_SUFFIX, "", regex=True)
     return plain.str.split("/").str[-depth:].str.join("/")
 
@@ -145,7 +145,7 @@ def _refuse_unmatched(scored: pd.Series, keyed: pd.Series, wanted: pd.Series, na
             if paths.any():
                 parts.append(f"{name} has folders in its ids, such as {ids[paths].iloc[0]}.")
             if _bare(ids, DEEPEST).duplicated().any() or _bare(ids, 1).duplicated().any():
-                parts.append(f"In {name} several ids have one file name, so that names alone do not tell them apart.")
+                parts.append(f"In {name} several ids have the same file name, so file names alone are ambiguous.")
     raise TableError("\n  ".join(parts))
 
 
@@ -173,12 +173,12 @@ def only(table: pd.DataFrame, chosen: Iterable[str], left_out: Iterable[str]) ->
                 fits = fits | bonafide if keep else fits & ~bonafide
             table = table[fits if keep else ~fits]
     if table.empty:
-        raise TableError(f"no trial is left by {' '.join([*chosen, *left_out])}")
+        raise TableError(f"no trial is left after {' '.join([*chosen, *left_out])}")
     return table.reset_index(drop=True)
 
 
 def check_sign(table: pd.DataFrame) -> str | None:
-    """A warning if the inverted scores would have a far better EER, else None. The table is not changed.
+    """Return a warning if the inverted scores would have a far better EER, else None. The table is not changed.
 
     Args:
         table: `score` and `label`.
@@ -188,7 +188,7 @@ def check_sign(table: pd.DataFrame) -> str | None:
     if value - inverted < FAR_BETTER:
         return None
     return (
-        f"THE SIGN OF THE SCORES LOOKS WRONG: the EER is {value:.2%}, with every score negated it would be "
-        f"{inverted:.2%}. A higher score must mean more bona fide. Nothing was changed: negate the scores in the file if "
+        f"THE SIGN OF THE SCORES LOOKS WRONG: the EER is {value:.2%}; with every score negated it would be "
+        f"{inverted:.2%}. A higher score must mean bona fide. The scores were used unchanged: negate the scores in the file if "
         "they mean the opposite."
     )

@@ -1,4 +1,4 @@
-"""Score files: read and write the organisers' formats and the workbook's own.
+"""Read and write score files in the organisers' formats and the workbook's own.
 
 A score file has one number per trial, higher = more bona fide. Separator (tab, semicolon, comma or white space) and heading are
 detected or given. Nothing is repaired: an invalid id, number or label is a `TableError`.
@@ -48,10 +48,10 @@ class TableError(TabularError):
 def read_scores(path: str | Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     """Read a score file: a table with `utt_id`, `score` (float64) and, if the file has them, `label` and `attack`.
 
-    Accepted are parquet and text with a heading whose column names are in `conventions.NAMES`, and formats without a heading:
+    Formats: parquet, text with a heading whose column names are in `conventions.NAMES`, and text without a heading:
     `utterance score` (ASVspoof 2021), `utterance score label`, `utterance attack label score` (2019), `speaker utterance score
-    label`. Labels may be any of `conventions.LABEL_WORDS`. A file of ASVspoof 5 track 2 has one line per speaker and
-    is reduced to one row per utterance. Text may be gzipped (`.gz`).
+    label`. Labels may be any of `conventions.LABEL_WORDS`. An ASVspoof 5 track 2 file has several lines per utterance, one per
+    speaker, and is reduced to one row per utterance. Text may be gzipped (`.gz`).
 
     Args:
         columns: the file's columns, if they cannot be detected: names in order, such as ['utt_id', 'spoof',
@@ -76,7 +76,7 @@ def read_scores(path: str | Path, columns: Sequence[str] = ()) -> pd.DataFrame:
         refuse(path, ~read.isin(LABELS), table["label"], f"labels are neither {words}")
         table["label"] = read
     others = [name for name in ("label", "attack") if name in table.columns]
-    scores = table["score"].astype("float64")  # exact to the last digit, which to_numeric is not
+    scores = table["score"].astype("float64")  # exact to the last digit, unlike to_numeric
     return table[["utt_id", *others]].assign(score=scores)[["utt_id", "score", *others]].reset_index(drop=True)
 
 
@@ -88,7 +88,7 @@ def refuse_numbers(path: Path, values: pd.Series) -> None:
 
 
 def _once_each(path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """The table with each utterance once; lines of one utterance must agree."""
+    """Reduce the table to one row per utterance; an utterance's lines must agree."""
     twice = table["utt_id"].duplicated()
     if not twice.any():
         return table
@@ -96,10 +96,10 @@ def _once_each(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     first = ~twice
     if "speaker" in table.columns and table.duplicated(["utt_id", "speaker"]).sum() == 0:
         if (contradicting := twice & ~table.duplicated(others)).any():
-            refuse(path, contradicting, table["utt_id"], "ids have another score than in an earlier line")
+            refuse(path, contradicting, table["utt_id"], "ids have a different score in an earlier line")
         return table[first]
     earlier = table.index[table["utt_id"] == table.loc[twice, "utt_id"].iloc[0]][0]
-    refuse(path, twice, table["utt_id"], f"ids occurred before, the first at {path}:{earlier}")
+    refuse(path, twice, table["utt_id"], f"ids are duplicates; the first is also in {path}:{earlier}")
     raise AssertionError("refused above")
 
 
@@ -113,8 +113,8 @@ def write_scores(table: pd.DataFrame, path: str | Path, form: str) -> None:
             'asvspoof2021' (`utterance score`), 'csv' or 'parquet' (both with every column).
 
     Raises:
-        TableError: an unknown form, a column that the form needs is missing, or white space in a field, which the text
-            forms cannot hold.
+        TableError: an unknown format, a missing column that the format needs, or white space in a field, which the text
+            formats cannot represent.
     """
     columns = refuse_form(table, path, form)
     sweep(Path(path).parent, deep=False)
@@ -128,16 +128,16 @@ def write_scores(table: pd.DataFrame, path: str | Path, form: str) -> None:
 
 
 def refuse_form(table: pd.DataFrame, path: str | Path, form: str) -> list[str]:
-    """Raise an error if this format cannot hold the table; else return its columns. `score` may still be missing.
+    """Raise an error if this format cannot represent the table; else return its columns. `score` may still be missing.
 
     Raises:
         TableError: as `write_scores`.
     """
     if form not in FORMS:
-        raise TableError(f"form = '{form}': score files are written as {', '.join(FORMS)}")
+        raise TableError(f"form = '{form}': unknown; score files are written as {', '.join(FORMS)}")
     columns = ["utt_id", "attack", "label", "score"] if form == "asvspoof2019" else ["utt_id", "score"]
     if missing := [name for name in columns[:-1] if name not in table.columns]:
-        raise TableError(f"the form '{form}' needs {', '.join(columns)}; the table has no {', '.join(missing)}")
+        raise TableError(f"the format '{form}' needs {', '.join(columns)}; the table has no {', '.join(missing)}")
     if form == "csv":
         refuse_line_breaks(table, path, TableError)
     if form in ("csv", "parquet"):
@@ -146,7 +146,7 @@ def refuse_form(table: pd.DataFrame, path: str | Path, form: str) -> list[str]:
         spaced = table[name].astype(str).str.contains(r"\s|^$", regex=True)
         if spaced.any():
             found, other = some(map(repr, table.loc[spaced, name])), Path(path).with_suffix(".csv")
-            raise TableError(f"{int(spaced.sum())} values of {name} are empty or hold white space: {found}; write {other.name}")
+            raise TableError(f"{int(spaced.sum())} values of {name} are empty or have white space: {found}; write {other.name}")
     return columns
 
 
@@ -154,7 +154,7 @@ def refuse_form(table: pd.DataFrame, path: str | Path, form: str) -> list[str]:
 
 
 def _named(path: Path) -> pd.DataFrame:
-    """The table with canonical column names; the index holds line numbers."""
+    """Read a table with canonical column names; its index has the line numbers."""
     if path.suffix == ".parquet":
         _need_file(path)
         table = read_parquet(path, TableError)
@@ -166,14 +166,14 @@ def _named(path: Path) -> pd.DataFrame:
     if (names := _by_content(table)) is not None:
         return table.set_axis(names, axis=1)
     raise TableError(
-        f"{path}:{table.index[0]}: {table.shape[1]} columns without a known heading, of which it cannot be told which is the "
-        "score: say what they are, in their order, with --columns: "
-        f"{' '.join(_guess(table))} (two logits: --columns utt_id spoof bonafide; '-' = a column without use)"
+        f"{path}:{table.index[0]}: {table.shape[1]} columns without a known heading, so the score column is unknown: "
+        "name the columns in order with --columns: "
+        f"{' '.join(_guess(table))} (two logits: --columns utt_id spoof bonafide; '-' = an unused column)"
     )
 
 
 def _by_content(table: pd.DataFrame) -> list[str] | None:
-    """The columns of a table without a heading, judged by most of its lines, or None if unclear."""
+    """Infer the columns of a table without a heading from most of its lines; None if unclear."""
     numbers = [pd.to_numeric(table[name], errors="coerce").notna().mean() > 0.5 for name in table.columns]
     are = [read_labels(table[name]).isin(LABELS).mean() for name in table.columns]
     labels = [share == 1 or share > 0.5 and not number for share, number in zip(are, numbers, strict=True)]
@@ -190,22 +190,22 @@ def _by_content(table: pd.DataFrame) -> list[str] | None:
 
 
 def _guess(table: pd.DataFrame) -> list[str]:
-    """A suggestion for `--columns`: the ids first, then the only column of numbers, if any."""
+    """Suggest a value for `--columns`: ids first, then the only numeric column, if any."""
     numbers = [pd.to_numeric(table[name], errors="coerce").notna().all() for name in table.columns]
     return ["utt_id", *("score" if number and sum(numbers) == 1 else "-" for number in numbers[1:])]
 
 
 def _told(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """The table with the columns that the user gave."""
+    """Read a table with the column names given by the user."""
     by_name = {column: heading for column, mark, heading in (each.partition("=") for each in columns) if mark}
     names = [*by_name] if by_name else [name for name in columns if name != UNKNOWN]
     given = f"--columns {' '.join(columns)}"
     if unknown := [name for name in names if name not in _READ]:
-        raise TableError(f"{given}: no column {', '.join(unknown)}; known are {', '.join(_READ)}, and '-'")
+        raise TableError(f"{given}: unknown column {', '.join(unknown)}; known are {', '.join(_READ)}, and '-'")
     if not ("utt_id" in names and ("score" in names or set(LOGITS) <= set(names))) or len(set(names)) < len(names):
-        raise TableError(f"{given}: utt_id and score are needed, or utt_id and both logits, spoof and bonafide; each once")
+        raise TableError(f"{given}: give utt_id and score, or utt_id and both logits, spoof and bonafide; each once")
     if by_name and len(by_name) < len(columns):
-        raise TableError(f"{given}: either all of the form name=heading, or all names in the order of the file's columns")
+        raise TableError(f"{given}: give either name=heading for all columns, or all names in the order of the file's columns")
     if path.suffix == ".parquet":
         _need_file(path)
         table = read_parquet(path, TableError)
@@ -233,14 +233,14 @@ def _is_heading(cells: Sequence[str]) -> bool:
 
 
 def _is_strange_heading(table: pd.DataFrame) -> bool:
-    """Whether the first line has a word where most others have a number."""
+    """Whether the first line has a word in a column where most other lines have a number."""
     words = table.iloc[0].str.fullmatch(r"(?!(?i:nan|inf|infinity)$)[A-Za-z_].*")
     below = table.iloc[1:].apply(lambda column: pd.to_numeric(column, errors="coerce").notna().mean() > 0.5)
     return len(table) > 1 and bool((words & below).any())
 
 
 def _rename(where: str, table: pd.DataFrame, heading: list[str]) -> pd.DataFrame:
-    """The table with canonical names, both needed columns in it; `where` is the heading's file and line."""
+    """Rename the columns canonically and check that utt_id and score exist; `where` is the heading's file and line."""
     names = [name if name in NAMES else column_of(name) or name for name in heading]
     for column in ("utt_id", "score", "label", "attack", "speaker"):
         if heading.count(column) > 1:
@@ -250,22 +250,22 @@ def _rename(where: str, table: pd.DataFrame, heading: list[str]) -> pd.DataFrame
         elif names.count(column) > 1:
             found = [given for name, given in zip(names, heading, strict=True) if name == column]
             raise TableError(
-                f"{where}: columns {', '.join(found)} could all be {column}: name one of them '{column}', or say which: "
+                f"{where}: columns {', '.join(found)} could all be {column}: rename one of them to '{column}', or choose one: "
                 f"--columns {_by_heading(heading, {column: found[0]})}"
             )
     if missing := [name for name in ("utt_id", "score") if name not in names]:
         raise TableError(
-            f"{where}: no column {' and no '.join(missing)}; it has {', '.join(names)}. Say which is which: "
+            f"{where}: no column {' and no '.join(missing)}; it has {', '.join(names)}. Name the columns: "
             "--columns utt_id=HEADING score=HEADING (two logits: utt_id=HEADING spoof=HEADING bonafide=HEADING)"
         )
     table = table.set_axis(names, axis=1)
     if table.empty:
-        raise TableError(f"{where}: a heading and no scores")
+        raise TableError(f"{where}: a heading but no scores")
     return table.assign(**{name: table[name].astype(str) for name in ("utt_id", "label", "attack") if name in names})
 
 
 def _by_heading(heading: list[str], chosen: dict[str, str]) -> str:
-    """`--columns` for a heading, with these columns already chosen."""
+    """Suggest a value for `--columns` for a heading, with these columns already chosen."""
     for column in ("utt_id", "score"):
         fitting = [given for given in heading if given == column or column_of(given) == column]
         chosen = {column: fitting[0] if fitting else "HEADING"} | chosen
@@ -273,13 +273,13 @@ def _by_heading(heading: list[str], chosen: dict[str, str]) -> str:
 
 
 def heading_words(path: Path) -> list[str]:
-    """The words of a text file's first line, in lower case."""
+    """Return the words of a text file's first line, in lower case."""
     _need_file(path)
     return head(read_text(path, TableError), skip_blank=True).text.lower().replace("_", "-").split()
 
 
 def read_text_table(path: Path) -> pd.DataFrame:
-    """The fields of a text file as text, without blank lines; the index holds line numbers."""
+    """Read the fields of a text file as text, without blank lines; the index has the line numbers."""
     _need_file(path)
     first = head(read_text(path, TableError), skip_blank=True)
     refuse_json_lines(path, first, TableError)
@@ -289,13 +289,13 @@ def read_text_table(path: Path) -> pd.DataFrame:
     named = fields(path, first, TableError)
     columns = len(named)
     if not columns:
-        raise TableError(f"{path}: not a table: there is nothing in it")
+        raise TableError(f"{path}: not a table: the file is empty")
     following = head(first.rest, skip_blank=True)
     if _is_heading(named) and following.text.strip() and following.text.count(first.mark) >= columns and first.mark == " ":
         there = len(following.text.split())
         raise TableError(
             f"{path}:{first.number}: the heading names {columns} columns, line {first.number + following.number} has {there}: "
-            f"remove the heading, or name all of them, such as '{' '.join([*named, 'label', 'attack'][:there])}'"
+            f"remove the heading, or name all columns, such as '{' '.join([*named, 'label', 'attack'][:there])}'"
         )
     table = read_rows(path, first.whole, first.mark, TableError, first=first.number, columns=columns)
     table.index += first.number

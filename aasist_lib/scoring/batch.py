@@ -1,4 +1,4 @@
-"""Tables of scored recordings, and scoring of many recordings into files, with several processes and resume."""
+"""Tables of scored recordings, and scoring of many recordings into files, with several processes and resume support."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ COLUMNS = [
 
 def results(recordings: Iterable[Recording], detector: Detector, p_spoof: float) -> pd.DataFrame:
     """One row per recording: `utt_id` (its path), `channel`, `decision`, `score`, `llr`, `p_bonafide` at the prior `p_spoof`,
-    `capped` (whether the llr is at the bound of the calibration), `seconds`, `windows`, `lowest_score` of all windows
+    `capped` (whether the llr is at the calibration's bound), `seconds`, `windows`, `lowest_score` of all windows
     with speech and the start of that window (`lowest_start`, s), `warnings` as one text.
 
-    Without a decision there is no llr and no probability. Without a calibration there are no such columns.
+    Without a decision, llr and probability are missing. Without a calibration, their columns are absent.
 
     Raises:
         ScoringError: as `posterior`.
@@ -63,7 +63,7 @@ def _row(recording: Recording) -> dict[str, Any]:
 
 
 def timelines(recordings: Iterable[Recording]) -> pd.DataFrame:
-    """The timelines of all recordings in one table, with `utt_id` and `channel` as the first columns."""
+    """Combine the timelines of all recordings into one table, with `utt_id` and `channel` as the first columns."""
     parts = [
         each.timeline.assign(utt_id=each.path, channel=each.channel)[["utt_id", "channel", *each.timeline.columns]]
         for each in recordings
@@ -72,7 +72,7 @@ def timelines(recordings: Iterable[Recording]) -> pd.DataFrame:
 
 
 def for_terminal(table: pd.DataFrame) -> str:
-    """`results` as lines for a terminal: file, decision, probability, warnings."""
+    """Format `results` as lines for a terminal: file, decision, probability, warnings."""
     several = table.groupby("utt_id")["channel"].transform("size") > 1
     names = table["utt_id"].where(~several, table["utt_id"] + " #" + table["channel"])
     lines = [("recording", "decision", "p(bona fide)", "warnings")]
@@ -87,22 +87,22 @@ def for_terminal(table: pd.DataFrame) -> str:
 
 
 def refuse_out(out: Path | None, timeline: bool) -> None:
-    """Raise an error before any work if the results could not be written.
+    """Raise an error before scoring starts if the results could not be written.
 
     Raises:
-        ScoringError: `out` is not a CSV file or its folder is not writable, or a timeline is asked for without a file.
+        ScoringError: `out` is not a CSV file or its folder is not writable, or a timeline is requested without a file.
     """
     if out is None:
         if timeline:
-            raise ScoringError("--timeline writes <out>_timeline.csv beside --out: name a file with --out scores.csv")
+            raise ScoringError("--timeline writes <out>_timeline.csv next to --out: add --out scores.csv")
         return
     if out.suffix.lower() != ".csv":
-        raise ScoringError(f"--out {out}: scores of recordings are written as CSV: name it {out.with_suffix('.csv').name}")
+        raise ScoringError(f"--out {out}: scores of recordings are written as CSV; use {out.with_suffix('.csv').name}")
     if out.is_dir():
-        raise ScoringError(f"--out {out}: a folder; name a file in it, such as {out / 'scores.csv'}")
+        raise ScoringError(f"--out {out}: is a folder; name a file in it, such as {out / 'scores.csv'}")
     there = next(folder for folder in (out.absolute().parent, *out.absolute().parents) if folder.exists())
     if not os.access(there, os.W_OK) or not there.is_dir():
-        raise ScoringError(f"--out {out}: {there} cannot be written: name another place")
+        raise ScoringError(f"--out {out}: {there} is not writable; choose another folder")
 
 
 def score_to_csv(
@@ -119,12 +119,12 @@ def score_to_csv(
     """Score files and folders into the CSV file `out`, with the columns of `results`; optionally also `<out>_timeline.csv`,
     and, if files were left out, `<out>_left_out.csv` with the columns of `LeftOut`.
 
-    Launched processes share the files, need a common folder for `out`, and write the same as one process. Until all are done,
-    `<out>_unfinished.jsonl` (and one more list per process) holds the finished recordings, so a call after an interruption
-    resumes, with any number of processes.
+    Launched processes share the files, need `out` in a shared folder, and write the same output as one process. Until all are
+    done, `<out>_unfinished.jsonl` (and one more list per process) holds the finished recordings, so a call after an
+    interruption resumes, with any number of processes.
 
     Args:
-        detector, paths, hop_seconds, on_progress, each_channel: as `score_recordings`; progress is that of this process.
+        detector, paths, hop_seconds, on_progress, each_channel: as `score_recordings`; progress covers this process only.
         out: the CSV to write.
         p_spoof: prior of `p_bonafide`.
         timeline: also write the score of every window.
@@ -134,8 +134,8 @@ def score_to_csv(
         the table written (None except in the main process), and the files left out.
 
     Raises:
-        ScoringError: nothing could be scored, `out` cannot be written, or the prior or the hop are impossible. Nothing is
-            written then.
+        ScoringError: nothing could be scored, `out` cannot be written, or the prior or the hop is out of range. In these
+            cases nothing is written.
         WorkError, SystemExit: see `processes.agreed`.
     """
     members, table = team(), None
@@ -144,7 +144,7 @@ def score_to_csv(
     settings = {"detector": content, "hop_seconds": hop_seconds, "each_channel": each_channel}
     unfinished = Progress(out, settings, members.process_index)
     with agreed():
-        posterior(0.0, p_spoof)  # check the prior before hours of work
+        posterior(0.0, p_spoof)  # check the prior before hours of scoring
         hop_samples(hop_seconds, detector.model.config.samples)
         refuse_out(out, timeline)
         if members.is_main_process:
@@ -154,8 +154,8 @@ def score_to_csv(
                 say(f"not audio, left out of the folders: {found.left_out}")
             unfinished.collect(say)
             if len(unfinished):
-                say(f"resumes: {len(unfinished)} recordings are scored already, in {unfinished.path}")
-    ((files, empty),) = broadcast_object_list(shared)  # a folder that changes would look different to each process
+                say(f"resuming: {len(unfinished)} recordings are already scored, in {unfinished.path}")
+    ((files, empty),) = broadcast_object_list(shared)  # one listing for all processes, because the folder may change
     missed: dict[str, LeftOut] = {}
     with agreed():
         unfinished.read()
@@ -186,7 +186,7 @@ def _write(
     p_spoof: float,
     timeline: bool,
 ) -> pd.DataFrame:
-    """Write what `score_to_csv` writes, in the order of `names`, from all processes' lists, and remove these."""
+    """Write the output of `score_to_csv` in the order of `names` from all processes' lists, then remove the lists."""
     unfinished.read()
     if not names:
         unfinished.remove()
@@ -208,7 +208,7 @@ def _scored(unfinished: Progress, names: list[str]) -> Iterator[Recording]:
         found = unfinished.scored(name)
         if not found:
             raise ScoringError(
-                f"{name}: scored, but not in a list beside {unfinished.path}: put --out where all processes see it"
+                f"{name}: scored, but in no list next to {unfinished.path}; put --out in a folder that all processes share"
             )
         yield from found
 

@@ -1,4 +1,4 @@
-"""A trained detector with its dev threshold, its calibration, and the limits of both."""
+"""A trained detector with its dev threshold, its calibration, and a warning about their limits."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Detector:
         """Load the detector of a checkpoint.
 
         Args:
-            checkpoint: the folder `…/checkpoints/best` of a run.
-            device: where the model runs.
+            checkpoint: a run's folder `…/checkpoints/best`.
+            device: device of the model.
             scores_only: load without calibration.
 
         Raises:
@@ -49,17 +49,17 @@ class Detector:
         if stored is None and not scores_only:
             reason = "its dev scores were all equal" if "calibration" in facts else "it was trained by an earlier version"
             raise ScoringError(
-                f"{checkpoint}: no calibration, {reason}: remove the folder {Path(checkpoint).parent} and train again, "
-                "or ask for scores only (--scores-only)"
+                f"{checkpoint}: no calibration, because {reason}: delete the folder {Path(checkpoint).parent} and retrain, "
+                "or request scores only (--scores-only)"
             )
         return cls(model.to(device), facts["dev_threshold"], stored and _calibration(stored), facts)
 
     def decide(self, score: float) -> str:
-        """'bonafide' or 'spoof', at the EER threshold of dev."""
+        """Return 'bonafide' or 'spoof', at the dev EER threshold."""
         return "bonafide" if score > self.threshold else "spoof"
 
     def caution(self) -> str:
-        """A warning for the user: the detector's training data and the limits of its scores."""
+        """Return a warning for the user about the detector's training data and the limits of its scores."""
         on, encoder = self.facts.get("trained_on"), self.facts["encoder"]["name"]
         trained = f"clips that the checkpoint does not name, with the encoder {encoder}"
         if on:
@@ -68,48 +68,50 @@ class Detector:
             trained = f"“{on['title']}”: {clips}, corpus {on['corpus']}, encoder {encoder}"
         sentences = [
             f"This detector was trained on {trained}.",
-            f"On the dev clips that it was chosen by, which flatters it, its equal error rate is {self.facts['dev_eer']:.1%}.",
-            "Other voices, languages, microphones, codecs and attacks than it was trained on make it wrong far more often, "
-            "and it does not notice.",
-            "A score is a lead to follow. It is no evidence on its own.",
+            f"On the dev clips used to select it, an optimistic estimate, its equal error rate is {self.facts['dev_eer']:.1%}.",
+            "It errs far more often on voices, languages, microphones, codecs and attacks that differ from its training data, "
+            "and its scores do not show this.",
+            "A score is a lead for further investigation, not evidence on its own.",
         ]
         if self.calibration:
             fitted, bound = self.facts["calibration"], self.calibration.bound
             clips = f"{fitted['bonafide']} bona fide and {fitted['spoof']} spoofed dev clips"
             sentences.insert(
-                2, f"Its likelihood ratios were fitted on {clips}, and are capped at ±{bound:.1f}: these say no more."
+                2, f"Its likelihood ratios were fitted on {clips} and are capped at ±{bound:.1f}, the most they support."
             )
             if self.calibration.separable:
-                sentences.insert(3, "ON DEV IT MADE NO ERROR: how often it errs is not known, only that it is not often there.")
+                sentences.insert(3, "ON DEV IT MADE NO ERROR: its error rate is unknown, except that it is low on such clips.")
         if edited := _edited(self.facts):
-            sentences.insert(1, f"{' and '.join(edited)} changed since: its scores may not be those that it was chosen for.")
+            sentences.insert(
+                1, f"{' and '.join(edited)} changed since training: its scores may differ from those it was selected by."
+            )
         if self.calibration and self.calibration.scale <= 0:
             sentences.insert(2, "ON DEV A HIGHER SCORE MEANT SPOOF: this detector has not learned its task.")
         return " ".join(sentences)
 
 
 def _edited(facts: dict[str, Any]) -> list[str]:
-    """Modules of the model whose code has changed since the detector was trained."""
+    """List the model's modules whose code has changed since the detector was trained."""
     then, now = facts.get("key", {}).get("code", {}), make_key(["aasist_lib.models.aasist"], {})["code"]
     return [file for file in now if file in then and now[file] != then[file]]
 
 
 def _calibration(stored: dict[str, Any]) -> Calibration:
-    """The calibration in a checkpoint's facts; earlier versions have no bound."""
+    """Read the calibration from a checkpoint's facts; earlier versions stored no bound."""
     bound = stored.get("bound", math.log(min(stored["bonafide"], stored["spoof"])))
     return Calibration(stored["scale"], stored["offset"], bound, stored.get("separable", False))
 
 
 def posterior(llr: ArrayLike, p_spoof: float) -> NDArray[np.float64]:
-    """Probability of bona fide, by Bayes: its log-odds are the natural-log likelihood ratio plus the prior's log-odds.
+    """Return the probability of bona fide (Bayes' rule): log-odds = natural-log likelihood ratio + the prior's log-odds.
 
     Args:
-        llr: of bona fide against spoof, any shape.
+        llr: natural-log likelihood ratios of bona fide against spoof, any shape.
         p_spoof: prior probability of a spoof, within (0, 1).
 
     Raises:
         ScoringError: `p_spoof` is not within (0, 1).
     """
     if not 0 < p_spoof < 1:
-        raise ScoringError(f"prior of spoof = {p_spoof}: a fraction between 0 and 1, both excluded")
+        raise ScoringError(f"prior of spoof = {p_spoof}: must be between 0 and 1, both excluded")
     return expit(np.asarray(llr, dtype=np.float64) - logit(p_spoof))

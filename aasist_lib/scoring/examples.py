@@ -1,4 +1,4 @@
-"""Example recordings made from a corpus's eval clips: several formats, a truncated file, and a mixed one."""
+"""Example recordings from a corpus's eval clips: several formats, a truncated file, and one with both classes."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ STRETCH_SECONDS = 7.0
 
 
 def write_examples(folder: Path, trials: pd.DataFrame, known: Iterable[str] = ()) -> pd.DataFrame:
-    """Write seven recordings and return the truth about them.
+    """Write seven recordings and return their ground truth.
 
-    All are of one speaker where the corpus allows it: the one with the most bona fide clips among those of whom there are
-    spoofed ones. Else the spoofed stretches have other voices. Written are `bonafide-stereo.wav` (44.1 kHz),
-    `bonafide-telephone.wav` (8 kHz, mu-law), `bonafide.ogg`, `spoof.mp3`, `spoof.m4a`, `cut-off.wav`, which breaks off in the
-    middle, and `alternating.flac`: four stretches, bona fide and spoofed in turn.
+    All come from one speaker if possible: among the speakers with spoofed clips, the one with the most bona fide clips.
+    Otherwise the spoofed segments have other voices. The files are `bonafide-stereo.wav` (44.1 kHz), `bonafide-telephone.wav`
+    (8 kHz, mu-law), `bonafide.ogg`, `spoof.mp3`, `spoof.m4a`, `cut-off.wav`, truncated in the middle, and `alternating.flac`:
+    four segments, alternately bona fide and spoofed.
 
     Args:
         folder: created if missing; files of these names are overwritten.
-        trials: a trial table; its eval split is used, or dev or train where eval lacks a class.
-        known: attacks to be preferred, such as those of train.
+        trials: a trial table; its eval split is used, or dev or train if eval lacks a class.
+        known: attacks to prefer, such as those in train.
 
     Returns:
         One row per segment of an intact file: `path`, `start`, `end` (s), `label`, `attack`.
@@ -73,19 +73,18 @@ def write_m4a(path: Path, waves: Iterable[NDArray[np.float32]], rate: int = audi
         start = 0
         for wave in waves:
             frame = av.AudioFrame.from_ndarray(np.asarray(wave, np.float32)[None], "fltp", "mono")
-            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)  # or the encoder's delay is kept
+            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)  # else the encoder's delay remains
             container.mux(stream.encode(frame))
             start += len(wave)
         container.mux(stream.encode(None))
 
 
 def _chosen(trials: pd.DataFrame, known: set[str]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """Bona fide trials of one speaker and spoofed ones by attack, of the same speaker and of known attacks where there are
-    any."""
+    """Choose bona fide trials of one speaker, and spoofed trials by attack, preferring that speaker and known attacks."""
     splits = (trials[trials["split"] == split] for split in ("eval", "dev", "train"))
     both = next((part for part in splits if part["label"].nunique() == 2), None)
     if both is None:
-        raise ScoringError("no split has bona fide and spoofed clips, of which examples could be made: give files of your own")
+        raise ScoringError("no split has both bona fide and spoofed clips to make examples from: give files of your own")
     both = both.sort_values("utt_id")
     is_bonafide = both["label"] == "bonafide"
     spoofed = both[~is_bonafide]
@@ -101,7 +100,7 @@ def _chosen(trials: pd.DataFrame, known: set[str]) -> tuple[pd.DataFrame, dict[s
 def _write_alternating(
     path: Path, bonafide: pd.DataFrame, spoofed: dict[str, pd.DataFrame]
 ) -> list[tuple[str, float, float, str, str]]:
-    """Four stretches, and their rows of the table."""
+    """Write four segments; return their rows of the table."""
     attacks, waves, rows, start = list(spoofed), [], [], 0.0
     for number in range(4):
         attack = attacks[number // 2 % len(attacks)] if number % 2 else "-"
@@ -116,7 +115,7 @@ def _write_alternating(
 
 
 def _stretch(trials: pd.DataFrame, first: int) -> NDArray[np.float32]:
-    """Clips one after the other, from number `first` on and round again, until they are long enough."""
+    """Concatenate clips cyclically from number `first` until they are long enough."""
     waves: list[NDArray[np.float32]] = []
     while sum(map(len, waves)) < STRETCH_SECONDS * audio.RATE:
         waves.append(_clip(trials, first + len(waves)))
@@ -128,7 +127,7 @@ def _clip(trials: pd.DataFrame, number: int) -> NDArray[np.float32]:
 
 
 def _stereo(wave: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Two channels whose mean is the wave: the voice a little to the left."""
+    """Make two channels whose mean is the wave; the left one is louder."""
     return np.stack([1.2 * wave, 0.8 * wave], axis=1) / max(1.0, 1.2 * np.abs(wave).max())
 
 

@@ -1,4 +1,4 @@
-"""Scores of a long list of recordings, kept line by line while it is worked on, so that a call that was stopped resumes."""
+"""Intermediate scores of a long list of recordings, saved line by line so that an interrupted call can resume."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from aasist_lib.runtime.kept import changes, file_state, make_key
 from aasist_lib.scoring.recordings import Recording
 
 Place = tuple[Path, int]
-"""A list, and the byte at which a line of it begins."""
+"""A list file, and the byte offset of one of its lines."""
 
 
 class Progress:
-    """Lists with a line a scored recording: `<out>_unfinished.jsonl`, and `<out>_unfinished.<n>.jsonl` of each process n > 0.
+    """Lists with one line per scored recording: `<out>_unfinished.jsonl`, and `<out>_unfinished.<n>.jsonl` for process n > 0.
 
-    Every process finds what any of them had when `read` was called. A list counts for the same detector, settings and code, and
-    a line for a file that is as it was. Lines are appended and flushed; one that was cut off, which can only be the last, is
-    not used. In memory there is only where each line begins.
+    Every process finds the lines that all processes had written when it called `read`. A list is valid only for the same
+    detector, settings and code, and a line only for an unchanged file. Lines are appended and flushed; an incomplete line,
+    which can only be the last, is ignored. Memory holds only the lines' offsets.
     """
 
     def __init__(self, out: Path, settings: dict[str, Any], process: int = 0) -> None:
-        """Nothing is read or written yet.
+        """Set up paths and key, without reading or writing.
 
         Args:
-            out: the file that the scores will go to.
-            settings: of the scoring, the detector's content among them.
-            process: number of this process in its team, whose list is added to.
+            out: the file that will hold the scores.
+            settings: scoring settings, including the detector's content.
+            process: index of this process, which appends to its own list.
         """
         self._out = out
         self.path = self._first if process == 0 else out.with_name(f"{out.stem}_unfinished.{process}.jsonl")
@@ -43,19 +43,19 @@ class Progress:
         self._places: dict[str, dict[str, Place]] = {}  # path -> channel -> line
 
     def __len__(self) -> int:
-        """How many files the lists held when they were read."""
+        """Number of files in the lists when they were last read."""
         return len(self._places)
 
     def collect(self, say: Callable[[str], None] = print) -> None:
-        """Bring what an earlier call left, with any number of processes, into the first list. One process does it.
+        """Merge the lists of an earlier call, with any number of processes, into the first list. Call it in one process only.
 
         Args:
-            say: receives a line where a list is of another detector, other settings or other code, and is therefore removed.
+            say: receives a line for each list that has another detector, other settings or other code and is therefore removed.
         """
         sweep(self._out.parent, deep=False)
         for path in self._lists():
             if different := self._different(path):
-                say(f"{path}: {different}: its recordings are scored anew")
+                say(f"{path}: {different}: its recordings are scored again")
         self.read()
         lists = self._lists()
         with atomic(self._first) as kept, kept.open("wb") as file:
@@ -67,7 +67,7 @@ class Progress:
         self.read()
 
     def read(self) -> None:
-        """Find the lines of all lists; of two for one recording the later list's, and there the later, counts."""
+        """Index the lines of all lists; for a recording with several lines, the last line of the last list is used."""
         self._places = {}
         for path in self._lists():
             with path.open("rb") as file:
@@ -77,11 +77,11 @@ class Progress:
                     line = json.loads(text)
                     channels = self._places.setdefault(line["recording"]["path"], {})
                     if channels and line["file"] != json.loads(self._line(next(iter(channels.values()))))["file"]:
-                        channels.clear()  # of the file as it was before
+                        channels.clear()  # from an older version of the file
                     channels[line["recording"]["channel"]] = path, at
 
     def has(self, file: Path) -> bool:
-        """Whether the file, as it is now, is scored: all the channels that were asked for."""
+        """Whether the file's current version is scored, with all requested channels."""
         places = self._places.get(str(file))
         if not places or not file.is_file():
             return False
@@ -89,15 +89,15 @@ class Progress:
         return all(line["file"] == file_state(file) for line in lines) and len(lines) >= lines[0]["of"]
 
     def scored(self, path: str) -> list[Recording]:
-        """A file's recordings, a channel each, whatever became of the file; none where no list has it."""
+        """Return a file's recordings, one per channel, even if the file has changed; empty if no list has it."""
         places = self._places.get(path, {})
         return [_recording(json.loads(self._line(places[channel]))) for channel in sorted(places)]
 
     def add(self, recording: Recording, of: int = 1) -> None:
-        """Keep a recording in this process' list; its peaks, which are for figures, are not.
+        """Append a recording to this process's list, without its peaks, which only figures use.
 
         Args:
-            of: how many recordings its file has, one a channel.
+            of: number of recordings of its file, one per channel.
         """
         fields = asdict(recording) | {"timeline": recording.timeline.to_dict("list")}
         del fields["peaks"]
@@ -109,7 +109,7 @@ class Progress:
             raise WriteError(explain(error, self.path)) from error
 
     def remove(self) -> None:
-        """The work is finished: all processes' lists go."""
+        """Delete all processes' lists once scoring is finished."""
         for path in self._lists():
             path.unlink()
 
@@ -118,7 +118,7 @@ class Progress:
         return self._out.with_name(f"{self._out.stem}_unfinished.jsonl")
 
     def _lists(self) -> list[Path]:
-        """The lists that are there, the first one first: an older line in it gives way to another list's."""
+        """The existing lists, the first one first, so that other lists override its older lines."""
         others = self._out.parent.glob(f"{glob.escape(self._out.stem)}_unfinished.[0-9]*.jsonl")
         return [path for path in (self._first, *sorted(others)) if path.is_file()]
 
@@ -126,7 +126,7 @@ class Progress:
         with path.open("rb") as file:
             try:
                 return changes(json.loads(file.readline())["key"], self._key)
-            except (ValueError, KeyError, TypeError):  # killed while it wrote its first line
+            except (ValueError, KeyError, TypeError):  # killed while writing the first line
                 return ""
 
     @staticmethod
@@ -144,7 +144,7 @@ def _recording(line: dict[str, Any]) -> Recording:
 
 
 def _whole_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Where each line that is left begins, and the line; one without an end is left out."""
+    """Yield the offset and content of each remaining line, except an incomplete one."""
     at = file.tell()
     for line in file:
         if line.endswith(b"\n"):

@@ -1,7 +1,7 @@
-"""Recordings of any length and format through a trained detector: a score each, and a score curve over time.
+"""Score recordings of any length and format with a trained detector: one score each, and a score curve over time.
 
-A recording streams through in windows of the model's length that overlap; its score is the mean of those that hold speech. A
-recording, or a window, without speech gets no decision: a detector gives silence a score like any other.
+A recording is streamed in overlapping windows of the model's length; its score is the mean over the windows with speech. A
+recording or window without speech gets no decision, because a detector returns a score even for silence.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from aasist_lib.scoring.detector import Detector
 from aasist_lib.scoring.split import ScoringError, log_odds
 
 UNDECIDED = "undecided"
-"""Begins the decision on what cannot be judged; the reason follows."""
+"""Prefix of the decision if none is possible; the reason follows."""
 
 
 @dataclass(frozen=True)
 class Recording:
     """One scored recording.
 
-    `channel` is 'mono', 'mean' (of several channels) or a channel's number from 1; `decision` 'bonafide', 'spoof' or
-    'undecided: ' and the reason. `llr` is None without a calibration or a decision, `capped` whether it lies at the
+    `channel` is 'mono', 'mean' (of several channels) or a channel's number from 1; `decision` is 'bonafide', 'spoof' or
+    'undecided: ' and the reason. `llr` is None without a calibration or a decision; `capped` is whether it is at the
     calibration's bound.
 
-    `timeline` has a row a window: `start` and `end` in seconds, `score`, `llr` (where there is a calibration), `loud`, the
-    share of the window that is loud enough to hold speech, and `decision`. `peaks (frames,)` is the largest absolute sample of
-    every 20 ms.
+    `timeline` has one row per window: `start` and `end` in seconds, `score`, `llr` (if there is a calibration), `loud`, the
+    fraction of the window that is loud enough for speech, and `decision`. `peaks (frames,)` is the largest absolute sample per
+    20 ms.
     """
 
     path: str
@@ -56,7 +56,7 @@ class Recording:
 
 
 class LeftOut(NamedTuple):
-    """A file or folder that gave no score, and the reason."""
+    """A file or folder without a score, and the reason."""
 
     path: str
     reason: str
@@ -74,16 +74,16 @@ def score_recording(
     """Score one audio file of any length, format, rate and number of channels.
 
     Args:
-        detector: of `Detector.load`.
+        detector: from `Detector.load`.
         path: see `audio.blocks`.
-        hop_seconds: from the beginning of a window to the next, at most a window's length; None is half of it.
-        batch_size: windows that are computed at once.
-        on_progress: called with the seconds of audio that are newly done.
-        channel: score this channel (from 1) alone; None scores the mean, or the loudest channel where the mean cancels.
+        hop_seconds: distance between window starts, at most one window length; None means half a window.
+        batch_size: windows per forward pass.
+        on_progress: called with the seconds of audio processed since the last call.
+        channel: score only this channel (from 1); None scores the mean, or the loudest channel if the mean cancels.
 
     Raises:
-        AudioError: the file cannot be read to its end, or gives scores that are no numbers.
-        ScoringError: the hop is not within (0, a window's length].
+        AudioError: the file cannot be read to its end, or its scores are not finite.
+        ScoringError: the hop is not within (0, window length].
     """
     length = detector.model.config.samples
     stream, levels, done = audio.Stream(Path(path), channel=channel), AudioQuality(), 0.0
@@ -100,17 +100,17 @@ def score_recording(
         done = reached
     scores = np.concatenate(parts)
     if not np.isfinite(scores).all():
-        raise audio.AudioError(f"{path}: the detector's scores of it are not finite")
+        raise audio.AudioError(f"{path}: the detector's scores are not finite")
     return _recording(detector, str(path), stream.mix or audio.Mixdown(1), levels, np.array(starts), scores)
 
 
 def hop_samples(seconds: float | None, length: int) -> int:
-    """From one window to the next, in samples, for windows of `length` samples."""
+    """Return the hop in samples for windows of `length` samples."""
     if seconds is None:
         return max(1, length // 2)
     hop = round(seconds * audio.RATE)
     if not 0 < hop <= length:
-        raise ScoringError(f"hop = {seconds} s: windows are {length / audio.RATE:g} s long; take a hop above 0 and up to that")
+        raise ScoringError(f"hop = {seconds} s: windows are {length / audio.RATE:g} s long; use a hop above 0 and up to that")
     return hop
 
 
@@ -132,7 +132,7 @@ def _recording(
     if reason is None and not speech.any():
         reason = "no speech in any window"
     elif silent and reason is None:
-        warnings.append(f"{silent} of {len(timeline)} windows hold no speech, and do not count in the mean")
+        warnings.append(f"{silent} of {len(timeline)} windows contain no speech and are excluded from the mean")
     score = float(scores[speech].mean() if speech.any() else scores.mean())
     decision = detector.decide(score) if reason is None else f"{UNDECIDED}: {reason}"
     llr, capped = None, False
@@ -142,16 +142,16 @@ def _recording(
             llr = float(calibrate_apply(detector.calibration, [score])[0])
             capped = bool(detector.calibration.beyond([score])[0])
     if capped and detector.calibration:
-        warnings.append(f"likelihood ratio capped at {llr:+.1f}: the dev clips support no more")
+        warnings.append(f"likelihood ratio capped at {llr:+.1f}, the most that the dev clips support")
     name = "mono" if mix.channels == 1 else "mean" if mix.channel is None else str(mix.channel)
     return Recording(path, name, seconds, score, decision, llr, capped, timeline, levels.peaks, tuple(warnings))
 
 
-# ---- many of them ----------------------------------------------------------------------------------------------------
+# ---- many recordings -------------------------------------------------------------------------------------------------
 
 
 class Found(NamedTuple):
-    """What is asked for: the files, the folders without any audio, and in words what was left out of folders."""
+    """The files to score, the folders without audio, and a description of what was left out of folders."""
 
     files: list[Path]
     empty: list[Path]
@@ -159,12 +159,12 @@ class Found(NamedTuple):
 
 
 def find(paths: Iterable[str | Path]) -> Found:
-    """Files, and all audio below folders; each file once, whatever the number of ways to it."""
+    """Find the given files, and all audio below folders; each file once, even if several paths lead to it."""
     files: dict[str, Path] = {}
     empty: list[Path] = []
     counts: Counter[str] = Counter()
     for path in map(Path, paths):
-        if not os.path.isdir(path):  # Path.is_dir has an error for a name that is too long
+        if not os.path.isdir(path):  # Path.is_dir raises an error for a name that is too long
             files.setdefault(os.path.abspath(path), path)
             continue
         found = audio.search(path)
@@ -183,13 +183,13 @@ def score_recordings(
     on_progress: Callable[[float], object] | None = None,
     each_channel: bool = False,
 ) -> Iterator[Recording | LeftOut]:
-    """Score files, and all audio below folders, one after the other; what cannot be scored does not stop the rest.
+    """Score files, and all audio below folders, one by one; a file that cannot be scored does not stop the rest.
 
     Args:
-        detector: of `Detector.load`.
-        paths: files, and folders, which are searched for audio (`audio.search`); each file is taken once.
+        detector: from `Detector.load`.
+        paths: files, and folders to search for audio (`audio.search`); each file is scored once.
         hop_seconds, on_progress: as `score_recording`.
-        each_channel: score the channels of a file apart, as the two sides of a call.
+        each_channel: score a file's channels separately, such as both sides of a call.
 
     Raises:
         ScoringError: as `score_recording`.
@@ -208,7 +208,7 @@ def score_file(
     on_progress: Callable[[float], object] | None = None,
     each_channel: bool = False,
 ) -> list[Recording] | list[LeftOut]:
-    """One file, or its channels one by one; or why it was left out."""
+    """Score one file, or each of its channels; if it cannot be scored, return the reason."""
     try:
         count = audio.channel_count(file) if each_channel else 1
         channels: Sequence[int | None] = range(1, count + 1) if count > 1 else [None]
@@ -219,12 +219,12 @@ def score_file(
 
 
 def no_audio(folder: Path) -> LeftOut:
-    """A folder that holds nothing to score."""
+    """The entry for a folder without audio."""
     return LeftOut(audio.printable(folder), f"no audio in this folder; looked for {', '.join(audio.EXTENSIONS)}")
 
 
 def short_names(paths: Sequence[str | Path]) -> list[str]:
-    """A name for each path, as short as tells it from the others: 'a.wav', or 'left/a.wav' and 'right/a.wav'."""
+    """Return the shortest unambiguous name of each path: 'a.wav', or 'left/a.wav' and 'right/a.wav'."""
     parts = [Path(path).parts for path in paths]
     sizes = [1] * len(parts)
     while True:

@@ -1,4 +1,4 @@
-"""Scores of a corpus' trials through a trained detector. A score is log-odds, higher = bona fide."""
+"""Score a corpus's trials with a trained detector. A score is log-odds; higher means bona fide."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from aasist_lib.runtime.run_folder import RunFolder
 BLOCK = 2048
 """Trials per block: a block is scored by one process, and interrupted scoring resumes after the last finished block."""
 BATCH = 32
-"""Clips that are scored at once."""
+"""Clips scored at once."""
 
 
 class ScoringError(AasistError, ValueError):
@@ -37,28 +37,30 @@ class ScoringError(AasistError, ValueError):
 def score_split(
     profile: Profile, model: AASIST, split: str, device: str | torch.device = "cpu", run: RunFolder | None = None
 ) -> pd.DataFrame:
-    """Score table of one split: `score` and the trial columns. Features come from the feature bank if the profile uses one.
+    """Return a split's score table: `score` and the trial columns. Features come from the feature bank if the profile uses one.
 
-    Launched processes share the trials in blocks, and each returns the whole table. Finished blocks are stored in the run
+    Launched processes share the trials in blocks, and each returns the complete table. Finished blocks are stored in the run
     folder's `scores/` until all are done, so a call after an interruption resumes.
 
     Unreadable clips are an error before the first clip is scored. With `training.bad_audio: skip` the table lacks them, and
-    `evaluate` refuses the table with a key that has them.
+    `evaluate` rejects the table if the key contains them.
 
     Args:
         profile: corpus, crop and number of worker processes.
         model: a trained detector.
         split: 'train', 'dev' or 'eval'.
-        run: cache the table there as `scores/aasist_<split>.parquet`.
+        run: store the table in this run folder as `scores/aasist_<split>.parquet`.
 
     Raises:
-        ScoringError: the detector has another `model` section than the profile, the corpus has no such split, or another
-            process is scoring it.
-        TrialTableError, FeatureError, BadAudio: the data is at fault.
+        ScoringError: the detector's `model` section differs from the profile's, the corpus has no such split, or
+            another process is scoring it.
+        TrialTableError, FeatureError, BadAudio: there is an error in the data.
     """
     own, asked = model.config.model_dump(), profile.model.model_dump()
     if other := [f"model.{key}" for key in own if own[key] != asked[key]]:
-        raise ScoringError(f"the detector was trained with another {', '.join(other)} than profile '{profile.name}' has")
+        raise ScoringError(
+            f"the detector differs in {', '.join(other)} from profile '{profile.name}'; use the profile it was trained with"
+        )
     trials = load_trials(profile.data)
     if split not in set(trials["split"]):
         raise ScoringError(f"data.root = {profile.data.root}: the corpus has no split '{split}'")
@@ -76,14 +78,14 @@ def score_split(
 def _in_blocks(
     profile: Profile, model: AASIST, source: Source, split: str, name: str, device: str | torch.device
 ) -> np.ndarray:
-    """Scores of all rows of a source, `(trials,)`, shared among processes in blocks that are stored until all are done."""
+    """Compute the scores `(trials,)` of a source, shared among processes in blocks that are stored until all are done."""
     folder = project_root() / profile.folder / "scores" / f"unfinished-{split}-{name}"
-    busy = ScoringError(f"another process is scoring split '{split}' with this detector, in {folder}; wait for it")
+    busy = ScoringError(f"another process is scoring split '{split}' with this detector, in {folder}; wait for it to finish")
     with team_alone(folder.with_name(f".{folder.name}.lock"), busy):
         members, starts = team(), range(0, len(source), BLOCK)
         blocks = [folder / f"{start:09d}.npy" for start in starts]
         todo = [start for start, file in zip(starts, blocks, strict=True) if not file.is_file()]
-        members.wait_for_everyone()  # no process finishes a block before all have listed them
+        members.wait_for_everyone()  # all processes list the blocks before any finishes one
         mine, hidden = todo[members.process_index :: members.num_processes], not members.is_main_process or len(todo) == 1
         with agreed():
             for start in tqdm(mine, desc=f"scoring {split}", unit="block", mininterval=5, disable=hidden or None):
@@ -93,13 +95,13 @@ def _in_blocks(
         scores = np.concatenate([np.load(file, allow_pickle=False) for file in blocks])
         members.wait_for_everyone()
         if members.is_main_process:
-            for old in folder.parent.glob(f"unfinished-{split}-*"):  # also those of other detectors or other code
+            for old in folder.parent.glob(f"unfinished-{split}-*"):  # including those of other detectors or other code
                 shutil.rmtree(old)
     return scores
 
 
 def _key(profile: Profile, model: AASIST, trials: pd.DataFrame, source: Source) -> Key:
-    """The cache key of the scores."""
+    """Return the cache key of the scores."""
     kind, found = content(source, trials)
     data = {"the trials": trials_digest(trials, trials.columns.drop("path")), f"the {kind}": found}
     undistorted = (*BY_CONTENT, "aasist_lib.augment", "aasist_lib.config.augmentation", "aasist_lib.losses")
@@ -110,7 +112,7 @@ def _key(profile: Profile, model: AASIST, trials: pd.DataFrame, source: Source) 
 
 @torch.inference_mode()
 def _scores(model: AASIST, source: Source, start: int, stop: int, workers: int, device: str | torch.device) -> np.ndarray:
-    """Scores `(stop - start,)` float64 of these rows."""
+    """Compute the scores `(stop - start,)` float64 of these rows."""
     if isinstance(source, FeatureBank):
         batches: Iterator[Tensor] = source.batches(BATCH, 0, start, stop)
         return np.concatenate([log_odds(model.backend(states.to(device))) for states in batches])
@@ -120,10 +122,10 @@ def _scores(model: AASIST, source: Source, start: int, stop: int, workers: int, 
 
 
 def score_table(trials: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
-    """`utt_id, score` and then the trial columns; `scores (trials,)` are in the order of the rows."""
+    """Combine `utt_id`, `score` and the other trial columns; `scores (trials,)` are in row order."""
     return pd.concat([trials[["utt_id"]], pd.Series(scores, name="score"), trials.drop(columns="utt_id")], axis=1)
 
 
 def log_odds(logits: Tensor) -> np.ndarray:
-    """Scores `(batch,)` float64 from logits `(batch, 2)`."""
+    """Return scores `(batch,)` float64 from logits `(batch, 2)`."""
     return (logits[:, 1] - logits[:, 0]).cpu().double().numpy()

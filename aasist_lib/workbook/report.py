@@ -1,8 +1,8 @@
-"""The report: `report/index.html` in a run folder, and a page for each executed notebook, made to open with no network.
+"""The report: `report/index.html` in a run folder, and one page per executed notebook; it works offline.
 
-The pages hold their own styles and images and need no script; their content security policy lets none run, whatever the
-names of clips and attacks in them hold. What the report shows comes from the manifest: figures
-(`RunFolder.save_figure`) and tables (`save_table`) in the order they were saved, key numbers (`save_summary`).
+The pages embed their styles and images and need no scripts; their content security policy blocks all scripts, whatever the
+names of clips and attacks contain. The content comes from the manifest: figures (`RunFolder.save_figure`) and tables
+(`save_table`) in the order they were saved, and key numbers (`save_summary`).
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _DROPPED = ("application/vnd.jupyter.widget-view+json", "application/javascript"
 
 
 def build(run: RunFolder) -> Path:
-    """Write the report of a run, with the executed notebooks as pages beside it, and return the path of its index.
+    """Write the report of a run, with one page per executed notebook, and return the path of its index.
 
     Raises:
-        RunError: there is no manifest, or it lists a figure or table whose file is gone.
+        RunError: there is no manifest, or a listed figure or table has no file.
     """
     manifest = run.manifest
     pages = {number: _page(run, manifest, record) for number, record in manifest["notebooks"].items()}
@@ -91,7 +91,7 @@ def _figure(run: RunFolder, key: str, facts: Mapping[str, Any]) -> dict[str, Any
     name = key.partition("/")[2]
     files = [f"figures/{name}.{suffix}" for suffix in ("svg", "png", "pdf")]
     if missing := [file for file in files if not (run.folder / file).is_file()]:
-        raise RunError(f"{run.folder} has lost {', '.join(missing)}; run notebook {facts['notebook']} again")
+        raise RunError(f"{run.folder}: missing {', '.join(missing)}; run notebook {facts['notebook']} again")
     suffix = "svg" if (run.folder / files[0]).stat().st_size <= LARGEST_SVG else "png"
     content = base64.b64encode((run.folder / f"figures/{name}.{suffix}").read_bytes()).decode()
     image = f"data:image/{'svg+xml' if suffix == 'svg' else 'png'};base64,{content}"
@@ -122,7 +122,7 @@ def _cell(value: Any, pattern: str | None) -> dict[str, Any]:
 
 
 def _page(run: RunFolder, manifest: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
-    """Convert one executed notebook; the page's address relative to the index, None when it has not been executed."""
+    """Convert one executed notebook; return the page's address relative to the index, or None if it was not executed."""
     import nbformat
     from nbconvert import HTMLExporter
 
@@ -139,17 +139,17 @@ def _page(run: RunFolder, manifest: Mapping[str, Any], record: Mapping[str, Any]
             cell.outputs = list(_offline(cell.outputs))
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
     body = re.sub(r"<script\b[^>]*>.*?</script\s*>|<(?:link|meta|base)\b[^>]*>", "", body, flags=re.DOTALL | re.IGNORECASE)
-    body = re.sub(r'="[^"]*"', lambda found: _TOKEN.sub("", found.group()), body)  # a heading's id may hold one
+    body = re.sub(r'="[^"]*"', lambda found: _TOKEN.sub("", found.group()), body)  # a heading's id may contain a token
     body = _TOKEN.sub(lambda found: formulae[found.group()], body)
     name = f"notebooks/{executed.stem}.html"
-    content = Markup(body)  # nosec B704  # nbconvert has escaped the texts, and scripts are taken out above
+    content = Markup(body)  # nosec B704  # nbconvert escaped the texts, and scripts are removed above
     values = {"title": record.get("title", executed.stem), "run": manifest["title"], "content": content}
     _write(run.path("report", name), "notebook.html", values)
     return name
 
 
 def _offline(outputs: Sequence[Any]) -> Iterator[Any]:
-    """Outputs without those that need a script: a widget is dropped with the plain text that stands for it."""
+    """Drop outputs that need a script; a widget is dropped with its plain-text placeholder."""
     for output in outputs:
         data = output.get("data", {})
         if any(kind in data for kind in _DROPPED):
@@ -161,19 +161,19 @@ def _offline(outputs: Sequence[Any]) -> Iterator[Any]:
 
 
 def _take_math(source: str, formulae: dict[str, Markup], origin: str) -> str:
-    """Replace the formulae of a markdown text, outside its code, by tokens that markdown leaves alone."""
+    """Replace the formulae of a markdown text, outside code, by tokens that markdown leaves unchanged."""
 
     def token(found: re.Match[str]) -> str:
         name = f"FORMULA{len(formulae):05d}END"
         formulae[name] = _mathml(found, origin)
         return name
 
-    parts = _CODE.split(source)  # odd places are code
+    parts = _CODE.split(source)  # odd parts are code
     return "".join(part if place % 2 else _MATH.sub(token, part) for place, part in enumerate(parts))
 
 
 def unreadable_formulae(source: str) -> list[str]:
-    """The formulae of a markdown text that cannot be drawn, each with the reason."""
+    """List the formulae of a markdown text that cannot be rendered, each with the reason."""
     formulae = (found for place, part in enumerate(_CODE.split(source)) if place % 2 == 0 for found in _MATH.finditer(part))
     drawn = ((_latex(found)[0], _drawn(found)) for found in formulae)
     return [f"{latex!r} ({reason})" for latex, reason in drawn if not isinstance(reason, Markup)]
@@ -184,18 +184,18 @@ def _mathml(found: re.Match[str], origin: str) -> Markup:
     if isinstance(drawn, Markup):
         return drawn
     latex, _ = _latex(found)
-    print(f"{origin}: the formula {latex!r} cannot be shown: {drawn}", file=sys.stderr)
+    print(f"{origin}: the formula {latex!r} cannot be rendered: {drawn}", file=sys.stderr)
     return Markup('<code class="formula-error">{}</code>').format(latex)
 
 
 def _latex(found: re.Match[str]) -> tuple[str, bool]:
-    """A formula's text, and whether it stands in a block of its own."""
+    """Return a formula's text, and whether it is a display formula."""
     block = found["block"] is not None
     return (found["block"] if block else found["inline"]).strip(), block
 
 
 def _drawn(found: re.Match[str]) -> Markup | str:
-    """A formula as MathML, or why it cannot be drawn."""
+    """Render a formula as MathML, or return why it cannot be rendered."""
     from latex2mathml import exceptions
     from latex2mathml.converter import convert
 
@@ -206,9 +206,9 @@ def _drawn(found: re.Match[str]) -> Markup | str:
         written = convert(latex, display="block" if block else "inline")
     except unreadable as error:
         return f"{type(error).__name__} {error}"
-    if foreign := set(_TAG.findall(written)) - _MATHML:  # it does not escape the content of \text{…}
-        return f"<{'>, <'.join(sorted(foreign))}> in a text"
-    return Markup(written)  # nosec B704  # MathML alone, as just seen
+    if foreign := set(_TAG.findall(written)) - _MATHML:  # latex2mathml does not escape the content of \text{…}
+        return f"HTML tag <{'>, <'.join(sorted(foreign))}>"
+    return Markup(written)  # nosec B704  # checked above: MathML only
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
-"""The numbered notebooks as one headless run: papermill in order, nothing twice, nothing half-written.
+"""Run the numbered notebooks headless, in order, with papermill; skip unchanged ones and write files atomically.
 
-A notebook is 'ok' when it ran without an error and left every artefact that its metadata promises:
+A notebook is 'ok' if it ran without an error and wrote every artefact that its metadata promises:
 `{"aasist": {"artefacts": ["metrics/history.json"], "external": ["{data.root}/trials.parquet"]}}`, where `artefacts`
-lie in the run folder and `external` files in the project.
+are in the run folder and `external` files in the project.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _SHOWS_NOTHING = (
     "aasist_lib.workbook",
     *(f"aasist_lib.runtime.{name}" for name in ("files", "fingerprint", "kept", "processes", "provenance", "signals")),
 )
-"""Modules that no cell of a notebook gets a value or a picture from: settings are in its key by value."""
+"""Modules that give notebook cells no values or figures; settings enter a notebook's key by value."""
 
 
 def open_notebook(profile: str, overrides: str = "", number: str = "") -> tuple[Profile, RunFolder]:
-    """The first line of every notebook: the validated profile and its run folder.
+    """Return the validated profile and its run folder; the first line of every notebook.
 
     Args:
         profile: a name in `configs/`, or a path.
         overrides: as on the command line, separated by spaces: `"training.epochs=3 seed=2"`.
-        number: the notebook's own, '03', so that what it saves is listed as its own however it is run.
+        number: the notebook's number, such as '03', which its artefacts are recorded under however it is run.
     """
     if number:
         os.environ.setdefault("AASIST_NOTEBOOK", number)
@@ -48,11 +48,11 @@ def open_notebook(profile: str, overrides: str = "", number: str = "") -> tuple[
 
 
 def open_scores(profile: str, overrides: str, number: str, files: Mapping[str, str]) -> tuple[Profile, RunFolder]:
-    """As `open_notebook`, for a notebook that looks at a score file instead of a run: results go to `runs/evaluations/<its
-    name>`, or to `…-2` and so on where that holds results of other files, or to the `run_dir` that `overrides` name.
+    """As `open_notebook`, for a notebook that evaluates a score file instead of a run. Results go to `runs/evaluations/<its
+    name>`, or to `…-2` and so on if that has results of other files, or to the `run_dir` in `overrides`.
 
     Args:
-        files: role -> path, 'scores' among them; empty paths are left out.
+        files: role -> path, including 'scores'; empty paths are ignored.
     """
     os.environ.setdefault("AASIST_NOTEBOOK", number)
     given, settings = files_given(files), split_overrides(overrides)
@@ -67,24 +67,24 @@ def open_scores(profile: str, overrides: str, number: str, files: Mapping[str, s
 
 
 def given_path(text: str | Path, what: str) -> Path:
-    """A path that a notebook's parameter gives: relative ones count from the project's root, wherever the kernel works.
+    """Resolve a path from a notebook parameter; relative paths start at the project root, whatever the working directory.
 
     Raises:
-        ConfigError: nothing is there; where something is there from the working directory, the message says so.
+        ConfigError: the path does not exist; if it exists relative to the working directory, the message says so.
     """
     path = project_root() / Path(text).expanduser()
     if path.exists():
         return path
     elsewhere = Path(text).expanduser().absolute()
-    hint = f"; there is {elsewhere}: give that path" if elsewhere.exists() else ""
-    raise ConfigError(f"{what} = {str(text)!r}: {path} does not exist; relative paths count from {project_root()}{hint}")
+    hint = f"; {elsewhere} exists: give that path" if elsewhere.exists() else ""
+    raise ConfigError(f"{what} = {str(text)!r}: {path} does not exist; relative paths start at {project_root()}{hint}")
 
 
 def files_given(files: Mapping[str, str]) -> dict[str, Path]:
-    """The files that a notebook's parameters give; relative paths count from the project's root. Empty ones are left out.
+    """Resolve the files given by a notebook's parameters, as `given_path`; empty paths are ignored.
 
     Raises:
-        ConfigError: one is not there; the message names the parameter, and says where else it would be.
+        ConfigError: a file does not exist; the message names the parameter.
     """
     return {role: given_path(text, role.upper()) for role, text in files.items() if text}
 
@@ -100,17 +100,17 @@ def split_overrides(text: str) -> list[str]:
 def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] = (), overwrite: bool = False) -> int:
     """Run a profile's notebooks and write the report; return the exit code (0 or 1).
 
-    A notebook that fails ends the run; the report is written all the same, of those that worked.
+    The run stops at the first notebook that fails; the report then covers the notebooks that worked.
 
     Args:
         profile: a name in `configs/`, or a path.
         overrides: `section.key=value`, any number of them.
-        only: numbers of the notebooks to run (default: the profile's), its own in its order and then any others; the artefacts
-            of those left out are used as they are.
+        only: numbers of the notebooks to run (default: the profile's), those of the profile in its order, then any others;
+            existing artefacts of the other notebooks are used.
         overwrite: as `RunFolder.open`.
 
     Raises:
-        ConfigError, NotebookError: nothing can be run as asked; found before the first notebook starts.
+        ConfigError, NotebookError: the request cannot be run; raised before the first notebook starts.
     """
     from aasist_lib.workbook.report import build
 
@@ -133,13 +133,13 @@ def run(profile: str | Path, overrides: Sequence[str] = (), only: Sequence[str] 
                 break
         if ran or not folder.path("report", "index.html").exists():
             build(folder)
-    of = " (of what worked)" if failed else ""
+    of = " (of the notebooks that worked)" if failed else ""
     print(f"report{of}: {_shown(folder.path('report', 'index.html'))}", flush=True)
     return int(failed)
 
 
 def _passed(profile: str | Path, root: Path) -> str:
-    """The profile as a notebook, which works in the project's root, will find it."""
+    """Return the profile argument such that a notebook, whose working directory is the project root, finds it."""
     file = Path(profile)
     if not file.is_file():
         return str(profile)
@@ -150,7 +150,7 @@ def _passed(profile: str | Path, root: Path) -> str:
 
 
 class _Notebook:
-    """A numbered notebook of the project, checked to be runnable."""
+    """A numbered notebook of the project, verified to be runnable."""
 
     def __init__(self, root: Path, number: str) -> None:
         import nbformat
@@ -159,7 +159,7 @@ class _Notebook:
         if len(found) != 1:
             there = " ".join(sorted({file.name[:2] for file in (root / "notebooks").glob("[0-9][0-9]_*.ipynb")}))
             of_it = f"{len(found)} notebooks {number}_*.ipynb instead of one"
-            raise NotebookError(f"{root / 'notebooks'} holds {of_it}; it has {there}")
+            raise NotebookError(f"{root / 'notebooks'} has {of_it}; available: {there}")
         self.root, self.number, self.path, self.name = root, number, found[0], found[0].stem
         content = nbformat.read(self.path, as_version=4)
         if unknown := set(PARAMETERS) - parameters_of(self.path):
@@ -169,20 +169,20 @@ class _Notebook:
         self.artefacts: list[str] = list(self.promises.get("artefacts", ()))
 
     def key(self, profile: Profile, artefacts: dict[str, dict[str, Any]]) -> str:
-        """A hash of what its results depend on: notebook, profile, library, artefacts of those the profile runs before it.
-        One that the profile does not run depends on no other's."""
+        """Return a hash of everything its results depend on: notebook, profile, library, and artefacts of the notebooks that
+        the profile runs before it. A notebook outside the profile depends on no other notebook."""
         listed = profile.notebooks
         before = listed[: listed.index(self.number)] if self.number in listed else ()
         earlier = {
             name: entry["sha256"]
             for name, entry in artefacts.items()
-            if entry["notebook"] in before and not name.startswith("notebooks/")  # these hold times
+            if entry["notebook"] in before and not name.startswith("notebooks/")  # executed notebooks contain times
         }
         parts = [self.source, self.promises, profile.model_dump(mode="json"), self._code(), sorted(earlier.items())]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _code(self) -> dict[str, str]:
-        """The code of the library that its cells call, by `fingerprint.code`; all of it where the cells cannot be parsed."""
+        """Return the library code that its cells call, by `fingerprint.code`; all of it if the cells cannot be parsed."""
         cells = "\n".join(source for kind, source in self.source if kind == "code")
         try:
             return code_of_text(cells, _SHOWS_NOTHING)
@@ -190,14 +190,14 @@ class _Notebook:
             return code(["aasist_lib.__main__"])
 
     def external(self, profile: Profile) -> dict[str, str | None]:
-        """Hashes of the files promised outside the run folder, which are the demo corpus'; None where one is missing."""
+        """Return hashes of the promised files outside the run folder, which belong to the demo corpus; None if missing."""
         promised = self.promises.get("external", ()) if profile.data.corpus == "demo" else ()
         names = [name.format(**dict(profile)) for name in promised]
         return {name: sha256(self.root / name) if (self.root / name).is_file() else None for name in names}
 
 
 def _step(notebook: _Notebook, profile: Profile, folder: RunFolder, values: dict[str, str]) -> bool:
-    """Run a notebook unless nothing changed since it was last run; say which. True when it ran."""
+    """Run a notebook unless nothing changed since its last run, and print its status; return True if it ran."""
     before = folder.manifest
     key = notebook.key(profile, before["artefacts"])
     executed = f"notebooks/{notebook.path.name}"
@@ -238,12 +238,12 @@ def _check_promises(notebook: _Notebook, profile: Profile, folder: RunFolder) ->
     missing = [name for name in notebook.artefacts if not (folder.folder / name).exists()]
     missing += [name for name, content in notebook.external(profile).items() if content is None]
     if missing:
-        raise NotebookError(f"ran to its end but did not leave what it promises: {', '.join(missing)}")
+        raise NotebookError(f"finished without writing its promised artefacts: {', '.join(missing)}")
     if bad := [text for kind, source in notebook.source if kind == "markdown" for text in unreadable_formulae(source)]:
-        raise NotebookError(f"ran to its end, but formulae in its text cannot be drawn: {'; '.join(bad)}")
+        raise NotebookError(f"finished, but formulae in its text cannot be rendered: {'; '.join(bad)}")
 
 
-# ---- what is printed -------------------------------------------------------------------------------------------------
+# ---- printed status --------------------------------------------------------------------------------------------------
 
 
 def _line(notebook: _Notebook, status: str, seconds: str, artefact: str) -> None:

@@ -1,4 +1,4 @@
-"""JupyterLab as a user has it: a server of its own, and notebooks driven through the page."""
+"""A separate JupyterLab server, and notebooks operated through its page as a user would."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from aasist_lib.runtime.run_folder import RunFolder
 ROOT = Path(__file__).parents[2]
 VIEWPORT = {"width": 1280, "height": 900}
 FRAME = 140
-"""Pixels above and below the notebook: menus, toolbar, status line."""
+"""Height in pixels above and below the notebook: menus, toolbar, status line."""
 UPLOAD_MB = 220
-"""What the server takes as an upload; `make lab` lets it take more."""
+"""Upload limit of the server in MB; `make lab` sets a higher one."""
 START, RUN = 120, 900
-"""Seconds after which a server that does not answer, or a notebook that does not end, is a failure."""
+"""Timeouts in seconds for the server to answer and for a notebook to finish."""
 SILENT = '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}'
-"""Settings without which JupyterLab asks at its first start whether to fetch news."""
+"""Settings that stop JupyterLab from asking at its first start whether to fetch news."""
 
 expect.set_options(timeout=30_000)
 
 
 @contextmanager
 def serve(folder: Path) -> Iterator[tuple[str, str]]:
-    """A JupyterLab of this interpreter on the project, with all its state in `folder`; gives its address and token.
+    """Run JupyterLab with this interpreter on the project, with all its state in `folder`; yield its address and token.
 
-    It ends with the block, with all its kernels. Were this process killed, it would end by itself once nothing runs.
+    The server and its kernels stop at the end of the block. If this process is killed, the server stops itself when idle.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -69,7 +69,7 @@ def _options(port: int, token: str) -> list[str]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """This environment, live and not headless, with none of the user's Jupyter settings."""
+    """Return this environment, not headless, without the user's Jupyter settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AASIST_", "JUPYTER", "MPLBACKEND"))}
     config = folder / "config"
     (config / "labconfig").mkdir(parents=True)
@@ -93,7 +93,7 @@ def _wait(server: psutil.Popen, address: str, log: Path) -> None:
 
 
 def _end(server: psutil.Popen) -> None:
-    """Ask the server to stop its kernels and itself, and kill what is left."""
+    """Ask the server to stop its kernels and itself, then kill remaining processes."""
     family = [server, *server.children(recursive=True)] if server.is_running() else []
     if family:
         server.send_signal(signal.SIGTERM)
@@ -105,7 +105,7 @@ def _end(server: psutil.Popen) -> None:
 
 @dataclass
 class Lab:
-    """A running JupyterLab and the run whose notebooks it shows."""
+    """A running JupyterLab server and the run of its notebooks."""
 
     browser: Browser
     address: str
@@ -114,11 +114,11 @@ class Lab:
 
     @contextmanager
     def opened(self, name: str, **values: object) -> Iterator[Notebook]:
-        """A notebook of the project, opened live with these parameters and run from its first cell to its last.
+        """Open a notebook of the project live with these parameters and run all its cells.
 
         Args:
-            name: '02_augmentation'. What runs is a copy beside the run folder, which shows as much as a user's own would.
-            **values: of its parameters, besides the profile and the run folder.
+            name: such as '02_augmentation'. A copy next to the run folder is run.
+            **values: parameter values besides the profile and the run folder.
         """
         copy = self.run.folder.parent / f"{name}.ipynb"
         values = {"PROFILE": self.run.folder.name, "SET": f"run_dir={self.run.folder}"} | values
@@ -135,7 +135,7 @@ class Lab:
 
 @dataclass
 class Notebook:
-    """A notebook in a page: what it holds, what it shows, and everything that went wrong."""
+    """A notebook in a page: its cells, its outputs, and all errors."""
 
     page: Page
     name: str
@@ -146,10 +146,10 @@ class Notebook:
         self.page.expose_function("kernelFailed", lambda error: self.problems.append(f"kernel: {error}"))
 
     def run_all(self) -> None:
-        """Choose 'Run All Cells' from the menu, and wait until the last code cell has run or one has failed.
+        """Choose 'Run All Cells' from the menu, and wait until all code cells have run or one has failed.
 
         Raises:
-            AssertionError: a cell failed; names it.
+            AssertionError: a cell failed; the message has its error.
         """
         self.page.wait_for_function(f"() => {{ {STATE} return kernel === 'idle' && codes.length > 0 }}", timeout=1e3 * START)
         self.page.evaluate(LISTEN)
@@ -161,20 +161,20 @@ class Notebook:
         assert not errors, f"{self.name}: {errors[0]}"
 
     def codes(self) -> list[Mapping[str, object]]:
-        """Its code cells from the first to the last: `source`, execution `count`, `outputs` and `errors`."""
+        """Return its code cells in order: `source`, execution `count`, `outputs` and `errors`."""
         return self.page.evaluate(f"() => {{ {STATE} return codes }}")
 
     def output(self, holding: str) -> Locator:
-        """The output of the only cell whose output holds an element of this CSS selector."""
+        """Return the output of the only cell whose output contains an element of this CSS selector."""
         output = self.page.locator(f".jp-CodeCell .jp-OutputArea:has({holding})")
         expect(output).to_have_count(1)
         output.scroll_into_view_if_needed()
         return output
 
     def screenshot(self, output: Locator, file: Path) -> None:
-        """Save the window with an output in it, whole: it is made taller for that where needed."""
+        """Save a screenshot of the window with the complete output; the window is enlarged if needed."""
         box = output.bounding_box()
-        assert box, f"{self.name}: the output is not drawn"
+        assert box, f"{self.name}: the output is not rendered"
         self.page.set_viewport_size(VIEWPORT | {"height": max(VIEWPORT["height"], round(box["height"]) + FRAME)})
         output.evaluate("element => element.scrollIntoView({block: 'start'})")
         self.page.screenshot(path=file)
@@ -190,17 +190,17 @@ const codes = (panel?.content?.widgets ?? []).map(cell => cell.model).filter(mod
     return {source: model.sharedModel.getSource(), count: model.executionCount, outputs: outputs.length, errors};
 });
 """
-"""JavaScript that reads `kernel` and `codes` from JupyterLab's own model: the page attaches only the cells near the view."""
+"""JavaScript that reads `kernel` and `codes` from JupyterLab's model, because the page attaches only cells near the view."""
 
 
 LISTEN = """() => window.jupyterapp.shell.currentWidget.sessionContext.iopubMessage.connect((sender, message) => {
     if (message.header.msg_type === 'error') kernelFailed(`${message.content.ename}: ${message.content.evalue}`);
 })"""
-"""JavaScript that tells `kernelFailed` of every exception: one in a widget's callback is shown nowhere on the page."""
+"""JavaScript that reports every exception to `kernelFailed`; the page does not show exceptions in widget callbacks."""
 
 
 def watch(page: Page, problems: list[str], home: str) -> None:
-    """Collect what goes wrong in a page: errors on its console, exceptions, failed requests, and requests that leave `home`."""
+    """Collect a page's problems: console errors, exceptions, failed requests, and requests outside `home`."""
 
     def console(message: ConsoleMessage) -> None:
         if message.type == "error":
@@ -222,27 +222,27 @@ def watch(page: Page, problems: list[str], home: str) -> None:
 
 
 def control(place: Locator, name: str) -> Locator:
-    """The widget of a place that carries this description, with its label and readout."""
+    """Return the widget with this description, including its label and readout."""
     return place.locator(".widget-inline-hbox").filter(has=place.page.get_by_text(name, exact=True))
 
 
 def press(place: Locator, key: str, times: int = 1) -> None:
-    """Give a control the focus, and press a key."""
+    """Focus a control and press a key."""
     place.focus()
     for _ in range(times):
         place.page.keyboard.press(key)
 
 
 def picture_of(place: Locator) -> str:
-    """The source of the only picture in a place, once it is drawn."""
+    """Return the source of the only picture in a place, after it has been rendered."""
     picture = place.locator("img")
     expect(picture).to_have_js_property("complete", True)
-    assert picture.evaluate("image => image.naturalWidth") > 0, "the picture cannot be drawn"
+    assert picture.evaluate("image => image.naturalWidth") > 0, "the picture cannot be rendered"
     return picture.get_attribute("src") or ""
 
 
 def seconds_of(player: Locator) -> float:
-    """The length of what a player plays, as the browser itself decoded it."""
+    """Return the duration of a player's audio as decoded by the browser."""
     player.evaluate("audio => { audio.preload = 'auto'; audio.load() }")
     player.page.wait_for_function("audio => audio.error || audio.readyState >= 2", arg=player.element_handle())
     assert player.evaluate("audio => audio.error?.message ?? null") is None

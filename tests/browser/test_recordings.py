@@ -1,4 +1,4 @@
-"""Notebook 07 live: recordings chosen, uploaded and judged under the keyboard."""
+"""Notebook 07 live: recordings chosen, uploaded and scored, operated by keyboard."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def notebook(lab: Lab) -> Iterator[Notebook]:
-    """Notebook 07, run on its examples."""
+    """Notebook 07 on its example recordings."""
     with lab.opened("07_score_recordings") as notebook:
         yield notebook
 
 
 @pytest.fixture
 def explorer(notebook: Notebook) -> Locator:
-    """The output that holds the explorer."""
+    """The output with the explorer."""
     return notebook.output(".widget-dropdown")
 
 
 @pytest.fixture
 def says(explorer: Locator) -> Locator:
-    """What the detector says."""
+    """The detector's result."""
     return explorer.locator("p").first
 
 
@@ -72,8 +72,8 @@ def test_an_upload_is_scored_and_shown(notebook: Notebook, explorer: Locator, tm
 
 
 def test_an_upload_above_a_server_s_usual_limit_arrives(notebook: Notebook, explorer: Locator, tmp_path: Path) -> None:
-    """A second of six channels in 64 bits, and silence; 200 MB, which the browser's driver does not survive, are in
-    tests/test_lab.py."""
+    """Six channels in 64 bits: one second of noise, then silence. 200 MB would crash the browser's driver; that size is tested
+    in tests/test_lab.py."""
     wave = np.zeros((4 * 192_000, 6))
     wave[:192_000] = 0.1 * np.random.default_rng(0).standard_normal((192_000, 6))
     soundfile.write(tmp_path / "large.wav", wave, 192_000, subtype="DOUBLE")

@@ -229,7 +229,7 @@ def test_prepare_checks_a_corpus(broken, tmp_path, monkeypatch, capsys):
     profile = broken.model_copy(update={"data": corpus})
     assert cli.main(["prepare", "any"]) == 2
     told = capsys.readouterr()
-    assert "all files there" in told.out and told.err.startswith(
+    assert "all files present" in told.out and told.err.startswith(
         "error: 3 clip(s) cannot be used as audio (dev 2 of 12, eval 1"
     )
     profile = skipping(profile)

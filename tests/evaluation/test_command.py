@@ -1,4 +1,4 @@
-"""The command `evaluate` on files as people have them: forms, names of files, parts, thresholds of dev, two systems."""
+"""The command `evaluate` on real-world files: formats, file names, subsets, dev thresholds, two systems."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def trials() -> pd.DataFrame:
 
 @pytest.fixture
 def folder(trials: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, with the scores in ASVspoof 2021's form and a key in that of 2019."""
+    """The working directory, with scores in the ASVspoof 2021 format and a key in the 2019 format."""
     put(tmp_path / "s.txt", trials, "utt_id", "score")
     put(tmp_path / "key.txt", trials.assign(none="-"), "speaker", "utt_id", "none", "attack", "label")
     monkeypatch.chdir(tmp_path)
@@ -45,7 +45,7 @@ def put(path: Path, table: pd.DataFrame, *columns: str, heading: bool = False) -
 
 
 def evaluated(capsys: pytest.CaptureFixture, *options: str) -> dict[str, list[str]]:
-    """The rows of what `evaluate` prints, by their first word."""
+    """Run `evaluate` and return its printed rows by their first word."""
     assert main(["evaluate", *options]) == 0, capsys.readouterr().err
     return {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line}
 
@@ -98,7 +98,7 @@ def test_keys_of_other_challenges(years: str, folder: Path, trials: pd.DataFrame
 
 
 def test_track_2_has_its_cm_score_in_several_lines_and_a_min_a_dcf(folder: Path, trials: pd.DataFrame, capsys) -> None:
-    """Each utterance is tried against two speakers."""
+    """Each utterance has a trial with each of two speakers."""
     rng = np.random.default_rng(1)
     twice = pd.concat([trials.assign(spk="T1"), trials.assign(spk="T2")], ignore_index=True)
     target = (twice["label"] == "bonafide") & (twice["spk"] == "T1")
@@ -116,10 +116,10 @@ def test_track_2_has_its_cm_score_in_several_lines_and_a_min_a_dcf(folder: Path,
     named.loc[3, "cm-score"] += 1
     named[scores].to_csv(folder / "t2.tsv", sep="\t", index=False)
     assert main(["evaluate", "--scores", "t2.tsv", "--key", "t2.key"]) == 2
-    assert "ids have another score than in an earlier line" in capsys.readouterr().err
+    assert "ids have a different score" in capsys.readouterr().err
 
 
-# ---- names -----------------------------------------------------------------------------------------------------------
+# ---- folders ---------------------------------------------------------------------------------------------------------
 
 
 def test_results_of_every_file_get_a_folder_of_their_own(folder: Path, trials: pd.DataFrame, capsys) -> None:
@@ -162,7 +162,7 @@ def test_nothing_is_written_into_a_run(folder: Path, capsys) -> None:
     assert [path.name for path in (folder / "run").iterdir() if not path.name.startswith(".")] == ["manifest.json"]
 
 
-# ---- parts, thresholds, comparisons ----------------------------------------------------------------------------------
+# ---- subsets, thresholds, comparisons --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_part_is_evaluated_on_purpose(options, attacks, speakers, folder: Path
 
 
 def test_a_detector_that_is_good_at_home_and_bad_abroad_is_seen_at_a_glance(folder: Path, trials: pd.DataFrame, capsys) -> None:
-    """The scores of eval lie 3 lower than those of dev: its EER does not show it, its error rates at dev's threshold do."""
+    """Eval scores are 3 lower than dev scores: the EER does not show it, but the error rates at the dev threshold do."""
     dev = trials.assign(score=trials["score"] + 3)
     put(folder / "dev.txt", dev, "utt_id", "score", "label")
     rows = evaluated(capsys, "--scores", "s.txt", "--key", "key.txt", "--dev-scores", "dev.txt", "--by", "attack")

@@ -1,4 +1,4 @@
-"""Score files: every form in circulation, read, written, joined with a key; and what is refused."""
+"""Score files: every format in circulation, read, written and joined with a key; and files that are rejected."""
 
 from __future__ import annotations
 
@@ -119,13 +119,13 @@ def test_what_cannot_be_written(tmp_path: Path, table: pd.DataFrame) -> None:
         ("utt_id,score\na,1\n\nb,\n", "scores.txt:4: 1 scores are not finite numbers: ''"),
         ("a 1\nb four\nc nan\n", "scores.txt:2: 2 scores are not finite numbers: 'four', 'nan'"),
         ("utt_id score\na 1\nb inf\n", "scores.txt:3: 1 scores are not finite"),
-        ("a 1\nb 2\na 3\n", r"scores.txt:3: 1 ids occurred before, the first at .*scores.txt:1: 'a'"),
+        ("a 1\nb 2\na 3\n", r"scores.txt:3: 1 ids are duplicates.*scores.txt:1: 'a'"),
         ("a 1\nb 2 3\n", "scores.txt:2: 2 fields are needed, found 3: 'b 2 3'"),
         ("a - 1\nb - 2\n", "scores.txt:1: 3 columns without a known heading, .* with --columns: utt_id - score"),
         ("a - maybe 1\n", "4 columns without a known heading, .* with --columns: utt_id - - score"),
         ("a 1 real\nb 2 maybe\nc 3 fake\n", "scores.txt:2: 1 labels are neither bonafide, .* nor spoof, .*: 'maybe'"),
         ("utt_id value\na 1\n", "no column score; it has utt_id, value"),
-        ("utt_id score\n", "a heading and no scores"),
+        ("utt_id score\n", "a heading but no scores"),
         ("file,trial,score\na,b,1\n", "columns file, trial could all be utt_id"),
         ("utt_id,score,label\na,1,2\n", "scores.txt:2: 1 labels are neither bonafide, .* nor spoof, .*: '2'"),
         ('{"utt": "a", "score": 1}\n', "scores.txt:1: JSON"),
@@ -168,7 +168,7 @@ def test_ids_that_do_not_match_are_counted_on_both_sides(table: pd.DataFrame, ke
         join(scores, key.drop(index=1), ("s.txt", "k.txt"))
     text = str(error.value)
     assert "2 of 4 ids of s.txt are not in k.txt: e, b" in text
-    assert "1 of 3 ids of k.txt are not in s.txt: a" in text and "file endings" not in text
+    assert "1 of 3 ids of k.txt are not in s.txt: a" in text and "file extensions" not in text
     many = pd.concat([scores, pd.DataFrame({"utt_id": [f"n{i}" for i in range(9)], "score": 0.0})])
     with pytest.raises(TableError, match=r"10 of 13 ids .*: e, n0, n1, n2, n3 …"):
         join(many, key)
@@ -186,8 +186,7 @@ def test_ids_with_folders_or_endings_are_matched_where_they_are_unique_without(
     joined = join(scores, key.assign(utt_id=ids))
     assert joined["utt_id"].tolist() == ids and joined["score"].tolist() == SCORES
     assert (
-        joined.attrs["matched"]
-        == f"ids were matched without folders and without file endings: {scored.format('a')} is {ids[0]}"
+        joined.attrs["matched"] == f"ids matched without folders and without file extensions: {scored.format('a')} is {ids[0]}"
     )
 
 
@@ -203,7 +202,7 @@ def test_names_that_are_not_unique_are_not_guessed(table: pd.DataFrame, key: pd.
     with pytest.raises(TableError) as error:
         join(scores, key.assign(utt_id=["1", "2", "3", "4"]), ("s.txt", "k.txt"))
     assert "s.txt has folders in its ids, such as x/1.wav." in str(error.value)
-    assert "In s.txt several ids have one file name" in str(error.value) and "In k.txt" not in str(error.value)
+    assert "In s.txt several ids have the same file name" in str(error.value) and "In k.txt" not in str(error.value)
 
 
 def test_contradicting_labels_and_repeated_ids(table: pd.DataFrame, key: pd.DataFrame) -> None:
@@ -261,7 +260,7 @@ def test_asv_scores_of_2021_are_labelled_by_the_key_beside_them(tmp_path: Path) 
     path = tmp_path / "ASV" / "ASVTorch_Kaldi" / "score.txt"
     path.parent.mkdir(parents=True)
     path.write_text(scores)
-    with pytest.raises(TableError, match=r"must lie at .*ASV/trial_metadata.txt"):
+    with pytest.raises(TableError, match=r"must be at .*ASV/trial_metadata.txt"):
         read_asv(path)
     key = path.parent.parent / "trial_metadata.txt"
     lines = [("u1", "target", "eval"), ("u2", "nontarget", "eval"), ("u3", "spoof", "eval"), ("u4", "target", "hidden")]

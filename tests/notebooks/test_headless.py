@@ -1,4 +1,4 @@
-"""All notebooks once, headless, on the tiny profile: what they leave, and that a second run has nothing to do."""
+"""All notebooks once, headless, on the tiny profile: their artefacts, and that a second run skips all of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_every_notebook_ran_and_kept_its_promises(run: RunFolder) -> None:
     assert sorted(records) == sorted(load_profile(ROOT / "configs" / "tiny.yaml").notebooks)
     for number, record in records.items():
         assert record["status"] == "ok", number
-        assert len(record["outputs"]) > 1, f"{number} leaves nothing but itself"
+        assert len(record["outputs"]) > 1, f"{number} writes nothing but itself"
         assert (run.folder / record["executed"]).is_file()
 
 

@@ -1,4 +1,4 @@
-"""Every notebook keeps the rules: readable, parametrised, without outputs, with the heavy work in the library."""
+"""Rules for every notebook: readable, parametrised, without outputs, with the heavy work in the library."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ PARAMETER = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*): (?P<type>\w+) = (?P<value>.+
 
 
 def parameters_cells(notebook: NotebookNode) -> list[NotebookNode]:
-    """Cells tagged 'parameters'."""
+    """Return the cells tagged 'parameters'."""
     return [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
 
 
 def tree_of(source: str) -> ast.Module:
-    """The syntax tree of a cell, without its magic lines."""
+    """Return the syntax tree of a cell, without its magic lines."""
     return ast.parse("\n".join("pass" if re.match(r"\s*[%!]", line) else line for line in source.splitlines()))
 
 
 def problems(notebook: NotebookNode) -> list[str]:
-    """What breaks the rules, a sentence each."""
+    """List the rule violations, one sentence each."""
     return [*_form(notebook), *_parameters(notebook), *_prose(notebook), *_code(notebook)]
 
 
@@ -35,12 +35,12 @@ def _form(notebook: NotebookNode):
     if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
         yield "the kernelspec is not python3"
     if "papermill" in notebook.metadata or any("papermill" in cell.metadata for cell in notebook.cells):
-        yield "papermill's metadata is left in"
+        yield "papermill metadata is present"
     if "widgets" in notebook.metadata:
-        yield "widget state is left in"
+        yield "widget state is present"
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "code" and (cell.outputs or cell.execution_count is not None):
-            yield f"cell {number} holds outputs or an execution count: nbstripout notebooks/*.ipynb"
+            yield f"cell {number} has outputs or an execution count: run nbstripout notebooks/*.ipynb"
 
 
 def _parameters(notebook: NotebookNode):
@@ -75,7 +75,7 @@ def _prose(notebook: NotebookNode):
         if not re.search(rf"^##+ {heading}\b", text, re.MULTILINE):
             yield f"there is no heading '{heading}'"
     if "papermill" not in text:
-        yield "the papermill command that runs it again is not given"
+        yield "the papermill command that reruns it is missing"
     if not isinstance(notebook.metadata.get("aasist", {}).get("artefacts"), list):
         yield "its metadata promises no artefacts"
 
@@ -108,7 +108,7 @@ def test_notebook_keeps_the_rules(path: Path) -> None:
 
 
 def good() -> NotebookNode:
-    """A notebook that keeps every rule."""
+    """Return a notebook that follows every rule."""
     make, markdown = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
     parameters = 'PROFILE: str = "demo"  # a profile\nSET: str = ""  # overrides'
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}

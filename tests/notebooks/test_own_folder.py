@@ -1,4 +1,4 @@
-"""Clips of one's own, sorted into folders: nobody says who speaks, by which attack or over which codec."""
+"""A user's own clips sorted into folders, without speaker, attack or codec labels."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ STORY = {"plain": ("01", "02", "03", "04", "05", "07"), "speakers and attacks": 
 
 @pytest.fixture(scope="module", params=STORY)
 def layout(request: pytest.FixtureRequest) -> str:
-    """Clips lie in `train/bonafide/` and so on, or there in folders of speakers and attacks, whose speakers are others."""
+    """Clips are in `train/bonafide/` and so on, or in subfolders there for speakers and attacks."""
     return request.param
 
 
 @pytest.fixture(scope="module")
 def run(layout: str, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A run of the story on `train/`, `dev/` and `eval/`, with `bonafide/` and `spoof/` in each."""
+    """A run of these notebooks on `train/`, `dev/` and `eval/`, with `bonafide/` and `spoof/` in each."""
     folder = tmp_path_factory.mktemp("own")
     corpus, encoder = folder / "toy", folder / "encoder"
     corpus.mkdir()
@@ -65,4 +65,4 @@ def test_attacks_that_are_not_told_are_called_neither_known_nor_unseen(run: RunF
 
 def test_speakers_that_are_not_told_are_not_drawn(run: RunFolder) -> None:
     comparison = pd.DataFrame(run.read_json("metrics/comparison.json"))
-    assert set(comparison["drawn"]) == {"trials"}, "of spoofed clips the speaker is not told in either layout"
+    assert set(comparison["drawn"]) == {"trials"}, "spoofed clips have no speaker labels in either layout"

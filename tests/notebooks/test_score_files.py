@@ -1,4 +1,4 @@
-"""Notebook 05 on a score file from elsewhere: no training, no run folder before it."""
+"""Notebook 05 on an external score file, without training or an existing run folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REAL = Path(os.environ.get("AASIST_REFERENCE", ROOT.parent / "shared" / "referen
 
 
 def run_chapter(folder: Path, **values: str) -> RunFolder:
-    """The run folder of notebook 05 after it was run headless with these parameters."""
+    """Run notebook 05 headless with these parameters; return its run folder."""
     values |= {"PROFILE": "tiny", "SET": f"evaluation.replicates=20 run_dir={folder / 'run'}"}
     execute(ROOT / "notebooks" / "05_eer_analysis.ipynb", folder / "out.ipynb", values, "05", ROOT)
     return RunFolder(folder / "run")
@@ -53,7 +53,7 @@ def test_what_one_system_allows_is_drawn(tmp_path: Path, trials: pd.DataFrame) -
 
 def test_a_score_file_without_its_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("U1 0.5\nU2 -0.5\n")
-    with pytest.raises(NotebookError, match="no labels in it: give the key of its trials .*in notebook 05 KEY"):
+    with pytest.raises(NotebookError, match="give the key of its trials .*in notebook 05 KEY"):
         run_chapter(tmp_path, SCORES=str(tmp_path / "mine.txt"))
 
 

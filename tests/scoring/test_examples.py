@@ -1,4 +1,4 @@
-"""Example recordings: each in its format, all readable but the broken one, and the truth about them."""
+"""Example recordings: their formats, that all but the damaged one are readable, and their ground truth."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from aasist_lib.scoring.examples import write_examples, write_m4a
 
 @pytest.fixture
 def trials(tmp_path: Path) -> pd.DataFrame:
-    """Eval clips of two speakers, of whom one was spoofed, by three attacks; each clip is a tone of its own."""
+    """Eval clips of two speakers, one of them spoofed by three attacks; each clip is a tone of its own frequency."""
     rows = []
     for number in range(12):
         label = "bonafide" if number < 6 else "spoof"
@@ -27,7 +27,7 @@ def trials(tmp_path: Path) -> pd.DataFrame:
 
 
 def tone(wave: np.ndarray) -> float:
-    """The strongest frequency in Hz."""
+    """Return the strongest frequency in Hz."""
     return np.argmax(np.abs(np.fft.rfft(wave * np.hanning(len(wave))))) * 16_000 / len(wave)
 
 
@@ -85,5 +85,5 @@ def test_m4a_is_written_piece_by_piece_without_a_delay(tmp_path):
     wave = (0.3 * np.sin(np.arange(50_000) ** 1.3 / 500)).astype(np.float32)
     write_m4a(tmp_path / "a.m4a", np.split(wave, 5))
     found = audio.read(tmp_path / "a.m4a")
-    assert 0 <= len(found) - len(wave) < 1024, "AAC comes in frames of 1024 samples"
+    assert 0 <= len(found) - len(wave) < 1024, "AAC frames have 1024 samples"
     assert np.corrcoef(found[: len(wave)], wave)[0, 1] > 0.98

@@ -1,4 +1,4 @@
-"""Recordings that many processes score: shared, kept and gone on with, told once, and written as one process would."""
+"""Scoring recordings with several processes: sharing, resuming, messages printed once, and the same output as one process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ score, log, others = recordings.score_recording, Path(sys.argv[1]), sorted(Path(
 def watched(detector, path, *args, **options):
     if others and path == others[4]:
         while sum(len(kept.read_bytes().splitlines()) - 1 for kept in log.parent.glob("*.jsonl")) < 6:
-            time.sleep(0.05)  # until the other processes have done their shares, and this one its first
+            time.sleep(0.05)  # until the other processes have finished their shares, and this one its first file
         os.kill(os.getpid(), signal.SIGKILL)
     with log.open("a") as file:
         file.write(str(path) + "\\n")
@@ -52,7 +52,7 @@ def checkpoint(tiny_encoder: Path, tiny_corpus: Path, tmp_path_factory: pytest.T
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    """Seven recordings of different lengths, by name in this order."""
+    """Seven recordings of different lengths, in the order of their names."""
     rng, paths = np.random.default_rng(0), [tmp_path / "files" / f"{number}.wav" for number in range(7)]
     paths[0].parent.mkdir()
     for number, path in enumerate(paths):
@@ -62,7 +62,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def score(checkpoint: Path, tmp_path: Path):
-    """The command on so many processes, with every window's score, and the log of what was scored; killed at file 4 if told."""
+    """Run the command on several processes, with window scores and a log of the scored files; optionally kill it at file 4."""
     (tmp_path / "command.py").write_text(COMMAND)
 
     def run(processes: int, path: Path, out: str, *more: str, kill: bool = False) -> subprocess.CompletedProcess:
@@ -77,7 +77,7 @@ def score(checkpoint: Path, tmp_path: Path):
 
 
 def same(folder: Path, one: str, other: str) -> bool:
-    """Whether two calls wrote the same files with the same bytes."""
+    """Whether two calls wrote identical files."""
     first, second = ({f.name.removeprefix(out): f.read_bytes() for f in folder.glob(f"{out}*.csv")} for out in (one, other))
     return bool(first) and first == second
 
@@ -102,7 +102,7 @@ def test_after_a_kill_other_processes_go_on_and_score_nothing_twice(score, files
     assert len(list(tmp_path.glob("out_unfinished*.jsonl"))) == 3
     (tmp_path / "out.log").unlink()
     again = score(2, files[0].parent, "out")
-    assert again.returncode == 0 and "resumes: 6 recordings are scored already" in again.stdout, again.stderr
+    assert again.returncode == 0 and "resuming: 6 recordings" in again.stdout, again.stderr
     assert (tmp_path / "out.log").read_text().split() == [str(files[4])]
     assert same(tmp_path, "one", "out") and not list(tmp_path.glob("*.jsonl"))
 
@@ -131,7 +131,7 @@ def recording(path: Path, score: float, channel: str = "mono") -> Recording:
 
 
 def lists(tmp_path: Path, count: int, settings: dict | None = None, said: list[str] | None = None) -> list[Progress]:
-    """The lists of so many processes, as they are when work begins."""
+    """The lists of several processes when scoring starts."""
     members = [Progress(tmp_path / "out.csv", settings or {"a": 1}, process) for process in range(count)]
     members[0].collect([].append if said is None else said.append)
     for member in members:
@@ -144,7 +144,7 @@ def test_each_process_finds_what_any_had_and_the_first_list_takes_it_over(tmp_pa
     for member, path in zip(lists(tmp_path, 3), paths, strict=True):
         member.add(recording(path, 0.1 + len(path.name)))
     with (tmp_path / "out_unfinished.2.jsonl").open("a") as file:
-        file.write('{"file": [1, 2], "recor')  # killed while it wrote
+        file.write('{"file": [1, 2], "recor')  # killed while writing
     notes = tmp_path / "out_unfinished.notes.jsonl"
     notes.write_text("mine")
     members = lists(tmp_path, 2)
@@ -169,7 +169,7 @@ def test_a_file_that_changed_is_found_by_its_newer_line_only(tmp_path):
     assert first.has(path) and first.scored(str(path))[0].score == 2.0
     path.unlink()
     assert not first.has(path) and first.scored(str(path))[0].score == 2.0
-    assert len(lists(tmp_path, 1)[0]) == 1, "one line a recording is kept"
+    assert len(lists(tmp_path, 1)[0]) == 1, "one line per recording is kept"
     assert len((tmp_path / "out_unfinished.jsonl").read_text().splitlines()) == 2
 
 
@@ -189,6 +189,6 @@ def test_lists_of_another_detector_do_not_count_and_that_is_said(tmp_path):
         member.add(recording(tmp_path / f"{member.path.name}.wav", 1.0))
     said: list[str] = []
     assert [len(member) for member in lists(tmp_path, 1, {"a": 2}, said)] == [0]
-    assert said == [f"{tmp_path / name}: a was 1 and is 2: its recordings are scored anew"
+    assert said == [f"{tmp_path / name}: a was 1 and is 2: its recordings are scored again"
                     for name in ("out_unfinished.jsonl", "out_unfinished.1.jsonl")]  # fmt: skip
     assert [json.loads(line).keys() for line in (tmp_path / "out_unfinished.jsonl").open()] == [{"key"}]

@@ -1,4 +1,4 @@
-"""Recordings through a detector: windows, calibrated numbers, what is left out, and the files written."""
+"""Scoring recordings: windows, calibrated numbers, what is left out, and the files written."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def profile(tiny_encoder: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Profile:
-    """The toy profile on LFCC, which learns noise from chords at once."""
+    """The toy profile with LFCC, which quickly learns to separate noise from chords."""
     toy = profile_for(tiny_encoder, tiny_corpus, tmp_path_factory.mktemp("recordings"))
     return toy.model_copy(update={
-        "training": toy.training.model_copy(update={"epochs": 12}),  # far apart, whatever the machine rounds
+        "training": toy.training.model_copy(update={"epochs": 12}),  # well separated scores, whatever the rounding
         "model": toy.model.model_copy(update={"frontend": toy.model.frontend.model_copy(update={"kind": "lfcc"})}),
     })  # fmt: skip
 
@@ -49,7 +49,7 @@ def detector(checkpoint: Path) -> Detector:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """Two seconds of noise, of a chord, and of the one and the other, a broken file and an empty folder."""
+    """Two seconds of noise, two of a chord, both in sequence, a damaged file and an empty folder."""
     rng, time = np.random.default_rng(0), np.arange(2 * RATE) / RATE
     noise, chord = 0.1 * rng.standard_normal(2 * RATE), 0.1 * np.sin(2 * np.pi * 300 * time)
     folder = tmp_path / "files"
@@ -61,7 +61,7 @@ def files(tmp_path: Path) -> Path:
 
 
 def starts_of(samples: int, length: int, hop: int, block: int) -> list[int]:
-    """Where windows of a ramp begin, after checking that each holds the ramp's values."""
+    """Return the starts of a ramp's windows, after checking that each has the ramp's values."""
     ramp, found = np.arange(samples, dtype=np.float32), []
     for start, window in windows((ramp[i : i + block] for i in range(0, samples, block)), length, hop):
         assert np.array_equal(window, ramp[start : start + length])
@@ -145,7 +145,7 @@ def test_windows_without_sound_are_told(detector, tmp_path):
     found = score_recording(detector, tmp_path / "a.wav")
     assert found.timeline["loud"].iloc[0] == 1 and found.timeline["loud"].iloc[-1] == 0
     silent = found.timeline["start"] >= 2
-    assert found.warnings[0] == f"{silent.sum()} of 15 windows hold no speech, and do not count in the mean"
+    assert found.warnings[0] == f"{silent.sum()} of 15 windows contain no speech and are excluded from the mean"
     assert set(found.timeline["decision"][silent]) == {"undecided: no speech"}
     assert found.score == pytest.approx(found.timeline["score"][~silent].mean())
     assert found.timeline["llr"][silent].isna().all() and found.timeline["llr"][~silent].notna().all()
@@ -200,7 +200,7 @@ def test_what_lies_beyond_the_bound_is_capped_and_marked(detector, files, tmp_pa
     sure = Detector(detector.model, detector.threshold, Calibration(100.0, 0.0, math.log(6), True), detector.facts)
     table, _ = score_to_csv(sure, [files / "chord.wav", files / "noise.wav"], tmp_path / "out.csv", 0.5, timeline=True)
     assert table["capped"].all() and table["llr"].abs().max() == pytest.approx(math.log(6))
-    assert table["warnings"].str.contains("likelihood ratio capped at [+-]1.8: the dev clips support no more").all()
+    assert table["warnings"].str.contains("likelihood ratio capped at [+-]1.8").all()
     assert "≤ 14.3%" in for_terminal(table) and "≥ 85.7%" in for_terminal(table)
     written = pd.read_csv(tmp_path / "out.csv")
     assert written["capped"].all() and pd.read_csv(tmp_path / "out_timeline.csv")["llr"].abs().max() <= math.log(6) + 1e-9
@@ -278,7 +278,7 @@ def test_a_row_says_everything_of_a_recording(detector):
 def test_what_cannot_be_scored_is_listed_and_does_not_stop_the_rest(detector, files):
     found = list(score_recordings(detector, [files, files / "none.wav", files / "empty", files / "noise.wav"]))
     scored = [Path(each.path).name for each in found if isinstance(each, Recording)]
-    assert scored == ["both.wav", "chord.wav", "noise.wav"], "in order of their names, each once"
+    assert scored == ["both.wav", "chord.wav", "noise.wav"], "sorted by name, each once"
     out = {Path(each.path).name: each.reason for each in found if isinstance(each, LeftOut)}
     assert out.keys() == {"broken.wav", "none.wav", "empty"}
     assert out["broken.wav"].startswith("cut off") and out["none.wav"].endswith("no such file")
@@ -299,7 +299,7 @@ def test_csv_files_hold_results_timelines_and_what_was_left_out(detector, files,
     listed = pd.read_csv(tmp_path / "new" / "scores_left_out.csv")
     assert [tuple(row) for row in listed.itertuples(index=False)] == left_out and len(left_out) == 1
     score_to_csv(detector, [files / "noise.wav"], out, 0.1)
-    assert not (tmp_path / "new" / "scores_left_out.csv").exists(), "nothing was left out any more"
+    assert not (tmp_path / "new" / "scores_left_out.csv").exists(), "now nothing is left out"
 
 
 def test_nothing_is_written_where_nothing_can_be_scored(detector, files, tmp_path):
@@ -313,8 +313,8 @@ def test_nothing_is_written_where_nothing_can_be_scored(detector, files, tmp_pat
 def test_the_caution_names_corpus_numbers_and_limits(detector):
     text = detector.caution()
     assert "“Toy”: 6 bona fide clips of 1 speaker and 6 spoofed ones, corpus demo, encoder lfcc" in text
-    assert f"its equal error rate is {detector.facts['dev_eer']:.1%}" in text and "no evidence on its own" in text
-    assert "fitted on 6 bona fide and 6 spoofed dev clips, and are capped at ±1.8: these say no more" in text
+    assert f"its equal error rate is {detector.facts['dev_eer']:.1%}" in text and "not evidence on its own" in text
+    assert "fitted on 6 bona fide and 6 spoofed dev clips and are capped at ±1.8" in text
     assert detector.calibration.separable and "ON DEV IT MADE NO ERROR" in text
     wrong = Detector(detector.model, 0.0, Calibration(-1, 0, 1.8, False), detector.facts)
     assert "ON DEV IT MADE NO ERROR" not in wrong.caution()
@@ -328,7 +328,7 @@ def test_a_checkpoint_without_calibration_gives_scores_alone(checkpoint, files, 
     model, facts = load_model(checkpoint)
     older = {key: value for key, value in read_facts(checkpoint).items() if key not in ("calibration", "trained_on")}
     save_checkpoint(tmp_path / "older", trained_weights(model), older)
-    with pytest.raises(ScoringError, match="no calibration, it was trained by an earlier version: remove .* train again"):
+    with pytest.raises(ScoringError, match="older: no calibration.* delete .* retrain"):
         Detector.load(tmp_path / "older")
     detector = Detector.load(tmp_path / "older", scores_only=True)
     assert "does not name" in detector.caution() and "likelihood" not in detector.caution()
@@ -344,11 +344,11 @@ def test_a_checkpoint_without_calibration_gives_scores_alone(checkpoint, files, 
 
 
 class Stop(Exception):
-    """Somebody pulls the plug."""
+    """An interruption."""
 
 
 def stop_after(count: int):
-    """A progress callback that stops the work when `count` recordings of one window are done."""
+    """Return a progress callback that stops scoring after `count` recordings of one window."""
     seen = []
 
     def progress(_: float) -> None:
@@ -360,7 +360,7 @@ def stop_after(count: int):
 
 
 def many(folder: Path, count: int = 5) -> list[Path]:
-    """Short recordings of noise, each with a score of its own."""
+    """Write short noise recordings, each with a different score."""
     rng, paths = np.random.default_rng(1), []
     for number in range(count):
         paths.append(folder / f"noise{number}.wav")
@@ -376,10 +376,10 @@ def test_a_call_that_was_stopped_goes_on(detector: Detector, tmp_path: Path) -> 
     kept = tmp_path / "out_unfinished.jsonl"
     assert not out.exists() and len(kept.read_text().splitlines()) == 1 + 3
     with kept.open("a") as file:
-        file.write('{"file": [1, 2], "recor')  # killed while it wrote
+        file.write('{"file": [1, 2], "recor')  # killed while writing
     scored, said = [], []
     score_to_csv(detector, paths, out, 0.5, timeline=True, on_progress=scored.append, say=said.append)
-    assert len(scored) == 2 and said == [f"resumes: 3 recordings are scored already, in {kept}"]
+    assert len(scored) == 2 and said == [f"resuming: 3 recordings are already scored, in {kept}"]
     assert not kept.exists()
     for name in ("{}.csv", "{}_timeline.csv"):
         assert (tmp_path / name.format("out")).read_text() == (tmp_path / name.format("whole")).read_text()
@@ -395,8 +395,8 @@ def test_what_has_changed_is_scored_again(detector: Detector, checkpoint: Path, 
     assert len(scored) == 2 and list(table["utt_id"]) == [str(path) for path in paths]
     assert table["score"][1] == score_recording(detector, paths[1]).score
     said: list[str] = []
-    for changes in ({"hop_seconds": 0.25}, {}):  # other windows, then those of before: nothing is taken over
+    for changes in ({"hop_seconds": 0.25}, {}):  # other windows, then the previous ones: nothing is reused
         with pytest.raises(Stop):
             score_to_csv(detector, paths, out, 0.5, on_progress=stop_after(2), say=said.append, **changes)
     kept = tmp_path / "out_unfinished.jsonl"
-    assert said == [f"{kept}: hop_seconds was 0.25 and is None: its recordings are scored anew"]
+    assert said == [f"{kept}: hop_seconds was 0.25 and is None: its recordings are scored again"]

@@ -1,4 +1,4 @@
-"""Scores of a corpus' split: in blocks, so that an interruption costs no more than one."""
+"""Scoring a corpus split in blocks, so that an interruption loses at most one block."""
 
 import numpy as np
 import pandas as pd
@@ -64,5 +64,5 @@ def test_a_split_that_is_not_there_and_a_detector_of_another_profile_are_errors(
     trials[trials["split"] != "eval"].to_parquet(tmp_path / "trials.parquet", index=False)
     with pytest.raises(ScoringError, match="has no split 'eval'"):
         score_split(changed(tiny_profile, data={"root": tmp_path}), model, "eval")
-    with pytest.raises(ScoringError, match=r"trained with another model\.samples, model\.heads than profile 'toy' has"):
+    with pytest.raises(ScoringError, match=r"model\.samples, model\.heads .*'toy'"):
         score_split(changed(tiny_profile, model={"heads": 4, "samples": 4000}), model, "dev")

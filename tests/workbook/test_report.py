@@ -1,4 +1,4 @@
-"""The report: complete, escaped, and readable with no network."""
+"""The report: complete, escaped, and readable offline."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Page(HTMLParser):
         self.text = " ".join("".join(self.words).split())
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        """Note the tag and what it refers to."""
+        """Record the tag and its references."""
         values = dict(attributes)
         self.tags.add(tag)
         self.ids.add(values.get("id"))
@@ -57,7 +57,7 @@ class Page(HTMLParser):
             self.alts.append(values.get("alt"))
 
     def handle_data(self, data: str) -> None:
-        """Note the text."""
+        """Record the text."""
         self.words.append(data)
 
 
@@ -124,7 +124,7 @@ def test_a_formula_brings_no_html_of_its_own(run: RunFolder, capsys) -> None:
     page = Page(build(run).parent / "notebooks" / "03_training.html")
     assert not page.tags & {"img", "script"} and page.path.read_text().count("<math") == 1
     assert r"\text{<script>alert(2)</script>}" in page.text
-    assert "<script> in a text" in capsys.readouterr().err
+    assert "HTML tag <script>" in capsys.readouterr().err
 
 
 def test_a_formula_that_cannot_be_read_is_shown_as_it_is_written(run: RunFolder, capsys) -> None:
@@ -132,7 +132,7 @@ def test_a_formula_that_cannot_be_read_is_shown_as_it_is_written(run: RunFolder,
     nbformat.write(v4.new_notebook(cells=[v4.new_markdown_cell("$a_b_c$ and $b$")]), path)
     text = (build(run).parent / "notebooks" / "03_training.html").read_text()
     assert '<code class="formula-error">a_b_c</code>' in text and text.count("<math") == 1
-    assert "03_training.ipynb: the formula 'a_b_c' cannot be shown: DoubleSubscriptsError" in capsys.readouterr().err
+    assert "03_training.ipynb: the formula 'a_b_c' cannot be rendered: DoubleSubscriptsError" in capsys.readouterr().err
 
 
 def test_a_large_figure_is_embedded_as_png(run: RunFolder) -> None:
@@ -144,7 +144,7 @@ def test_a_large_figure_is_embedded_as_png(run: RunFolder) -> None:
 
 def test_a_lost_figure_is_named(run: RunFolder) -> None:
     (run.folder / "figures/history.pdf").unlink()
-    with pytest.raises(RunError, match=r"has lost figures/history.pdf; run notebook 03 again"):
+    with pytest.raises(RunError, match=r"missing figures/history.pdf; run notebook 03 again"):
         build(run)
 
 

@@ -1,4 +1,4 @@
-"""The runner, on toy notebooks in real kernels."""
+"""The notebook runner, with toy notebooks in real kernels."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _kernels_find_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Make a toy project and work in it; a call with notebook numbers returns its root."""
+    """A function that creates a toy project with the given notebook numbers, changes into it and returns its root."""
 
     def make(*notebooks: str) -> Path:
         monkeypatch.chdir(toys.project(tmp_path / "project", notebooks))
@@ -53,13 +53,13 @@ def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def statuses(printed: str) -> dict[str, str]:
-    """The status that the runner's line gives each notebook."""
+    """Return the printed status of each notebook."""
     rows = [line.split() for line in printed.splitlines() if line[:2].isdigit()]
     return {row[0]: row[1] for row in rows}
 
 
 def runs_still(pid: int) -> bool:
-    """Whether a process exists and is more than a zombie that nobody has waited for."""
+    """Whether a process exists and is not a zombie."""
     try:
         return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:
@@ -84,7 +84,7 @@ def test_runs_in_order_skips_what_is_unchanged_and_reruns_what_is_not(enter, cap
     assert run("toy") == 0
     assert statuses(capfd.readouterr().out) == {"01_data": "skipped", "03_train": "skipped"}
 
-    (root / "runs/toy/metrics/a.json").unlink()  # made again with the same content, so 03 stands
+    (root / "runs/toy/metrics/a.json").unlink()  # rebuilt with the same content, so 03 stays valid
     assert run("toy") == 0
     assert statuses(capfd.readouterr().out) == {"01_data": "ok", "03_train": "skipped"}
 
@@ -143,7 +143,7 @@ def test_a_failing_notebook_leaves_a_report_of_those_that_worked(enter, capfd) -
     assert run("toy") == 1
     printed = capfd.readouterr()
     page = root / "runs/toy/report/index.html"
-    assert "report (of what worked): " in printed.out
+    assert "report (of the notebooks that worked): " in printed.out
     text = page.read_text(encoding="utf-8")
     assert "4711" in text and "failed" in text and "05_eer" not in text
 
@@ -155,8 +155,8 @@ def test_a_formula_that_cannot_be_drawn_fails_its_notebook(enter, capfd) -> None
         assert run("toy") == (1 if said else 0), text
         printed = capfd.readouterr()
         if said:
-            assert "formulae in its text cannot be drawn: " in printed.err and said in printed.err
-            assert statuses(printed.out) == {"01_data": "failed"} and "report (of what worked)" in printed.out
+            assert "formulae in its text cannot be rendered: " in printed.err and said in printed.err
+            assert statuses(printed.out) == {"01_data": "failed"} and "report (of the notebooks that worked)" in printed.out
 
 
 TRAINED = """
@@ -176,9 +176,9 @@ def test_a_finished_training_is_not_trained_over_without_being_asked(enter, capf
     assert "seed was 1 and is 2" in said and "training.epochs was 7 and is 9" in said
     for name in ("--set name=toy-2", 'SET = "name=toy-2"', "--overwrite"):
         assert name in said
-    assert run("toy", ["training.epochs=9", "seed=2", "name=toy-2"]) == 0, "the first remedy"
+    assert run("toy", ["training.epochs=9", "seed=2", "name=toy-2"]) == 0, "the first fix in the message"
     assert RunFolder(root / "runs/toy").manifest["trained"]["settings"]["training"]["epochs"] == 7
-    assert run("toy", ["training.epochs=9", "seed=2"], overwrite=True) == 0, "the second"
+    assert run("toy", ["training.epochs=9", "seed=2"], overwrite=True) == 0, "the second fix"
     assert RunFolder(root / "runs/toy").manifest["trained"]["settings"]["training"]["epochs"] == 9
 
 
@@ -197,7 +197,7 @@ def test_a_run_does_not_go_into_the_folder_of_an_evaluation(enter) -> None:
     "name", ["demo.txt", "aasist.lr1e-4.txt", ".scores.txt", "team's scores (1).csv", "toy.tsv.gz", "ünï.txt"]
 )
 def test_any_score_file_gets_a_folder_that_is_no_run(enter, name: str) -> None:
-    """Also one that is called as a run is."""
+    """Even a file with the same name as a run."""
     root = enter()
     for run_name in ("demo", "toy"):
         RunFolder.open(load_profile("toy", [f"name={run_name}"]))
@@ -227,12 +227,12 @@ def test_paths_of_parameters_count_from_the_root_and_say_where_a_file_is_instead
         files_given({"scores": "b.txt"})
     told = root / "notebooks" / "b.txt"
     assert (
-        f"SCORES = 'b.txt': {root / 'b.txt'} does not exist; relative paths count from {root}; there is {told}: give that"
+        f"SCORES = 'b.txt': {root / 'b.txt'} does not exist; relative paths start at {root}; {told} exists: give that"
         in str(error.value)
     )
     assert files_given({"scores": str(told)}) == {"scores": told}
     for place in ("PATHS", "COMPARE"):
-        with pytest.raises(ConfigError, match=f"{place} = 'none': .* does not exist; relative paths count from {root}$"):
+        with pytest.raises(ConfigError, match=f"{place} = 'none': .* does not exist; relative paths start at {root}$"):
             given_path("none", place)
 
 
@@ -240,7 +240,7 @@ def test_a_broken_promise_or_a_dead_kernel_is_a_failure(enter, capfd) -> None:
     root = enter("01")
     toys.notebook(root, "01_data", "x = 1", artefacts=["metrics/a.json"], external=["{data.root}/trials.parquet"])
     assert run("toy") == 1
-    assert "did not leave what it promises: metrics/a.json, data/demo/trials.parquet" in capfd.readouterr().err
+    assert "promised artefacts: metrics/a.json, data/demo/trials.parquet" in capfd.readouterr().err
     toys.notebook(root, "01_data", "import os\nos._exit(3)")
     assert run("toy") == 1
     printed = capfd.readouterr()
@@ -258,7 +258,7 @@ def test_an_external_file_that_changes_makes_its_notebook_run(enter, capfd) -> N
     write = "from pathlib import Path\nPath('data/demo').mkdir(parents=True, exist_ok=True)\n"
     toys.notebook(root, "01_data", write + "Path('data/demo/t').write_text('1')", external=["{data.root}/t"])
     assert run("toy") == 0 and run("toy") == 0
-    assert list(statuses(capfd.readouterr().out).values()) == ["skipped"]  # the last line counts
+    assert list(statuses(capfd.readouterr().out).values()) == ["skipped"]  # of the last run
     (root / "data/demo/t").unlink()
     assert run("toy") == 0
     assert statuses(capfd.readouterr().out) == {"01_data": "ok"} and (root / "data/demo/t").exists()
@@ -293,12 +293,12 @@ def test_a_notebook_that_the_profile_does_not_list_runs_when_asked_for(enter, ca
 def test_what_cannot_be_asked_for(enter) -> None:
     root = enter("01")
     toys.notebook(root, "01_data")
-    with pytest.raises(NotebookError, match="holds 0 notebooks 09_.*; it has 01"):
+    with pytest.raises(NotebookError, match="0 notebooks 09_.*: 01"):
         run("toy", only=["09"])
     with pytest.raises(ConfigError, match="unknown key 'sead'"):
         run("toy", ["sead=1"])
     toys.notebook(root, "01_twin")
-    with pytest.raises(NotebookError, match="holds 2 notebooks 01_"):
+    with pytest.raises(NotebookError, match="2 notebooks 01_"):
         run("toy")
     with pytest.raises(ConfigError, match="No closing quotation"):
         open_notebook("toy", "title='x")
@@ -349,7 +349,7 @@ def test_a_signal_leaves_no_process_and_no_half_artefact(enter, number: signal.S
     assert not (root / "runs/toy/metrics/half.json").exists()
     notebooks = RunFolder(root / "runs/toy").manifest["notebooks"]
     assert [record["status"] for record in notebooks.values()] == ["ok", "running"]
-    assert report.build(RunFolder(root / "runs/toy")).is_file()  # what is there can be looked at
+    assert report.build(RunFolder(root / "runs/toy")).is_file()  # a report of the finished part can be built
 
 
 def test_a_notebook_depends_on_what_the_profile_runs_before_it_whatever_its_number():
