@@ -1,4 +1,4 @@
-# Each target does all the set-up it needs; a second call skips what is done.
+# Each target runs the set-up it needs. Finished steps are skipped.
 PYTHON ?= python3
 PROFILE ?= demo
 SET ?=
@@ -9,14 +9,14 @@ as_root := $(if $(filter 0,$(shell id -u)),--allow-root)
 .PHONY: help setup demo test quick lab check coverage report
 
 help:
-	@echo "make demo    the whole story on real speech; ends with runs/demo/report/index.html"
-	@echo "make test    every test"
-	@echo "make quick   the tests that take seconds, in three minutes"
-	@echo "make lab     the notebooks in JupyterLab"
-	@echo "make check   style, types, directions of imports, security, dead links, licences, rules of the notebooks"
-	@echo "make coverage   every test, and which lines of the library they reach: at least 90 %"
-	@echo "make setup   only the environment and the encoder"
-	@echo "make demo PROFILE=tiny SET='training.epochs=3 seed=2'   another profile, other values"
+	@echo "make demo    run all notebooks on real speech; writes runs/demo/report/index.html"
+	@echo "make test    run all tests"
+	@echo "make quick   run the fast tests, in three minutes"
+	@echo "make lab     open the notebooks in JupyterLab"
+	@echo "make check   check style, types, import layers, security, dead links, licences, notebook rules"
+	@echo "make coverage   run all tests and measure line coverage; fails below 90 %"
+	@echo "make setup   only set up the environment and the encoder"
+	@echo "make demo PROFILE=tiny SET='training.epochs=3 seed=2'   use another profile and other settings"
 
 setup:
 	@$(PYTHON) tools/setup_environment.py
@@ -24,7 +24,7 @@ setup:
 demo: setup
 	@$(run) -m aasist_lib run $(PROFILE) $(if $(SET),--set $(SET))
 
-# As many processes as cores, four at most; the tests of a file stay in one.
+# One process per core, at most four. All tests of a file run in the same process.
 parallel := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 test: setup
 	@OMP_NUM_THREADS=1 $(run) -m pytest $(parallel)
@@ -32,7 +32,7 @@ test: setup
 quick: setup
 	@OMP_NUM_THREADS=1 $(run) -m pytest $(parallel) -m "not slow"
 
-# An upload comes as one message of the notebook's connection: so many megabytes are taken, and the explorers say so.
+# Largest upload in MB. An upload is a single message of the notebook's connection; the explorers report this limit.
 uploads := 1024
 lab: setup
 	@AASIST_UPLOAD_MB=$(uploads) $(run) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks --ServerApp.tornado_settings="{'websocket_max_message_size': $(uploads)000000}" $(as_root) $(LAB)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aasist_lib.config import ConfigError, Profile, load_profile, project_root
-from aasist_lib.runtime.files import WriteError, explain
+from aasist_lib.runtime.files import WriteError, advise
 from aasist_lib.runtime.files import table_stem as stem
 from aasist_lib.runtime.processes import of_library
 from aasist_lib.runtime.signals import ends_on_signals
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not of_library(error):
             raise
-        text = explain(error) if isinstance(error, OSError) and not isinstance(error, WriteError) else str(error)
+        text = advise(error) if isinstance(error, OSError) and not isinstance(error, WriteError) else str(error)
         print(f"error: {text}", file=sys.stderr)
         return 2
 
@@ -101,7 +101,7 @@ def features(options: argparse.Namespace) -> int:
     from aasist_lib.datasets.check import usable
     from aasist_lib.datasets.feature_bank import build_bank
     from aasist_lib.models import build_model
-    from aasist_lib.runtime.processes import team
+    from aasist_lib.runtime.processes import launched
 
     profile = load_profile(options.profile, options.set)
     _encoder(profile)
@@ -109,8 +109,8 @@ def features(options: argparse.Namespace) -> int:
     trials = usable(profile, load_trials(profile.data))
     for split, rows in trials.groupby("split", sort=False):
         part = rows.reset_index(drop=True)
-        bank = build_bank(profile, encoder, part, train=split == "train", device=team().device)
-        if team().is_main_process:
+        bank = build_bank(profile, encoder, part, train=split == "train", device=launched().device)
+        if launched().is_main_process:
             _say(f"features: {split}, {len(bank)} clips in {bank.views} views: {bank.folder}")
     return 0
 
@@ -149,7 +149,7 @@ def _score_corpus(options: argparse.Namespace) -> int:
     from aasist_lib.corpora import load_trials
     from aasist_lib.evaluation.score_files import FORMS, refuse_form, write_scores
     from aasist_lib.models.checkpoints import load_model
-    from aasist_lib.runtime.processes import agreed, team
+    from aasist_lib.runtime.processes import agreed, launched
     from aasist_lib.scoring import score_split
 
     profile = load_profile(options.profile, options.set)
@@ -165,8 +165,8 @@ def _score_corpus(options: argparse.Namespace) -> int:
         trials = load_trials(profile.data)
         refuse_form(trials[trials["split"] == options.split], options.out, form)
         model, _ = load_model(options.checkpoint or project_root() / profile.folder / "checkpoints" / "best")
-    table = score_split(profile, model, options.split, team().device)
-    if team().is_main_process:
+    table = score_split(profile, model, options.split, launched().device)
+    if launched().is_main_process:
         write_scores(table, options.out, form)
         _say(f"{len(table)} trials of {corpus}, {options.split}, scored: {options.out}, as {form}")
     return 0
@@ -177,24 +177,24 @@ def _score_recordings(options: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from aasist_lib.runtime.processes import agreed, team, team_alone
+    from aasist_lib.runtime.processes import agreed, launched, launched_alone
     from aasist_lib.scoring import ScoringError
     from aasist_lib.scoring.batch import for_terminal, refuse_out, results, score_to_csv
     from aasist_lib.scoring.detector import Detector
     from aasist_lib.scoring.recordings import LeftOut, Recording, score_recordings
 
     checkpoint = options.checkpoint or project_root() / "runs" / "demo" / "checkpoints" / "best"
-    members, out, each = team(), options.out, options.channels == "each"
+    world, out, each = launched(), options.out, options.channels == "each"
     with agreed():
         refuse_out(out, options.timeline)
-        if out is None and members.num_processes > 1:
+        if out is None and world.num_processes > 1:
             raise ScoringError("several processes need an output file: add --out scores.csv")
-        detector = Detector.load(checkpoint, members.device, options.scores_only)
-    if members.is_main_process:
+        detector = Detector.load(checkpoint, world.device, options.scores_only)
+    if world.is_main_process:
         print(f"warning: {detector.caution()}", file=sys.stderr)
-    part = f", process 1 of {members.num_processes}" if members.num_processes > 1 else ""
+    part = f", process 1 of {world.num_processes}" if world.num_processes > 1 else ""
     busy = ScoringError(f"another process is scoring into {out}")
-    alone = team_alone(out.with_name(f".{out.name}.lock"), busy) if out else nullcontext()
+    alone = launched_alone(out.with_name(f".{out.name}.lock"), busy) if out else nullcontext()
     bar = tqdm(
         desc=f"scoring{part}", unit=" s of audio", unit_scale=True, mininterval=1, disable=None if out is None else False
     )

@@ -1,13 +1,14 @@
-"""What the distortions cost: four-second clips a second on one core, and MP3 against the ffmpeg program.
+"""Measure the speed of the distortions on four-second clips and one core, and compare MP3 with the ffmpeg program.
 
     OMP_NUM_THREADS=1 python benchmarks/augment.py
     OMP_NUM_THREADS=1 python benchmarks/augment.py --only mp3 --against-ffmpeg
     OMP_NUM_THREADS=1 python benchmarks/augment.py --only none --profile configs/demo.yaml
 
-Printed is a Markdown table of CPU time (all threads) a clip and clips a second on one core; what is measured once and kept,
-such as codec delays and simulated rooms, is made before. `--against-ffmpeg` compares the MP3 round trip with writing a WAV and
-calling the ffmpeg program (Debian: apt-get install ffmpeg) to encode and to decode it, and with the encoder inside PyAV.
-`--profile` measures the whole pipeline of a profile, at the beginning and at the end of its schedule. Last comes one JSON line.
+Prints a Markdown table of CPU time (all threads) per clip and clips per second on one core. Values that are computed once and
+cached, such as codec delays and simulated rooms, are computed before the measurement. `--against-ffmpeg` compares the MP3 round
+trip with PyAV's encoder, and with writing a WAV and calling the ffmpeg program (Debian: apt-get install ffmpeg) to encode and
+decode it. `--profile` measures the whole pipeline of a profile, at the beginning and at the end of its schedule. The last line
+is JSON.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from aasist_lib.config import load_profile
 
 SECONDS, CLIPS, ROUNDS, MP3_KBPS = 4, 12, 3, 64
 
-# name in the table: kind in a profile's list, its arguments
+# name in the table -> (kind as in a profile, arguments)
 TRANSFORMS: dict[str, tuple[str, dict[str, object]]] = {
     "mp3, 64 kbit/s": ("codec", {"codecs": ("mp3",), "kbps": (64, 64)}),
     "mp3, 16 kbit/s": ("codec", {"codecs": ("mp3",), "kbps": (16, 16)}),
@@ -71,14 +72,14 @@ TRANSFORMS: dict[str, tuple[str, dict[str, object]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", metavar="TEXT", help="of the distortions, those with this in their name")
-    parser.add_argument("--profile", type=Path, metavar="FILE", help="measure the whole pipeline of this profile too")
+    parser.add_argument("--only", metavar="TEXT", help="measure only distortions whose name contains TEXT")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="also measure the whole pipeline of this profile")
     parser.add_argument("--against-ffmpeg", action="store_true", help="compare MP3 with the ffmpeg program")
-    parser.add_argument("--ffmpeg", default="ffmpeg", metavar="PATH", help="the program, if it is not on the PATH")
+    parser.add_argument("--ffmpeg", default="ffmpeg", metavar="PATH", help="path of ffmpeg, if it is not on the PATH")
     options = parser.parse_args()
     program = shutil.which(options.ffmpeg)
     if options.against_ffmpeg and program is None:
-        sys.exit(f"--against-ffmpeg: no program {options.ffmpeg!r} here; apt-get install ffmpeg, or give it by --ffmpeg PATH")
+        sys.exit(f"--against-ffmpeg: no program {options.ffmpeg!r}; run apt-get install ffmpeg, or pass --ffmpeg PATH")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         waves = [voice(number) for number in range(CLIPS)]
@@ -94,7 +95,7 @@ def main() -> None:
 
 
 def voice(seed: int) -> np.ndarray:
-    """Pulses of moving pitch through three resonators, in syllables, with breath: `(samples,)`."""
+    """Synthesise a voice-like clip, `(samples,)`: pulses with varying pitch and noise, three resonators, syllables."""
     rng = np.random.default_rng(seed)
     clock = np.arange(SECONDS * RATE) / RATE
     pitch = rng.uniform(90, 220) * (1 + 0.2 * np.sin(2 * np.pi * 1.3 * clock))
@@ -106,7 +107,7 @@ def voice(seed: int) -> np.ndarray:
 
 
 def seconds_each(call: Callable[[Any], object], clips: Sequence[Any]) -> tuple[float, float]:
-    """CPU seconds, those of programs started included, and wall-clock seconds a clip: medians over rounds after the first."""
+    """Return CPU seconds (including child processes) and wall-clock seconds per clip: medians over rounds after the first."""
     rounds = []
     for _ in range(1 + ROUNDS):
         random.seed(1)
@@ -124,8 +125,8 @@ def cpu_seconds() -> float:
 
 
 def distortions(waves: list[np.ndarray], paths: list[str], only: str | None) -> dict[str, float]:
-    """Clips a second on one core of every distortion."""
-    print("| distortion | CPU ms a clip | clips a second |\n|---|---|---|")
+    """Measure clips per second on one core for every distortion."""
+    print("| distortion | CPU ms per clip | clips per second |\n|---|---|---|")
     rates = {}
     for name, (kind, arguments) in TRANSFORMS.items():
         if only and only not in name:
@@ -138,10 +139,10 @@ def distortions(waves: list[np.ndarray], paths: list[str], only: str | None) -> 
 
 
 def pipeline(waves: list[np.ndarray], paths: list[str], profile: Path) -> dict[str, float]:
-    """Clips a second on one core of a profile's pipeline."""
+    """Measure clips per second on one core for a profile's pipeline."""
     config = load_profile(profile).augmentation
     augmenter = Augmenter(config, paths)
-    print(f"\n| pipeline of {profile} | CPU ms a clip | clips a second |\n|---|---|---|")
+    print(f"\n| pipeline of {profile} | CPU ms per clip | clips per second |\n|---|---|---|")
     rates = {}
     for name, progress in {"beginning": 0.0, "end": 1.0}.items():
         at = strength(config, progress)
@@ -154,7 +155,7 @@ def pipeline(waves: list[np.ndarray], paths: list[str], profile: Path) -> dict[s
 
 
 def against_ffmpeg(waves: list[np.ndarray], program: str, folder: Path) -> dict[str, object]:
-    """The MP3 round trip in memory, and by the program; both with LAME at 64 kbit/s and its quality 7."""
+    """Measure the MP3 round trip in memory and with the program; both use LAME at 64 kbit/s and quality 7."""
     inside = CodecInfo("libmp3lame", "mp3float", {RATE: (MP3_KBPS,)}, options={"compression_level": "7"})
     ways: dict[str, Callable[[np.ndarray], object]] = {
         "here": lambda wave: round_trip(wave, "mp3", MP3_KBPS, RATE),
@@ -162,7 +163,7 @@ def against_ffmpeg(waves: list[np.ndarray], program: str, folder: Path) -> dict[
         "program": lambda wave: by_program(wave, program, folder),
     }
     version = subprocess.run([program, "-version"], check=True, capture_output=True, text=True).stdout.splitlines()[0]
-    print(f"\n| MP3, {MP3_KBPS} kbit/s ({version}) | CPU ms a clip | wall-clock ms a clip |\n|---|---|---|")
+    print(f"\n| MP3, {MP3_KBPS} kbit/s ({version}) | CPU ms per clip | wall-clock ms per clip |\n|---|---|---|")
     found: dict[str, tuple[float, float]] = {}
     for name, call in ways.items():
         found[name] = seconds_each(call, waves)
@@ -177,7 +178,7 @@ def against_ffmpeg(waves: list[np.ndarray], program: str, folder: Path) -> dict[
 
 
 def by_program(wave: np.ndarray, program: str, folder: Path) -> np.ndarray:
-    """As it is commonly done: write a WAV, call the program to encode and again to decode, read the result."""
+    """Do the round trip in the common way: write a WAV, call the program to encode and to decode it, read the result."""
     source, coded, decoded = (str(folder / name) for name in ("clip.wav", "clip.mp3", "back.wav"))
     soundfile.write(source, wave, RATE)
     quiet = [program, "-loglevel", "error", "-nostdin", "-y", "-i"]

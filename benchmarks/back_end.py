@@ -1,20 +1,24 @@
-"""The back end at the paper's size on one CPU thread: as it is, in its plain form, and as the paper's code runs it.
+"""Measure the back end at the paper's size on one CPU thread: optimised, in a plain form, and as the paper's code runs it.
 
     OMP_NUM_THREADS=1 python benchmarks/back_end.py
 
-A batch of 8 clips of 201 frames x 1024 features, forward in eval mode and a training step's forward + backward. The forms hold
-the same weights and take turns in every round. `now` is the library's; `now in bf16` the same with
-`training.mixed_precision: bf16`, whose logits differ. `plain` is the same network written down without a thought of time, as it
-once stood here. `paper` is `plain` as the paper's code calls it: every attention with `need_weights=True`, and no layer mix.
-(That code is not here; it has 576 k parameters, this network 505 k.) `convolutions` are the convolutions of `now` alone, by the
-library that PyTorch calls for them (oneDNN): no way to write the network down can do without them.
+The input is a batch of 8 clips of 201 frames x 1024 features. Measured are a forward pass in eval mode, and the forward and
+backward pass of a training step. The forms have the same weights and take turns in every round:
 
-One JSON line: CPU milliseconds (minimum and median over rounds), `now` over each form (of both), page faults a pass, the peak
-resident memory of a form's process, and what a training step keeps for its backward pass, in MB. Each form has a process of its
-own, as in use: how often the C library gives memory back to the system and asks for it again (page faults) depends on all that
-a process does. With MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=4000000000 in its environment glibc keeps its
-memory, and every form does almost without page faults. With `--without` the forms are `now` and `now` without one step towards
-speed.
+- `now`: the library's back end;
+- `now in bf16`: the same with `training.mixed_precision: bf16`, whose logits differ;
+- `plain`: the same network without optimisations, as in an earlier version of this library;
+- `paper`: `plain` as called by the paper's code: every attention with `need_weights=True`, and no layer mix. (The paper's code
+  is not included; it has 576 k parameters, this network 505 k.)
+- `convolutions`: only the convolutions of `now`, computed by the library that PyTorch calls (oneDNN). Every implementation of
+  the network needs them.
+
+Prints one JSON line: CPU milliseconds (minimum and median over rounds), the ratio of `now` to each form (of both), page faults
+per pass, the peak resident memory of each form's process, and the memory that a training step stores for its backward pass, in
+MB. Each form runs in its own process, as in use. Page faults occur when the C library returns memory to the system and requests
+it again, and their number depends on everything a process does. With MALLOC_TRIM_THRESHOLD_=4000000000
+MALLOC_MMAP_THRESHOLD_=4000000000 in the environment, glibc keeps its memory, and every form has almost no page faults. With
+`--without` the forms are `now`, and `now` without each one of the optimisations.
 """
 
 from __future__ import annotations
@@ -44,7 +48,7 @@ FORMS = ("now", "now in bf16", "plain", "paper", "convolutions")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--without", action="store_true", help="what each step towards speed is worth")
+    parser.add_argument("--without", action="store_true", help="measure the effect of each optimisation")
     options = parser.parse_args()
     names = ("now", *WITHOUT) if options.without else FORMS
     context = multiprocessing.get_context("spawn")
@@ -62,7 +66,7 @@ def main() -> None:
 
 
 def summary(passes: dict[str, list[tuple[float, int]]]) -> dict[str, dict]:
-    """Of (milliseconds, page faults) a pass, for each form; `now_over` the form: the ratio of minima and of medians."""
+    """Summarise (milliseconds, page faults) per pass for each form; `now over` has the ratios of minima and of medians."""
     facts: dict[str, dict] = {}
     for name, some in passes.items():
         ms, faults = zip(*some, strict=True)
@@ -74,11 +78,11 @@ def summary(passes: dict[str, list[tuple[float, int]]]) -> dict[str, dict]:
     return facts | over
 
 
-# ---- in the process of a form ----------------------------------------------------------------------------------------
+# ---- inside a form's process -----------------------------------------------------------------------------------------
 
 
 def start(name: str) -> None:
-    """Make this process that of a form."""
+    """Prepare this process to run a form."""
     global FORM, STATES
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -86,7 +90,7 @@ def start(name: str) -> None:
 
 
 def build(name: str) -> nn.Module:
-    """The form of that name."""
+    """Return the form with this name."""
     model = BackEnd(ModelConfig(), 1, FEATURES)
     forms = {"now": lambda: model, "plain": lambda: plain(model), "paper": lambda: Paper(plain(model))}
     forms |= {"now in bf16": lambda: Bf16(model), "convolutions": lambda: Convolutions(model)}
@@ -94,7 +98,7 @@ def build(name: str) -> nn.Module:
 
 
 def measured(task: str) -> tuple[float, int]:
-    """CPU milliseconds of one pass, which other programs disturb less than wall clock, and its page faults."""
+    """Return CPU milliseconds and page faults of one pass. Other programs affect CPU time less than wall-clock time."""
     faults, begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.process_time()
     {"forward": forward, "forward_backward": forward_backward}[task](FORM, STATES)
     return 1e3 * (time.process_time() - begin), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
@@ -111,12 +115,12 @@ def forward_backward(form: nn.Module, states: Tensor) -> None:
 
 
 def peak_mb() -> int:
-    """Of this process, so far."""
+    """Return the peak resident memory of this process so far, in MB."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def kept_mb() -> float:
-    """`kept_bytes` of this process' form, in MB."""
+    """Return `kept_bytes` of this process's form, in MB."""
     return round(kept_bytes(FORM, STATES) / 1e6, 1)
 
 
@@ -141,17 +145,17 @@ def kept_bytes(form: nn.Module, states: Tensor) -> int:
 
 
 def plain(model: BackEnd) -> BackEnd:
-    """A copy of a back end, with the same weights, that computes the same in the plain form."""
+    """Return a copy of a back end in the plain form, with the same weights and results."""
     return as_other(model, PLAIN)
 
 
 def without(model: BackEnd, step: str) -> BackEnd:
-    """A copy of a back end, with the same weights, that does without one step (of `WITHOUT`) towards speed."""
+    """Return a copy of a back end without one optimisation (from `WITHOUT`), with the same weights."""
     return as_other(model, WITHOUT[step])
 
 
 def as_other(model: BackEnd, kinds: dict[type[nn.Module], type[nn.Module]]) -> BackEnd:
-    """A copy whose modules are of other kinds, which hold the same tensors and differ in `forward`."""
+    """Return a copy whose modules have other classes, with the same tensors but another `forward`."""
     model = copy.deepcopy(model)
     for module in model.modules():
         module.__class__ = kinds.get(type(module), type(module))
@@ -159,7 +163,7 @@ def as_other(model: BackEnd, kinds: dict[type[nn.Module], type[nn.Module]]) -> B
 
 
 class PlainBlock(ResidualBlock):
-    """AASIST's residual block, every step a new tensor."""
+    """AASIST's residual block, with a new tensor for every step."""
 
     def forward(self, image: Tensor) -> Tensor:
         inside = image if isinstance(self.pre, nn.Identity) else functional.selu(self.pre[0](image))
@@ -167,7 +171,7 @@ class PlainBlock(ResidualBlock):
 
 
 class PlainNodes(FeatureNodes):
-    """Nodes from an image with its channels first, the whole batch at once."""
+    """Nodes from an image in channels-first layout, for the whole batch at once."""
 
     def forward(self, frames: Tensor, with_places: bool = False) -> Nodes:
         image = functional.max_pool2d(self.project(frames).transpose(1, 2).unsqueeze(1), NODE_STRIDE)
@@ -186,7 +190,7 @@ PLAIN = {ResidualBlock: PlainBlock, FeatureNodes: PlainNodes}
 
 
 class ChannelsFirst(FeatureNodes):
-    """`FeatureNodes` with its image in PyTorch's usual layout."""
+    """`FeatureNodes` with its image in PyTorch's default layout."""
 
     def _nodes(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         image = self.entry(self.project(frames).unsqueeze(1)).transpose(2, 3).contiguous()
@@ -199,14 +203,14 @@ class ChannelsFirst(FeatureNodes):
 
 
 class WholeBatch(FeatureNodes):
-    """`FeatureNodes` that takes the batch as a whole in eval mode too."""
+    """`FeatureNodes` that processes the whole batch at once in eval mode too."""
 
     def forward(self, frames: Tensor, with_places: bool = False) -> Nodes:
         return Nodes(*self._nodes(frames))
 
 
 class OwnPointwise(nn.Conv2d):
-    """Convolution that leaves 1 x 1 kernels to PyTorch's own kernel."""
+    """Convolution that uses PyTorch's own implementation for 1 x 1 kernels."""
 
     def forward(self, image: Tensor) -> Tensor:
         if self.kernel_size != (1, 1):
@@ -215,7 +219,7 @@ class OwnPointwise(nn.Conv2d):
 
 
 class KeepingSelu(nn.SELU):
-    """SELU that leaves its input as it is."""
+    """SELU that does not overwrite its input."""
 
     def forward(self, given: Tensor) -> Tensor:
         return functional.selu(given)
@@ -242,7 +246,7 @@ class Bf16(nn.Module):
 
 
 class Paper(nn.Module):
-    """The plain form without a layer mix and with every attention's weights computed."""
+    """The plain form without a layer mix, with the weights of every attention computed."""
 
     def __init__(self, model: BackEnd) -> None:
         super().__init__()
@@ -253,7 +257,7 @@ class Paper(nn.Module):
 
 
 class Convolutions(nn.Module):
-    """The convolutions of a back end alone, each on random input of its own shape and layout; the sums of what they give."""
+    """Only the convolutions of a back end, each on random input of its shape and layout; returns the sum of each output."""
 
     def __init__(self, model: BackEnd, frames: int = FRAMES, features: int = FEATURES) -> None:
         super().__init__()

@@ -1,9 +1,10 @@
-"""Time and memory of loading and checking a corpus as large as the ASVspoof 5 eval set: 680 774 trials, one empty file each.
+"""Measure time and memory for loading and checking a corpus of the size of the ASVspoof 5 eval set (680 774 trials).
 
     python benchmarks/corpus_load.py
 
-Makes the tree in a temporary folder (a minute, no disk space to speak of), loads it in a fresh process and prints one JSON
-line. Seconds are of `load_trials` alone; the peak is the process's resident memory, imports included.
+Creates a corpus of empty files, one per trial, in a temporary folder (a minute, almost no disk space), loads it in a new
+process and prints one JSON line. Seconds are those of `load_trials` alone; the peak is the resident memory of the process,
+including imports.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main() -> None:
 
 
 def measure(root: Path) -> dict[str, float]:
-    """Load the tree in this process."""
+    """Load the corpus in this process."""
     from aasist_lib.config import DataConfig
     from aasist_lib.corpora import load_trials
 
@@ -57,7 +58,7 @@ def _peak_mb() -> float:
 
 
 def make(root: Path) -> None:
-    """The ASVspoof 5 tree with empty files; one trial in five is bona fide."""
+    """Create the folders of ASVspoof 5 with empty files; one trial in five is bona fide."""
     for split, count in TRIALS.items():
         folder, letter = root / FOLDERS[split], split[0].upper()
         folder.mkdir()

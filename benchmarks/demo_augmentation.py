@@ -1,11 +1,11 @@
-"""What training with distortions is worth on the demo: EER with and without, over seeds, clean and through codecs.
+"""Compare training with and without distortions on the demo: EER over seeds, on clean clips and through codecs.
 
     python benchmarks/demo_augmentation.py --seeds 1 2 3
 
-Runs notebooks 01 and 03 twice a seed (finished ones are skipped): as the profile says, and without any distortion. Then the
-clips of eval with known attacks go through codecs, those of the training list and those that neither the list nor the corpus'
-own channel has, and every detector scores them. Printed is a Markdown table, mean ± standard deviation over the seeds, with the
-difference of each seed; one JSON line comes last.
+Runs notebooks 01 and 03 twice per seed (finished ones are skipped): with the profile's settings, and without distortions. Then
+the eval clips with known attacks are passed through codecs and scored by every detector. Some codecs are in the training list,
+some in the corpus' own channel, some in neither. Prints a Markdown table with mean ± standard deviation over the seeds and the
+difference for each seed. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def run(profile: str, seed: int, name: str, settings: list[str]) -> Path:
 
 
 def clean_rates(folders: dict[tuple[str, int], Path]) -> pd.DataFrame:
-    """EER of dev and eval as they are, known attacks, from the scores of notebook 03."""
+    """Return the EER of undistorted dev and eval clips with known attacks, from the scores of notebook 03."""
     rows = []
     for (training, seed), folder in folders.items():
         trials = pd.read_parquet(folder / "trials" / "trials.parquet")
@@ -80,7 +80,7 @@ def clean_rates(folders: dict[tuple[str, int], Path]) -> pd.DataFrame:
 
 
 def codec_rates(profile_name: str, folders: dict[tuple[str, int], Path]) -> pd.DataFrame:
-    """EER of eval, known attacks, through each codec: the encoder runs once a clip, every detector's back end on its states."""
+    """Return the EER of eval clips with known attacks through each codec. The detectors share one encoder pass per clip."""
     profile = load_profile(profile_name)
     trials = load_trials(profile.data)
     known = {"-", *trials.loc[trials["split"] == "train", "attack"]}
@@ -102,7 +102,7 @@ def codec_rates(profile_name: str, folders: dict[tuple[str, int], Path]) -> pd.D
 
 @torch.inference_mode()
 def score_all(models: dict[tuple[str, int], AASIST], waves: np.ndarray) -> dict[tuple[str, int], np.ndarray]:
-    """Scores of every detector; all have the same encoder."""
+    """Return the scores of every detector; all have the same encoder."""
     encoder = next(iter(models.values())).frontend
     parts: dict[tuple[str, int], list[np.ndarray]] = {key: [] for key in models}
     for start in range(0, len(waves), BATCH):

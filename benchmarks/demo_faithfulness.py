@@ -1,10 +1,11 @@
-"""Which maps can be believed, over trainings: localisation of partly spoofed clips, deletion and insertion, by map.
+"""Test which maps are faithful, over several trainings: localisation in partly spoofed clips, deletion and insertion.
 
     python benchmarks/demo_faithfulness.py --runs runs/demo-seed1 runs/demo-seed2 runs/demo-seed3 --clips 60
 
-Makes the partial-spoof sets of dev and eval (`--clips` recordings each) and measures every map of every run's best checkpoint
-on them, and deletion and insertion on eval clips of the corpus itself. Every number is of eval; the map in the last lines is
-the one that was best on dev. Prints Markdown tables, mean ± standard deviation over the runs, and, last, one JSON line.
+Makes the partial-spoof sets of dev and eval (`--clips` recordings each), and measures localisation on them for every map and
+every run's best checkpoint. Deletion and insertion are measured on eval clips of the corpus itself. All numbers are for eval.
+The last lines of the report are for the map that was best on dev. Prints Markdown tables with mean ± standard deviation over
+the runs, and one JSON line at the end.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ from demo_corpus.partial import KINDS, build_partial
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, nargs="+", default=[Path("runs/demo")], help="run folders with a trained detector")
-    parser.add_argument("--clips", type=int, default=60, help="recordings of dev, and of eval, three clips each")
-    parser.add_argument("--deletion-clips", type=int, default=32, help="eval clips of deletion and insertion, half bona fide")
-    parser.add_argument("--data-root", type=Path, help="the corpus, where it is not that of the profile")
+    parser.add_argument("--clips", type=int, default=60, help="number of recordings from dev and from eval, three clips each")
+    parser.add_argument("--deletion-clips", type=int, default=32, help="eval clips for deletion and insertion")
+    parser.add_argument("--data-root", type=Path, help="folder of the corpus, if it differs from the profile's")
     options = parser.parse_args()
     measured = [measure(run, options) for run in options.runs]
     rows = pd.concat([part["rows"].assign(run=name.name) for part, name in zip(measured, options.runs, strict=True)])
@@ -54,7 +55,7 @@ def main() -> None:
 
 
 def per_map(rows: pd.DataFrame) -> dict[str, dict]:
-    """By map, a value a run: AUC by attacks and kind; verdict, and gains of deletion and insertion."""
+    """Return for each map one value per run: AUC by attacks and kind, verdict, and gains of deletion and insertion."""
     found: dict[str, dict] = {}
     for (name, attacks, kind), part in rows.groupby(["map", "attacks", "kind"], sort=False):
         entry = found.setdefault(name, {"auc": {}})
@@ -66,7 +67,7 @@ def per_map(rows: pd.DataFrame) -> dict[str, dict]:
 
 
 def measure(folder: Path, options: argparse.Namespace) -> dict:
-    """One run: `rows` of the eval table with verdicts and areas, and `best`, the map chosen on dev."""
+    """Measure one run. Returns `rows` of the eval table with verdicts and areas, and `best`, the map chosen on dev."""
     began = time.perf_counter()
     profile = Profile.model_validate(RunFolder(folder).manifest["config"])
     data = profile.data.model_copy(update={"root": options.data_root or profile.data.root})
@@ -89,12 +90,12 @@ def measure(folder: Path, options: argparse.Namespace) -> dict:
 
 
 def to_stderr(line: str) -> None:
-    """Progress, apart from the result."""
+    """Print progress to stderr, separate from the result."""
     print(line, file=sys.stderr, flush=True)
 
 
 def localisation_markdown(rows: pd.DataFrame) -> str:
-    """A row a map: AUC by kind, pointing game, and what the verdict was in each run."""
+    """Return a Markdown table with one row per map: AUC by kind, pointing game, and the verdict in each run."""
     heads = ["map", "AUC, both directions", *(f"AUC, {kind}" for kind in KINDS), "pointing game (chance)", "believed"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, part in rows.groupby("map", sort=False):
@@ -108,7 +109,7 @@ def localisation_markdown(rows: pd.DataFrame) -> str:
 
 
 def deletion_markdown(rows: pd.DataFrame) -> str:
-    """A row a map: by how much its order is better than the random one, in the score's units."""
+    """Return a Markdown table with one row per map: the gain of its order over the random one, in the score's units."""
     lines = ["| map | deletion, better than random by | insertion, better than random by |", "|---|---|---|"]
     for name, part in rows[rows["map"] != "random"].groupby("map", sort=False):
         lines.append(f"| {name.replace('_', ' ')} | {spread(part['deletion'], 3)} | {spread(part['insertion'], 3)} |")
@@ -116,7 +117,7 @@ def deletion_markdown(rows: pd.DataFrame) -> str:
 
 
 def chosen_line(rows: pd.DataFrame, chosen: list[str], attacks: str) -> str:
-    """AUC of the map that dev chose, in each direction."""
+    """Return a line with the AUC of the map chosen on dev, in each direction."""
     parts = []
     for kind in (BOTH, *KINDS):
         own = [part.loc[part["map"] == name, "auc"] for (_, part), name in zip(by_run(rows, kind), chosen, strict=True)]
@@ -126,12 +127,12 @@ def chosen_line(rows: pd.DataFrame, chosen: list[str], attacks: str) -> str:
 
 
 def by_run(rows: pd.DataFrame, kind: str) -> list[tuple[str, pd.DataFrame]]:
-    """The rows of a kind, run by run, in the order given."""
+    """Return the rows of a kind for each run, in the given order."""
     return list(rows[rows["kind"] == kind].groupby("run", sort=False))
 
 
 def spread(values: pd.Series, digits: int = 2) -> str:
-    """Mean and standard deviation, the latter where there is more than one value."""
+    """Format mean and standard deviation; the latter only if there is more than one value."""
     mean = f"{values.mean():.{digits}f}".replace("-", "−")
     return f"{mean} ± {values.std():.{digits}f}" if len(values) > 1 else mean
 

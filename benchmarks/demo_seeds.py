@@ -1,9 +1,9 @@
-"""The demo over several seeds: mean and standard deviation of EER, for the detector and the baseline.
+"""Run the demo with several seeds: mean and standard deviation of the EER, for the detector and the baseline.
 
     python benchmarks/demo_seeds.py --seeds 1 2 3
 
-Runs notebooks 01, 03 and 05 once a seed (finished ones are skipped), prints a Markdown table and, last, one JSON line. The
-table's last rows are of the mean of all the detectors' scores: how much of the error is that of one training.
+Runs notebooks 01, 03 and 05 once per seed (finished ones are skipped), prints a Markdown table and then one JSON line. The
+table's last rows are for the mean of all detectors' scores. They show how much of the error is due to a single training.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def run(profile: str, seed: int, overrides: list[str]) -> Path:
 
 
 def averaged(folders: list[Path]) -> pd.DataFrame:
-    """The results table of the detectors' mean score."""
+    """Return the results table for the mean score of the detectors."""
     trials = pd.read_parquet(folders[0] / "trials" / "trials.parquet")
     known = set(trials.loc[trials["split"] == "train", "attack"]) - {"-"}
     tables = {}

@@ -1,17 +1,17 @@
-"""An XLS-R 300M on a GPU: extraction, a training step from the bank, and a step of the paper's form, in one run.
+"""Measure XLS-R 300M on a GPU: feature extraction, a training step from the bank, and a training step as in the paper.
 
-    python benchmarks/encoder_gpu.py                                  # any GPU; --peak-tflops where the table lacks it
-    python benchmarks/encoder_gpu.py --device cpu --tiny --eager      # does the script run?
+    python benchmarks/encoder_gpu.py                                  # any GPU; pass --peak-tflops if the table lacks it
+    python benchmarks/encoder_gpu.py --device cpu --tiny --eager      # test whether the script runs
 
-Extraction: waveforms on the device -> fp16 features of the last layer, `precision: bf16`, `compile: true`, SDPA; and the same
-without compiling. Model FLOP utilisation = GFLOP of a clip (counted by `models.cost`) x clips/s / the GPU's dense bf16 peak.
+Extraction: waveforms on the device -> fp16 features of the last layer, with `precision: bf16`, SDPA, with and without
+`compile: true`. Model FLOP utilisation = GFLOP per clip (counted by `models.cost`) x clips/s / the GPU's dense bf16 peak.
 
 Training step from the bank: fp16 features of 48 clips from pinned memory -> the paper's back end, bf16 autocast, hybrid loss,
-clipping, AdamW. The paper's form: waveforms of 48 clips from pinned memory -> the encoder in fp32, eager -> the same back end
-in fp32, with PyTorch's defaults. Reading files and distorting are in neither. Host synchronisations of a step are what
-`torch.cuda.set_sync_debug_mode` reports.
+gradient clipping, AdamW. Training step as in the paper: waveforms of 48 clips from pinned memory -> the encoder in fp32, eager
+-> the same back end in fp32, with PyTorch's defaults. Neither includes reading files or distortions. The number of host
+synchronisations per step is reported by `torch.cuda.set_sync_debug_mode`.
 
-The encoder has random weights unless `--encoder` names another: speed does not depend on them. Prints one JSON line last.
+The encoder has random weights unless `--encoder` is given; speed does not depend on the weights. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -41,29 +41,29 @@ PEAK_TFLOPS = {
     "B200": 2250, "H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362, "L40": 181, "L4": 121,
     "A40": 150, "A10G": 70, "A10": 125, "RTX 4090": 165, "RTX 3090": 71,
 }  # fmt: skip
-"""Part of a GPU's name -> dense bf16 TFLOP/s with fp32 accumulation, from NVIDIA's data sheets; the first that fits counts."""
+"""Part of a GPU's name -> dense bf16 TFLOP/s with fp32 accumulation, from NVIDIA's data sheets; the first match is used."""
 TINY = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "conv_dim": (16,) * 7,
     "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2, "do_stable_layer_norm": True,
     "feat_extract_norm": "layer",
 }  # fmt: skip
 TRAINING_BATCH = 48
-"""The paper's."""
+"""Batch size of the paper."""
 AIMS = {"mfu": 0.5, "training_ratio": 5.0}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--batches", type=int, nargs="+", default=[16, 32, 48, 96, 192], help="of extraction")
-    parser.add_argument("--encoder", help="a hub name or folder in the place of random weights")
-    parser.add_argument("--rounds", type=int, default=20, help="timed passes; the median counts")
-    parser.add_argument("--eager", action="store_true", help="nothing is compiled")
-    parser.add_argument("--peak-tflops", type=float, help="dense bf16, of the GPU's data sheet")
-    parser.add_argument("--tiny", action="store_true", help="a small encoder and half a second, to try the script")
+    parser.add_argument("--batches", type=int, nargs="+", default=[16, 32, 48, 96, 192], help="batch sizes for extraction")
+    parser.add_argument("--encoder", help="hub name or folder of an encoder, instead of random weights")
+    parser.add_argument("--rounds", type=int, default=20, help="number of timed passes; the median is reported")
+    parser.add_argument("--eager", action="store_true", help="do not measure with torch.compile")
+    parser.add_argument("--peak-tflops", type=float, help="dense bf16 peak from the GPU's data sheet")
+    parser.add_argument("--tiny", action="store_true", help="use a small encoder and half-second clips, to test the script")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("no GPU here: --device cpu --tiny --eager tries the script")
+        parser.error("no GPU found; pass --device cpu --tiny --eager to test the script")
     name, peak = device_facts(options)
     with tempfile.TemporaryDirectory() as folder:
         encoder = options.encoder or random_encoder(Path(folder), TINY if options.tiny else XLSR_300M)
@@ -74,18 +74,18 @@ def main() -> None:
 
 
 def device_facts(options: argparse.Namespace) -> tuple[str, float | None]:
-    """The device's name and its peak in TFLOP/s; None where utilisation is not asked for (CPU)."""
+    """Return the device's name and its peak in TFLOP/s; None on CPU unless --peak-tflops is given."""
     if options.device == "cpu":
         return "cpu", options.peak_tflops
     name = torch.cuda.get_device_name()
     peak = options.peak_tflops or next((peak for part, peak in PEAK_TFLOPS.items() if part in name), None)
     if peak is None:
-        raise SystemExit(f"{name} is not in the table of peaks: give its dense bf16 TFLOP/s with --peak-tflops")
+        raise SystemExit(f"{name} is not in PEAK_TFLOPS: pass its dense bf16 TFLOP/s with --peak-tflops")
     return name, peak
 
 
 def random_encoder(folder: Path, settings: dict[str, Any]) -> str:
-    """A wav2vec 2.0 of this shape with random weights and its preprocessor, on disk."""
+    """Save a wav2vec 2.0 of this shape with random weights and its preprocessor; return the folder."""
     torch.manual_seed(0)
     Wav2Vec2Model(Wav2Vec2Config(**settings)).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(folder)
@@ -93,7 +93,7 @@ def random_encoder(folder: Path, settings: dict[str, Any]) -> str:
 
 
 def measure(encoder: str, samples: int, peak: float | None, options: argparse.Namespace) -> dict[str, Any]:
-    """All of it, one part after the other, each freed before the next."""
+    """Run all measurements one after the other; each frees its memory before the next."""
     model = build_model(ModelConfig(frontend=FrontendConfig(name=encoder)))
     gflop = count(model, samples).gflop_frontend
     frames = model.frontend(torch.zeros(1, samples)).shape[2]
@@ -116,7 +116,7 @@ def measure(encoder: str, samples: int, peak: float | None, options: argparse.Na
 
 
 def extraction(config: FrontendConfig, samples: int, options: argparse.Namespace) -> dict[int, float]:
-    """Clips a second by batch size."""
+    """Return clips per second by batch size."""
     encoder = build_model(ModelConfig(frontend=config)).frontend.to(options.device)
     rates = {}
     for size in [1, 2] if options.tiny else options.batches:
@@ -127,10 +127,10 @@ def extraction(config: FrontendConfig, samples: int, options: argparse.Namespace
 
 
 def training(trained: AASIST | nn.Module, inputs: Tensor, precision: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Clips a second of a training step, and how often the host waits for the device in one.
+    """Return clips per second of a training step, and the number of host synchronisations per step.
 
     Args:
-        trained: the detector, or its back end alone.
+        trained: the detector, or only its back end.
         inputs: a batch on the host, waveforms or fp16 features.
         precision: 'no' or 'bf16', as `training.mixed_precision`.
     """
@@ -159,7 +159,7 @@ def training(trained: AASIST | nn.Module, inputs: Tensor, precision: str, option
 
 
 def host_syncs(step: Callable[[], Any], device: torch.device) -> int | None:
-    """How often a step makes the host wait for the GPU; None on CPU."""
+    """Return how often the host waits for the GPU in a step; None on CPU."""
     if device.type != "cuda":
         return None
     torch.cuda.synchronize()
@@ -174,7 +174,7 @@ def host_syncs(step: Callable[[], Any], device: torch.device) -> int | None:
 
 
 def _seconds(work: Callable[[], Any], options: argparse.Namespace) -> float:
-    """Of one call: the median of `rounds`, each waited for, after three that warm up (and compile)."""
+    """Return the seconds of one call: the median of `rounds` synchronised calls, after three to warm up (and compile)."""
     wait = torch.cuda.synchronize if options.device != "cpu" else nullcontext
     taken = []
     for _ in range(3 + (1 if options.tiny else options.rounds)):

@@ -1,21 +1,21 @@
-"""An epoch of training from the feature bank against an epoch with the encoder in the loop, on one machine in one run.
+"""Compare a training epoch from the feature bank with an epoch that runs the encoder in the loop, on the same machine.
 
-    python benchmarks/epoch_time.py                             # the demo as it is; its corpus must be there
+    python benchmarks/epoch_time.py                             # the whole demo corpus, which must exist
     python benchmarks/epoch_time.py --xlsr --clips 16           # an encoder of XLS-R 300M's shape, on a few clips
-    python benchmarks/epoch_time.py --clips 64                  # does the script run?
+    python benchmarks/epoch_time.py --clips 64                  # test whether the script runs
 
-Each epoch is one of `aasist_lib.training.trainer.train`, its dev scores included:
+Each epoch is run by `aasist_lib.training.trainer.train` and includes scoring dev:
 
-- `bank`: the profile's own settings, features from the bank, the bank's making timed apart (0 s where it was there before).
-- `bank, whole clips`: the same without `crop_frames`: what the loop has to compute with, too.
-- `loop`: the same encoder in the loop, fresh crops and distortions every epoch, no bank.
-- `paper`: as the paper's published code: in the loop, all of the encoder's layers computed and the last one taken, and the eval
-  split scored through the encoder after every epoch.
+- `bank`: the profile's own settings, with features from the bank. Building the bank is timed separately.
+- `bank, whole clips`: the same without `crop_frames`, so that the back end computes as much as in the loop.
+- `loop`: the same encoder in the loop, with new crops and distortions every epoch, without a bank.
+- `paper`: as in the paper's published code: in the loop, all encoder layers are computed and the last one is used, and the eval
+  split is scored through the encoder after every epoch.
 
-With `--clips N` train has N clips, dev and eval half as many, drawn with a seed; ratios carry over to any number of clips as
-far as an epoch's time is proportional to it, which is not so for a handful. `--xlsr` puts a wav2vec 2.0 of XLS-R 300M's shape
-in the encoder's place, with random weights (time does not depend on them), its last layer, and one view in the bank. The last
-line is JSON, seconds and ratios.
+With `--clips N`, train has N clips, and dev and eval half as many, drawn with a seed. The ratios hold for other numbers of
+clips as far as the time of an epoch is proportional to that number, which is not the case for very few. `--xlsr` replaces the
+encoder by a wav2vec 2.0 of XLS-R 300M's shape with random weights (time does not depend on them), its last layer, and one view
+in the bank. The last line is JSON, with seconds and ratios.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ PAPER = LOOP | {"model.frontend.layer": "last", "model.frontend.max_layer": "nul
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="demo")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of the profile")
-    parser.add_argument("--clips", type=int, help="of train; half as many of dev and of eval (default: the whole corpus)")
-    parser.add_argument("--xlsr", action="store_true", help="an encoder of XLS-R 300M's shape with random weights")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings that replace those of the profile")
+    parser.add_argument("--clips", type=int, help="train clips; half as many from dev and eval (default: the whole corpus)")
+    parser.add_argument("--xlsr", action="store_true", help="use an encoder of XLS-R 300M's shape with random weights")
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as name:
@@ -71,14 +71,14 @@ def main() -> None:
 
 
 def profile_of(options: argparse.Namespace, changes: dict[str, Any], name: str = "", folder: Path | None = None) -> Profile:
-    """The profile under changes, of one epoch, in a run folder of its own."""
+    """Return the profile with changes, for one epoch, in its own run folder."""
     where = {"run_dir": folder / name.replace(", ", "-").replace(" ", "-")} if folder else {}
     changes = changes | {"training.epochs": 1, **where}
     return load_profile(options.profile, [*options.set, *(f"{key}={value}" for key, value in changes.items())])
 
 
 def measure(options: argparse.Namespace, common: dict[str, Any], folder: Path, device: str) -> dict[str, Any]:
-    """Seconds of an epoch in each form, and how many times longer they are than the one from the bank."""
+    """Return the seconds of an epoch in each form, and their ratios to the epoch from the bank."""
     bank_seconds = make_bank(profile_of(options, common), device)
     seconds = {}
     for name, changes in {"bank": {}, "bank, whole clips": WHOLE, "loop": LOOP, "paper": PAPER}.items():
@@ -86,7 +86,7 @@ def measure(options: argparse.Namespace, common: dict[str, Any], folder: Path, d
         seconds[name] = epoch_seconds(profile, epochs=2 if "bank" in name else 1)
         if name == "paper":
             seconds[name] += scoring_seconds(profile, device)
-        print(f"{name}: {seconds[name]:.1f} s an epoch", flush=True)
+        print(f"{name}: {seconds[name]:.1f} s per epoch", flush=True)
     ratios = {name: round(taken / seconds["bank"], 1) for name, taken in seconds.items() if name != "bank"}
     epochs = bank_seconds / (seconds["loop"] - seconds["bank"]) if seconds["loop"] > seconds["bank"] else None
     return {
@@ -96,7 +96,7 @@ def measure(options: argparse.Namespace, common: dict[str, Any], folder: Path, d
 
 
 def make_bank(profile: Profile, device: str) -> float:
-    """Seconds that the banks of train and dev take where they are not there yet."""
+    """Build the banks of train and dev if they do not exist, and return the seconds this takes."""
     encoder, trials = build_model(profile.model).frontend.to(device), load_trials(profile.data)
     started = time.perf_counter()
     for split in ("train", "dev"):
@@ -107,17 +107,17 @@ def make_bank(profile: Profile, device: str) -> float:
 
 
 def epoch_seconds(profile: Profile, epochs: int) -> float:
-    """Of the fastest of so many epochs, trained one call each, so that the schedule of the settings stays as it is."""
+    """Return the seconds of the fastest of several epochs. Each epoch is a separate call, so that the schedule is unchanged."""
     run = RunFolder.open(profile)
     taken = []
     for _ in range(epochs):
         taken += train(profile, run).history["seconds"].tolist()
-        (run.folder / "checkpoints" / "last.pt").unlink()  # or the next call would find it finished
+        (run.folder / "checkpoints" / "last.pt").unlink()  # otherwise the next call would find a finished training
     return min(taken)
 
 
 def scoring_seconds(profile: Profile, device: str) -> float:
-    """Of the eval split through encoder and back end."""
+    """Return the seconds for scoring the eval split through encoder and back end."""
     model, _ = load_model(RunFolder.open(profile).path("checkpoints", "best"))
     started = time.perf_counter()
     score_split(profile, model, "eval", device)
@@ -125,7 +125,7 @@ def scoring_seconds(profile: Profile, device: str) -> float:
 
 
 def smaller_corpus(profile: Profile, clips: int, folder: Path) -> dict[str, Any]:
-    """A table of so many train clips and half as many of dev and eval; the settings that name it."""
+    """Write a table with `clips` train clips, and half as many from dev and eval; return the settings that select it."""
     trials = load_trials(profile.data)
     parts = []
     for split, rows in trials.groupby("split"):
@@ -138,7 +138,7 @@ def smaller_corpus(profile: Profile, clips: int, folder: Path) -> dict[str, Any]
 
 
 def random_xlsr(folder: Path) -> dict[str, Any]:
-    """An encoder of XLS-R 300M's shape, on disk; the settings that name it."""
+    """Save an encoder of XLS-R 300M's shape; return the settings that select it."""
     torch.manual_seed(0)
     Wav2Vec2Model(Wav2Vec2Config(**XLSR_300M)).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(folder)

@@ -1,8 +1,9 @@
-"""How long the clip explorer takes to redraw, by map: from the choice to the finished page.
+"""Measure how long the clip explorer takes to redraw, for each map: from the choice to the finished page.
 
     python benchmarks/explorer_redraw.py --run runs/demo
 
-Reading, scoring maps and drawing included, sending to the browser not. One JSON line: seconds, median over clips.
+The time includes reading the clip, computing the map and drawing, but not sending the page to the browser. Prints one JSON
+line: seconds, median over clips.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ def main() -> None:
     scores = pd.read_parquet(run.path("scores", "aasist_dev.parquet"))
     explorer = ClipExplorer(model, scores, facts["dev_threshold"])
     clips = explorer.select("dev").iloc[:: max(len(scores) // options.clips, 1)]
-    explorer.page(clips.iloc[0], "nodes")  # fonts and caches, once a session
+    explorer.page(clips.iloc[0], "nodes")  # loads fonts and fills caches, once per session
     seconds = {name: median(timed(explorer, clip, name) for _, clip in clips.iterrows()) for name in MAPS}
     print(json.dumps({"clips": len(clips), "threads": torch.get_num_threads(), "seconds": seconds}))
 
 
 def timed(explorer: ClipExplorer, clip: pd.Series, name: str) -> float:
-    """Seconds of one redraw."""
+    """Return the seconds of one redraw."""
     start = time.perf_counter()
     explorer.page(clip, name)
     return round(time.perf_counter() - start, 3)

@@ -1,20 +1,20 @@
-"""Loading clips for training: the crop alone read from FLAC against decoding the whole file, clips a second on one core.
+"""Measure loading clips for training: reading only the crop from FLAC, against decoding the whole file.
 
     OMP_NUM_THREADS=1 python benchmarks/loader.py
     OMP_NUM_THREADS=1 python benchmarks/loader.py --clips 1000 --rounds 9
 
-The files are speech of the demo corpus' train split, joined and cut to lengths that are log-uniform over 2 to 20 s (median
-6.3 s, mean 7.8 s; an assumption, not ASVspoof 5's own spread), 16-bit FLAC at 16 kHz. A crop is 64 600 samples from a random
-one on. The forms take turns, and every file is in the page cache: what a disk adds is not in here. The forms, all with the
+The files are speech from the demo corpus' train split, joined and cut to lengths that are log-uniform over 2 to 20 s (median
+6.3 s, mean 7.8 s; an assumption, not ASVspoof 5's distribution), as 16-bit FLAC at 16 kHz. A crop has 64 600 samples and a
+random start. The forms take turns. Every file is in the page cache, so disk access is not measured. The forms, all with the
 same crops:
 
-- crop: `audio.read_crop`, as training reads;
-- whole: `audio.read`, then `audio.fit`, as other rates and MP3 are read;
-- soundfile: `soundfile.read`, then `audio.fit`, the usual way.
+- crop: `audio.read_crop`, as in training;
+- whole: `audio.read`, then `audio.fit`, as for MP3 and other sample rates;
+- soundfile: `soundfile.read`, then `audio.fit`, the common way.
 
 They run in this process, and through the trainer's data set and loader (`TrialData`, no distortions, batches of 32, persistent
-workers) with 0, 1 and 2 worker processes. CPU seconds are of all processes together, start and end of the workers included.
-Printed is a Markdown table and, last, one JSON line: clips a CPU second and a second by the clock, medians over rounds.
+workers) with 0, 1 and 2 worker processes. CPU seconds are those of all processes, including start and end of the workers.
+Prints a Markdown table and then one JSON line: clips per CPU second and per wall-clock second, medians over rounds.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ FORMS = {"crop": audio.read_crop, "whole": whole, "soundfile": by_soundfile}
 
 
 def make(corpus: Path, folder: Path, clips: int) -> pd.DataFrame:
-    """FLACs of joined speech, and their trial table."""
+    """Write FLAC files of joined speech, and return their trial table."""
     source = pd.read_parquet(corpus / "trials.parquet").query("split == 'train'").sample(frac=1, random_state=SEED)
     speech = joined(iter(source["path"].tolist() * 20), corpus)
     seconds = np.exp(np.random.default_rng(SEED).uniform(*np.log(SECONDS), clips))
@@ -89,7 +89,7 @@ def make(corpus: Path, folder: Path, clips: int) -> pd.DataFrame:
 
 
 def joined(paths: Iterator[str], corpus: Path) -> Callable[[int], np.ndarray]:
-    """`take(length)`: the next samples of the files, one after the other."""
+    """Return a function `take(length)` that returns the next samples of the joined files."""
     held = np.zeros(0, np.float32)
 
     def take(length: int) -> np.ndarray:
@@ -103,7 +103,7 @@ def joined(paths: Iterator[str], corpus: Path) -> Callable[[int], np.ndarray]:
 
 
 def require_equal(trials: pd.DataFrame) -> None:
-    """All forms give the same crops to the last bit. This also brings every file into the page cache."""
+    """Check that all forms return identical crops. This also loads every file into the page cache."""
     for number, path in enumerate(trials["path"]):
         waves = [form(path, SAMPLES, crop_start(number)) for form in FORMS.values()]
         if not all(np.array_equal(waves[0], wave) for wave in waves[1:]):
@@ -121,7 +121,7 @@ def alone(form: Callable[[str, int, Start], np.ndarray], trials: pd.DataFrame) -
 
 
 def loaded(form: Callable[[str, int, Start], np.ndarray], trials: pd.DataFrame, workers: int) -> int:
-    """Some epochs of the trainer's data set through its loader, from the start of the workers to their end."""
+    """Load some epochs of the trainer's data set, including start and end of the workers; return the number of clips."""
     config = AugmentationConfig(distortions=())
     with patch.object(audio, "read_crop", form):
         data = TrialData(trials, Clips(trials, SAMPLES, SEED, Augmenter(config)), SEED)
@@ -136,7 +136,7 @@ def loaded(form: Callable[[str, int, Start], np.ndarray], trials: pd.DataFrame, 
 
 
 def take_turns(calls: dict[str, Callable[[], int]], rounds: int) -> dict[str, dict[str, float]]:
-    """Clips a CPU second and a second by the clock of every form, medians over rounds after one that is not counted."""
+    """Return clips per CPU second and per wall-clock second for every form: medians over rounds, without the first."""
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for _ in range(1 + rounds):
         for name, call in calls.items():
@@ -148,13 +148,13 @@ def take_turns(calls: dict[str, Callable[[], int]], rounds: int) -> dict[str, di
 
 
 def cpu_seconds() -> float:
-    """Of this process and of those that it started and that have ended."""
+    """Return the CPU seconds of this process and of its finished child processes."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def print_table(found: dict[str, dict[str, dict[str, float]]]) -> None:
-    print("| clips a CPU second (a second by the clock) | " + " | ".join(FORMS) + " |\n|---|" + "---|" * len(FORMS))
+    print("| clips per CPU second (per wall-clock second) | " + " | ".join(FORMS) + " |\n|---|" + "---|" * len(FORMS))
     for place, forms in found.items():
         print(f"| {place} | " + " | ".join(f"{each['per_cpu_s']} ({each['per_s']})" for each in forms.values()) + " |")
 

@@ -1,12 +1,12 @@
-"""The metrics at the size of ASVspoof 5's eval split (680 774 scores): seconds, and equality with reference values.
+"""Measure the metrics at the size of ASVspoof 5's eval split (680 774 scores), or compare them with reference values.
 
     OMP_NUM_THREADS=1 python benchmarks/metrics.py
     python benchmarks/metrics.py --parity --reference DIR
 
-Without `--parity`: CPU seconds of EER, minDCF, actDCF and Cllr as this library computes them, and in the plain form (each
-metric for itself, minDCF in a Python loop over thresholds), checked to be equal; then of 1000 bootstrap replicates of EER and
-minDCF, over trials and over speakers. With it: a Markdown table of this library's values beside those of the organisers'
-code and those published; the real files are read from DIR/asvspoof2019_la (see docs/metrics.md). Last comes one JSON line.
+Without `--parity`: CPU seconds of EER, minDCF, actDCF and Cllr as computed by this library, and in a plain form (each metric
+separately, minDCF in a Python loop over thresholds). Both must be equal. Then CPU seconds of 1000 bootstrap replicates of EER
+and minDCF, over trials and over speakers. With `--parity`: a Markdown table of this library's values, those of the organisers'
+code, and the published ones. The real files are read from DIR/asvspoof2019_la (see docs/metrics.md). The last line is JSON.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from aasist_lib.evaluation.score_files import read_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = 138_688, 542_086  # bona fide and spoof trials of the eval split of ASVspoof 5, track 1
-SPEAKERS = 737  # as many
+SPEAKERS = 737  # speakers in that split
 NAMES = ("eer", "eer_threshold", "min_dcf", "act_dcf", "cllr")
-# What the authors of RawGAT-ST (mul) print for ASVspoof 2019 LA.
+# Results on ASVspoof 2019 LA published by the authors of RawGAT-ST (mul).
 PUBLISHED = {"eer": "1.06 %", "min t-DCF 2019": "0.0335"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parity", action="store_true", help="compare values instead of measuring time")
-    parser.add_argument("--reference", type=Path, metavar="DIR", help="the folder that holds asvspoof2019_la/")
+    parser.add_argument("--reference", type=Path, metavar="DIR", help="folder that contains asvspoof2019_la/")
     parser.add_argument("--replicates", type=int, default=1000)
     options = parser.parse_args()
     print(json.dumps(parity(options.reference) if options.parity else speed(options.replicates)))
 
 
 def speed(replicates: int) -> dict[str, float]:
-    """CPU seconds: the median of several runs for the metrics, one run for the bootstrap."""
+    """Return CPU seconds: the median of several runs for the metrics, one run for the bootstrap."""
     rng = np.random.default_rng(13)
     bonafide, spoof = rng.normal(1.5, 1.2, SIZES[0]), rng.normal(-1.5, 1, SIZES[1])
     speakers = [rng.integers(0, SPEAKERS, size) for size in SIZES]
@@ -70,7 +70,7 @@ def speed(replicates: int) -> dict[str, float]:
 
 
 def timed(call: Callable[[], Any], runs: int) -> tuple[float, Any]:
-    """Median CPU seconds of a call, and its result. CPU time is little disturbed by other programs."""
+    """Return the median CPU seconds of a call, and its result. Other programs hardly affect CPU time."""
     seconds = []
     for _ in range(runs):
         start = time.process_time()
@@ -80,7 +80,7 @@ def timed(call: Callable[[], Any], runs: int) -> tuple[float, Any]:
 
 
 def plain_form(bonafide: np.ndarray, spoof: np.ndarray) -> dict[str, float]:
-    """The metrics one by one, as the field's scripts have them: rates by sorting, for each metric anew; a loop for minDCF."""
+    """Compute the metrics as common scripts do: rates by sorting, again for each metric, and a loop for minDCF."""
     frr, far, thresholds = sorted_rates(bonafide, spoof)
     nearest = np.argmin(np.abs(frr - far))
     frr_again, far_again, _ = sorted_rates(bonafide, spoof)
@@ -97,7 +97,7 @@ def plain_form(bonafide: np.ndarray, spoof: np.ndarray) -> dict[str, float]:
 
 
 def sorted_rates(bonafide: np.ndarray, spoof: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rates at every score, bona fide first at equal scores, by one stable sort of all scores."""
+    """Return the rates at every score by one stable sort; at equal scores, bona fide comes first."""
     scores = np.concatenate((bonafide, spoof))
     order = np.argsort(scores, kind="stable")
     missed = np.cumsum(order < bonafide.size)
@@ -107,8 +107,8 @@ def sorted_rates(bonafide: np.ndarray, spoof: np.ndarray) -> tuple[np.ndarray, n
 
 
 def parity(reference: Path | None) -> dict[str, float | bool]:
-    """Print the table, the real values with as many digits as the reference has; returned is how far they agree."""
-    sys.path.append(str(ROOT))  # the values of the organisers' code are constants of the tests
+    """Print the table, with real values rounded to the digits of the reference, and return how well the values agree."""
+    sys.path.append(str(ROOT))  # the values of the organisers' code are constants in the tests
     print("| scores | metric | this library | organisers' code | published |\n|---|---|---|---|---|")
     differences = []
     for case, metric, ours, organisers in seeded_values():
@@ -127,7 +127,7 @@ def parity(reference: Path | None) -> dict[str, float | bool]:
 
 
 def seeded_values() -> Iterable[tuple[str, str, float, float]]:
-    """Seeded draws on which the organisers' code was run."""
+    """Yield values on seeded random scores, with those of the organisers' code."""
     from tests.metrics.conftest import draw, draw_asv
     from tests.metrics.test_golden import A_DCF, ASV, CM, TDCF
 
@@ -146,7 +146,7 @@ def seeded_values() -> Iterable[tuple[str, str, float, float]]:
 
 
 def real_values(folder: Path) -> Iterable[tuple[str, str, float, float]]:
-    """A published system on ASVspoof 2019 LA, read as `python -m aasist_lib evaluate` reads it.
+    """Yield values of a published system on ASVspoof 2019 LA, read as by `python -m aasist_lib evaluate`.
 
     The organisers' code has no min Cllr.
     """

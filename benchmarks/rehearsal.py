@@ -1,12 +1,12 @@
-"""ASVspoof 5 rehearsed: a tree of any size in its format, and the whole chain on it, each step timed and its memory watched.
+"""Run the whole workflow on a synthetic corpus in the format of ASVspoof 5, and measure time and memory of each step.
 
     OMP_NUM_THREADS=1 python benchmarks/rehearsal.py --table docs/scaling.csv --figure docs/images/scaling.png
     python benchmarks/rehearsal.py --only-tree FOLDER --trials 1004081
 
-The tree has the counts of ASVspoof 5 track 1, scaled: splits, classes, speakers; attacks and codecs are drawn evenly. Its
-audio is a few recordings of the demo corpus, or noise and tones without it, hard-linked over and over. The chain is what a user
-types: prepare, features, train (one epoch), score, evaluate, each in a process of its own, with a tiny random wav2vec 2.0.
-One JSON line comes last.
+The corpus (the "tree") has the splits, class proportions and speakers of ASVspoof 5 track 1, scaled to any number of trials.
+Attacks and codecs are drawn uniformly. The audio is a few recordings of the demo corpus, or noise and tones if it is missing,
+reused through hard links. The workflow consists of the commands prepare, features, train (one epoch), score and evaluate, each
+in its own process, with a tiny random wav2vec 2.0. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 DEMO = PROJECT / "data" / "demo"
 STEPS = ("prepare", "features", "train", "score", "evaluate")
 SAMPLES = 8_000
-"""Of a crop: half a second at 16 kHz, 24 frames."""
+"""Length of a crop: half a second at 16 kHz, 24 frames."""
 
 
 class RehearsalError(ValueError):
-    """The rehearsal cannot be held; the message says why and what to do."""
+    """The rehearsal cannot run; the message says why and how to fix it."""
 
 
 # ---- the tree --------------------------------------------------------------------------------------------------------
@@ -56,8 +56,8 @@ class RehearsalError(ValueError):
 
 @dataclass(frozen=True)
 class Split:
-    """A split of ASVspoof 5 track 1 (Wang et al., arXiv 2502.08857): names of its files, how many utterances of each class and
-    how many speakers, the first and last attack, and whether it is coded."""
+    """A split of ASVspoof 5 track 1 (Wang et al., arXiv 2502.08857): file names, numbers of utterances per class and of
+    speakers, the first and last attack, and whether codecs are applied."""
 
     folder: str
     protocol: str
@@ -78,23 +78,23 @@ FEWEST = 20
 
 
 def make_tree(root: Path, trials: int, speech: Path | None = None, distinct: int = 32, seed: int = 0) -> dict[str, dict]:
-    """Make a tree in the format of ASVspoof 5 track 1.
+    """Create a corpus in the format of ASVspoof 5 track 1.
 
     Args:
         root: the new folder.
-        trials: of all splits together; the shares of splits and classes are those of the real corpus.
-        speech: the demo corpus, whose recordings are used; None for noise (bona fide) and tones (spoof).
-        distinct: recordings of each class and split, all others are hard links to them.
-        seed: of who says what with which attack and codec.
+        trials: number of trials in all splits; the shares of splits and classes are those of the real corpus.
+        speech: folder of the demo corpus, whose recordings are used; None for noise (bona fide) and tones (spoof).
+        distinct: number of recordings per class and split; all other files are hard links to them.
+        seed: seed for speakers, attacks and codecs.
 
     Returns:
         split -> label -> number of trials.
 
     Raises:
-        RehearsalError: fewer than 20 trials, `root` is there already, or its file system has no hard links.
+        RehearsalError: there are fewer than 20 trials, `root` exists, or its file system has no hard links.
     """
     if root.exists():
-        raise RehearsalError(f"{root}: is there already; remove it, or choose another folder")
+        raise RehearsalError(f"{root}: exists already; remove it, or choose another folder")
     counts, rng = class_counts(trials), np.random.default_rng(seed)
     for name, split in SPLITS.items():
         (root / split.folder).mkdir(parents=True)
@@ -108,13 +108,15 @@ def make_tree(root: Path, trials: int, speech: Path | None = None, distinct: int
 
 
 def class_counts(trials: int) -> dict[str, dict[str, int]]:
-    """So many trials in the proportions of ASVspoof 5, split -> label -> count; none is empty, and they add up.
+    """Divide trials in the proportions of ASVspoof 5, split -> label -> count. Every count is at least 1.
+
+    The counts sum to `trials`.
 
     Raises:
-        RehearsalError: fewer than 20 trials.
+        RehearsalError: there are fewer than 20 trials.
     """
     if trials < FEWEST:
-        raise RehearsalError(f"{trials} trials are too few for every split to have both classes; at least {FEWEST} are needed")
+        raise RehearsalError(f"{trials} trials are too few for both classes in every split; use at least {FEWEST}")
     scale = trials / REAL
     counts = {
         name: {"bonafide": max(1, round(scale * split.bonafide)), "spoof": max(1, round(scale * split.spoof))}
@@ -125,7 +127,7 @@ def class_counts(trials: int) -> dict[str, dict[str, int]]:
 
 
 def _protocol(name: str, split: Split, count: dict[str, int], rng: np.random.Generator) -> tuple[list[str], list[str]]:
-    """The lines of a protocol, and each line's label."""
+    """Return the lines of a protocol, and the label of each line."""
     letter, total = name[0].upper(), sum(count.values())
     spoof = rng.permutation(np.arange(total) >= count["bonafide"])
     speakers = rng.integers(split.speakers, size=total)
@@ -141,7 +143,7 @@ def _protocol(name: str, split: Split, count: dict[str, int], rng: np.random.Gen
 
 
 def _recordings(root: Path, split: str, label: str, speech: Path | None, distinct: int, rng: np.random.Generator) -> list[Path]:
-    """The distinct recordings of a class and split, as files on the tree's own file system: links cannot leave it."""
+    """Write the distinct recordings of a class and split below `root`: hard links only work within one file system."""
     folder = root / "sources" / split / label
     folder.mkdir(parents=True)
     if speech is not None:
@@ -157,7 +159,7 @@ def _recordings(root: Path, split: str, label: str, speech: Path | None, distinc
 
 
 def link(sources: list[Path], number: int, target: Path) -> None:
-    """Make `target` a hard link to `sources[number]`; when that has as many as it can have, a copy that takes its place.
+    """Make `target` a hard link to `sources[number]`; if that has too many links, make and use a copy.
 
     Raises:
         RehearsalError: the file system has no hard links.
@@ -167,7 +169,7 @@ def link(sources: list[Path], number: int, target: Path) -> None:
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
             raise RehearsalError(
-                f"{target.parent}: no hard links on this file system ({error.strerror}); choose a folder on another"
+                f"{target.parent}: no hard links on this file system ({error.strerror}); choose another folder"
             ) from error
         if error.errno != errno.EMLINK:
             raise
@@ -175,11 +177,11 @@ def link(sources: list[Path], number: int, target: Path) -> None:
         sources[number] = target
 
 
-# ---- the chain -------------------------------------------------------------------------------------------------------
+# ---- the workflow ----------------------------------------------------------------------------------------------------
 
 
 def make_encoder(folder: Path) -> None:
-    """Save a randomly initialised wav2vec 2.0 of two layers and 16 features a frame with its preprocessor."""
+    """Save a randomly initialised wav2vec 2.0 with two layers and 16 features per frame, and its preprocessor."""
     import torch
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
@@ -194,7 +196,7 @@ def make_encoder(folder: Path) -> None:
 
 
 def make_profile(file: Path, tree: Path, encoder: Path, run: Path) -> None:
-    """Write the profile of the chain: `asvspoof5.yaml`'s in small, with a feature bank of one layer and one view."""
+    """Write the profile: a small version of `asvspoof5.yaml`, with a feature bank of one layer and one view."""
     profile = {
         "name": "rehearsal", "title": "Rehearsal", "run_dir": str(run),
         "data": {"corpus": "asvspoof5", "root": str(tree)},
@@ -210,7 +212,7 @@ def make_profile(file: Path, tree: Path, encoder: Path, run: Path) -> None:
 
 
 def commands(profile: Path, tree: Path, scores: Path) -> dict[str, list[str]]:
-    """Step -> its command line."""
+    """Return the command line of each step."""
     lib, key = [sys.executable, "-m", "aasist_lib"], str(tree / SPLITS["eval"].protocol)
     return {
         "prepare": [*lib, "prepare", str(profile)],
@@ -223,10 +225,10 @@ def commands(profile: Path, tree: Path, scores: Path) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process and its children took: wall clock and CPU seconds, and megabytes at the peak.
+    """Resources used by a process and its children: wall-clock and CPU seconds, and peak memory in MB.
 
-    `own_mb` is memory that only ending the process would free (anonymous and shared), `resident_mb` also has the pages of
-    mapped files, such as libraries and the feature bank, which the kernel takes back when it needs them.
+    `own_mb` is memory that is only freed when the process ends (anonymous and shared). `resident_mb` also includes the pages of
+    mapped files, such as libraries and the feature bank, which the kernel can reclaim.
     """
 
     seconds: float
@@ -236,15 +238,15 @@ class Usage:
 
 
 def measured(command: Sequence[str], log: Path, every: float = 0.05) -> Usage:
-    """Run a command from the project's root and watch it. Linux only: memory is read from /proc.
+    """Run a command in the project's root and measure it. Linux only: memory is read from /proc.
 
     Args:
         command: the command line.
-        log: gets what it says.
-        every: seconds between two looks at the memory of the process and its children.
+        log: file for its output.
+        every: seconds between two readings of the memory of the process and its children.
 
     Raises:
-        RehearsalError: it failed; the message has the end of what it said.
+        RehearsalError: the command failed; the message contains the end of its output.
     """
     started, own, resident = time.perf_counter(), 0.0, 0.0
     with log.open("w") as out:
@@ -265,9 +267,9 @@ def measured(command: Sequence[str], log: Path, every: float = 0.05) -> Usage:
 
 
 def _memory(pid: int) -> tuple[float, float]:
-    """Own and resident MB of a process and its children, now."""
+    """Return the present own and resident MB of a process and its children."""
     own = resident = 0.0
-    with suppress(psutil.NoSuchProcess):  # it has just ended: the next wait sees it
+    with suppress(psutil.NoSuchProcess):  # the process has just ended, which the next wait4 reports
         root = psutil.Process(pid)
         for process in [root, *root.children(recursive=True)]:
             with suppress(FileNotFoundError, ProcessLookupError):
@@ -279,14 +281,14 @@ def _memory(pid: int) -> tuple[float, float]:
 
 
 def rehearse(folder: Path, trials: int, speech: Path | None, distinct: int = 32) -> pd.DataFrame:
-    """Make a tree and an encoder in `folder` and run the chain on them.
+    """Create a corpus and an encoder in `folder` and run the workflow on them.
 
     Returns:
-        a row a step, `tree` being the first: `trials` (of the whole tree), `step`, and the fields of `Usage`; the last row's
-        `eer` (a fraction) is that of the scores on eval, which has no meaning but must be there.
+        one row per step, `tree` first: `trials` (of the whole corpus), `step`, and the fields of `Usage`. The last row has the
+        `eer` of the eval scores (a fraction); its value has no meaning, but it must be computable.
 
     Raises:
-        RehearsalError: a step failed, or eval was not scored trial for trial.
+        RehearsalError: a step failed, or the scored trials are not those of eval.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tree, encoder, profile, scores = folder / "tree", folder / "encoder", folder / "profile.yaml", folder / "scores.tsv"
@@ -311,11 +313,11 @@ def checked_eer(scores: Path, key: Path) -> float:
     return eer(*(table.loc[table["label"] == label, "cm-score"].to_numpy() for label in ("bonafide", "spoof")))[0]
 
 
-# ---- what is shown ---------------------------------------------------------------------------------------------------
+# ---- table and figure ------------------------------------------------------------------------------------------------
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The measurements as they stand in docs/scale.md: a row a step; seconds, CPU seconds and own / resident MB by size."""
+    """Return the Markdown table for docs/scale.md: one row per step; seconds, CPU seconds and own / resident MB by size."""
     sizes = sorted(table["trials"].unique())
     titles = [f"{size:,}".replace(",", " ") for size in sizes]
     heads = ["step", *(f"{title}: s (CPU)" for title in titles), *(f"{title}: MB" for title in titles)]
@@ -323,7 +325,7 @@ def markdown(table: pd.DataFrame) -> str:
     for step in ("tree", *STEPS):
         rows = table[table["step"] == step].set_index("trials")
         cells = [f"{rows.loc[size, 'seconds']:.1f} ({rows.loc[size, 'cpu_seconds']:.1f})" for size in sizes]
-        if step != "tree":  # made in this process, whose memory is not looked at
+        if step != "tree":  # runs in this process, whose memory is not measured
             cells += [f"{rows.loc[size, 'own_mb']:.0f} / {rows.loc[size, 'resident_mb']:.0f}" for size in sizes]
         lines.append("| " + " | ".join([step, *cells, *["–"] * (len(heads) - 1 - len(cells))]) + " |")
     return "\n".join(lines)
@@ -331,7 +333,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 @styled
 def scaling(table: pd.DataFrame) -> Figure:
-    """Seconds, and megabytes at the peak, of every step over the size of the tree."""
+    """Plot seconds and peak memory of every step over the size of the corpus."""
     figure, (time_axes, own_axes, resident_axes) = make_figure(11, 4, columns=3, sharex=True)
     panels = (time_axes, "seconds", "Time (s)"), (own_axes, "own_mb", "Own memory (MB)"), (
         resident_axes, "resident_mb", "With mapped files (MB)",
@@ -358,17 +360,17 @@ def scaling(table: pd.DataFrame) -> Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, nargs="+", default=[1_000, 10_000, 100_000, 200_000])
-    parser.add_argument("--only-tree", type=Path, metavar="FOLDER", help="make the tree of one size there, and no more")
-    parser.add_argument("--folder", type=Path, help="work in it, and leave everything there; otherwise a temporary folder")
-    parser.add_argument("--synthetic", action="store_true", help="noise and tones even where the demo corpus is there")
-    parser.add_argument("--table", type=Path, help="a CSV file for the measurements")
-    parser.add_argument("--figure", type=Path, help="a PNG file for the scaling")
+    parser.add_argument("--only-tree", type=Path, metavar="FOLDER", help="only create a corpus of one size in FOLDER")
+    parser.add_argument("--folder", type=Path, help="work in this folder and keep all files; default: a temporary folder")
+    parser.add_argument("--synthetic", action="store_true", help="use noise and tones even if the demo corpus exists")
+    parser.add_argument("--table", type=Path, help="write the measurements to this CSV file")
+    parser.add_argument("--figure", type=Path, help="write the scaling figure to this PNG file")
     options = parser.parse_args()
     speech = DEMO if (DEMO / "trials.parquet").is_file() and not options.synthetic else None
     print(f"audio: {f'recordings of {speech}' if speech else 'noise and tones'}", file=sys.stderr)
     if options.only_tree:
         if len(options.trials) != 1:
-            parser.error("--only-tree makes one tree: give one number to --trials")
+            parser.error("--only-tree creates one corpus: pass one number to --trials")
         print(json.dumps(make_tree(options.only_tree, options.trials[0], speech)))
         return
     parts = []

@@ -1,10 +1,10 @@
-"""An hour of audio through `python -m aasist_lib score`: seconds, real-time factor, and peak memory.
+"""Measure `python -m aasist_lib score` on an hour of audio: seconds, real-time factor, and peak memory.
 
     OMP_NUM_THREADS=1 python benchmarks/score_hour.py --checkpoint runs/demo/checkpoints/best --corpus data/demo
 
-Joins eval clips to an hour of 44.1 kHz stereo FLAC and an hour of M4A in a temporary folder (needs 200 MB), scores each in a
-process of its own, with its timeline, and prints one JSON line. Seconds and the peak of resident memory are of the whole
-process, its start and imports included; real-time factor = seconds / seconds of audio.
+Joins eval clips to an hour of 44.1 kHz stereo FLAC and an hour of M4A in a temporary folder (needs 200 MB), scores each file
+with its timeline in a separate process, and prints one JSON line. Seconds and peak resident memory are those of the whole
+process, including start and imports. Real-time factor = seconds / seconds of audio.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def clips(trials: pd.DataFrame, minutes: float) -> Iterator[np.ndarray]:
-    """Clips one after the other, round and round, until they last so long."""
+    """Yield clips, repeated as needed, with a total duration of `minutes`."""
     left = round(minutes * 60 * audio.RATE)
     for path in cycle(trials["path"]):
         wave = audio.read(path)[:left]
@@ -61,7 +61,7 @@ def clips(trials: pd.DataFrame, minutes: float) -> Iterator[np.ndarray]:
 
 
 def write_flac(path: Path, waves: Iterator[np.ndarray]) -> None:
-    """The waves as 16-bit stereo at 44.1 kHz."""
+    """Write the waves as 16-bit stereo FLAC at 44.1 kHz."""
     resampler = soxr.ResampleStream(audio.RATE, FLAC_RATE, 1)
     with soundfile.SoundFile(path, "w", FLAC_RATE, 2, subtype="PCM_16") as file:
         for wave in waves:
@@ -69,7 +69,7 @@ def write_flac(path: Path, waves: Iterator[np.ndarray]) -> None:
 
 
 def score(checkpoint: Path, file: Path) -> dict[str, float]:
-    """Score a file in a process of its own."""
+    """Score a file in a separate process and return the measurements."""
     out = file.with_suffix(".csv")
     command = [sys.executable, "-m", "aasist_lib", "score", "--checkpoint", str(checkpoint), str(file)]
     started = time.perf_counter()

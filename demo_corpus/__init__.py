@@ -1,6 +1,6 @@
-"""The demo corpus: recorded speech from Debian packages, ten attacks on it, one trial table.
+"""The demo corpus: recorded speech from Debian packages, ten attacks made from it, and a trial table.
 
-`build` makes it, `audit` checks that trivial features do not give the answer away.
+`build` builds the corpus. `audit` checks that trivial features do not separate the classes.
 """
 
 from demo_corpus.attacks import ATTACKS, KNOWN_ATTACKS, TTS_ATTACKS, UNSEEN_ATTACKS

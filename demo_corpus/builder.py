@@ -1,4 +1,4 @@
-"""Building the corpus: in parallel, resumable, byte-identical from the same seed."""
+"""Build the corpus: in parallel, resumable, byte-identical for the same seed."""
 
 from __future__ import annotations
 
@@ -36,17 +36,19 @@ from demo_corpus.seeds import generator
 from demo_corpus.sources import MIN_SECONDS, collect, load
 
 RECIPE = "recipe.json"
-"""Of a corpus' folder: the key of what made its clips, and the code of each attack. Clips that other code would make are made
-anew."""
+"""File in a corpus' folder with the key of the code and settings that made its clips, and the code of each attack.
+
+Clips are rebuilt if their code or settings have changed.
+"""
 _READS_OR_STORES = (*PLUMBING, "aasist_lib.config", "aasist_lib.runtime.text_tables", "aasist_lib.corpora.table")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""One thread a worker: the libraries read these variables when a worker starts."""
+"""One thread per worker: the libraries read these variables when a worker starts."""
 Recipe = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build left: its table, all its clips, how many were made now, what was skipped (file or id -> reason)."""
+    """Result of a build: its table, the numbers of all and of new clips, and what was skipped (file or id -> reason)."""
 
     root: Path
     trials: Path
@@ -65,17 +67,17 @@ class _Outcome:
 def build(data: DataConfig, workers: int | None = None, say: Callable[[str], None] = print) -> BuildReport:
     """Build the demo corpus into `data.root`: `flac/<split>/*.flac`, `trials.parquet` and `build.json`.
 
-    Finished clips of the same settings, code and versions are kept, so an interrupted build resumes where it stopped; a
-    finished one returns at once. An edited attack makes its own clips anew, and no others. A broken recording is skipped and
-    listed in the report.
+    Finished clips with the same settings, code and versions are kept, so an interrupted build resumes where it stopped, and a
+    finished one returns at once. If the code of an attack changes, only the clips of this attack are rebuilt. A damaged
+    recording is skipped and listed in the report.
 
     Args:
-        data: the profile's section; a relative root counts from the project root.
-        workers: processes; by default one a core.
-        say: receives one line a step.
+        data: the profile's `data` section; a relative root is relative to the project root.
+        workers: number of processes; by default one per core.
+        say: called with one line per step.
 
     Raises:
-        SourceError: the recordings cannot be had, or hardly any of them is usable.
+        SourceError: the recordings cannot be obtained, or none of them is usable.
     """
     root = data.root if data.root.is_absolute() else project_root() / data.root
     recipe = _recipe(data)
@@ -97,7 +99,7 @@ def _build(data: DataConfig, root: Path, recipe: Recipe, workers: int, say: Call
 
 
 def _recipe(data: DataConfig) -> Recipe:
-    """What the clips depend on: `key` that of all of them, `attacks` the code of each attack."""
+    """Return what the clips depend on: `key` for all clips, and `attacks` with the code of each attack."""
     settings = data.model_dump(mode="json", include={"bonafide", "full", "clips_per_speaker", "seed"})
     modules = {name: attack.__module__ for name, attack in ATTACKS.items()}
     key = make_key(["demo_corpus.builder"], settings, leave_out=(*_READS_OR_STORES, *set(modules.values())))
@@ -107,7 +109,7 @@ def _recipe(data: DataConfig) -> Recipe:
 
 
 def _finished(root: Path, recipe: Recipe) -> BuildReport | None:
-    """The report of a finished build whose clips are all still there, or None."""
+    """Return the report of a finished build if all its clips still exist, else None."""
     table, notes = root / "trials.parquet", root / "build.json"
     if not (table.is_file() and notes.is_file()):
         return None
@@ -120,16 +122,16 @@ def _finished(root: Path, recipe: Recipe) -> BuildReport | None:
 
 
 def _start(root: Path, recipe: Recipe, say: Callable[[str], None]) -> None:
-    """Leave of earlier clips those that this recipe would make."""
+    """Delete earlier clips that this recipe would make differently, and write the recipe."""
     mark, clips = root / RECIPE, root / "flac"
     old = read_key(mark)
     known = old if isinstance(old, dict) else {"key": old, "attacks": {}}
     if clips.is_dir() and (said := changes(known["key"], recipe["key"])):
-        say(f"demo corpus: {said}: the clips in {root} are made anew")
+        say(f"demo corpus: {said}: the clips in {root} are rebuilt")
         shutil.rmtree(clips)
     for name, files in recipe["attacks"].items():
         if clips.is_dir() and (edited := different(known["attacks"].get(name, {}), files)):
-            say(f"demo corpus: {' and '.join(edited)} changed: clips of {name} are made anew")
+            say(f"demo corpus: {' and '.join(edited)} changed: clips of {name} are rebuilt")
             for clip in clips.glob(f"*/*-{name}.flac"):
                 clip.unlink()
     for name in ("trials.parquet", "build.json"):
@@ -156,7 +158,7 @@ def _run(tasks: list[Task], root: Path, seed: int, workers: int) -> list[_Outcom
 
 
 class _PlainLines(io.TextIOBase):
-    """Standard output for a progress bar that writes one line an update, without carriage returns."""
+    """Standard output for a progress bar: one line per update, without carriage returns."""
 
     def write(self, text: str) -> int:
         line = text.strip("\r\n ")
@@ -174,7 +176,7 @@ def _bar_style() -> dict[str, Any]:
 
 
 def _begin() -> None:
-    """In a worker: leave Ctrl-C to the process that started it, and end with that."""
+    """Initialise a worker: ignore Ctrl-C, which the parent process handles, and end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
 
@@ -204,18 +206,18 @@ def _make(task: Task, root: Path, seed: int) -> _Outcome:
 
 
 def reference(wave: np.ndarray) -> np.ndarray:
-    """A recording as both classes start from it: band-limited, trimmed, at most `MAX_SECONDS`, at a fixed level."""
+    """Prepare a recording for both classes: band-limited, trimmed, at most `MAX_SECONDS`, at a fixed level."""
     wave = channel.trim(channel.band_limit(wave.astype(np.float64)))[: round(MAX_SECONDS * RATE)]
     return channel.set_level(wave, -23.0)
 
 
 def codec_of(clip: Clip, seed: int) -> str:
-    """The clip's channel codec, drawn uniformly for either class."""
+    """Draw the clip's channel codec, uniformly for both classes."""
     return str(generator(seed, "codec", clip.utt_id).choice(channel.CODEC_NAMES))
 
 
 def render(clip: Clip, wave: np.ndarray, language: str, seed: int) -> np.ndarray:
-    """The finished audio of one clip, `(samples,)` float32: the attack, if any, then the common channel."""
+    """Return the finished audio of one clip, `(samples,)` float32: the attack, if any, then the common channel."""
     if clip.attack in ATTACKS:
         rng = generator(seed, "attack", clip.utt_id)
         wave = channel.band_limit(ATTACKS[clip.attack](Source(wave, language, clip.voice), rng))

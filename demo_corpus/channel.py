@@ -1,9 +1,9 @@
-"""What every clip of either class goes through, in this order: band limits, a microphone's tilt, a channel codec, edge
-trim, peak limiter, fade, level, noise floor and dither.
+"""The channel for every clip of both classes: band limits, a microphone's tilt, a channel codec, edge trim, peak limiter,
+fade, level, noise floor and dither, in this order.
 
-A synthesiser leaves traces that no detector should live on: a louder or quieter clip, sharper peaks, silent edges,
-digital zeros, an empty band at either end. Both classes get the same treatment, its random choices drawn from the same
-distributions.
+A synthesiser leaves traces that a detector should not rely on: a louder or quieter clip, sharper peaks, silent edges,
+digital zeros, an empty band at the lowest or highest frequencies. Both classes get the same processing, with random choices
+from the same distributions.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _ROLL_OFF_HZ = 400
 
 
 def band_limit(wave: np.ndarray, tilt: float = 0.0) -> np.ndarray:
-    """Keep the band `BAND_HZ` and turn the spectrum by `tilt` dB from 250 Hz to its top, evenly per octave.
+    """Keep the band `BAND_HZ` and tilt the spectrum by `tilt` dB from 250 Hz to the upper band limit, evenly per octave.
 
-    Zero-phase, by one transform of the whole clip; `(samples,)` in and out.
+    The filter is zero-phase and uses one Fourier transform of the whole clip. Input and output are `(samples,)`.
     """
     size = next_fast_len(len(wave) + RATE // 10, real=True)
     hertz = rfftfreq(size, 1 / RATE)
@@ -49,7 +49,7 @@ def band_limit(wave: np.ndarray, tilt: float = 0.0) -> np.ndarray:
 
 
 def limit(wave: np.ndarray, crest: float) -> np.ndarray:
-    """Turn the loudest moments down, smoothly over 10 ms, until the peak is at most `crest` dB above the RMS."""
+    """Attenuate the loudest moments, smoothly over 10 ms, until the peak is at most `crest` dB above the RMS."""
     peak = np.abs(wave).max()
     around = np.maximum(maximum_filter1d(np.abs(wave), _LOOK), 1e-9)
     low, high, limited = 0.02 * peak, peak, wave
@@ -62,7 +62,7 @@ def limit(wave: np.ndarray, crest: float) -> np.ndarray:
 
 
 def fade(wave: np.ndarray, seconds: float) -> np.ndarray:
-    """Raise and lower the edges over `seconds`."""
+    """Fade in and out over `seconds`."""
     ramp = np.sin(np.linspace(0, np.pi / 2, min(round(seconds * RATE), len(wave)))) ** 2
     faded = wave.copy()
     faded[: len(ramp)] *= ramp
@@ -71,7 +71,7 @@ def fade(wave: np.ndarray, seconds: float) -> np.ndarray:
 
 
 def trim(wave: np.ndarray, margin: float = EDGE_SECONDS) -> np.ndarray:
-    """Cut the edges that lie more than `EDGE_DB` below the loudest 10 ms, keeping up to `margin` seconds of them."""
+    """Cut edges that are more than `EDGE_DB` below the loudest 10 ms, but keep up to `margin` seconds of them."""
     frames = len(wave) // _FRAME
     if frames == 0:
         return wave
@@ -84,7 +84,7 @@ def trim(wave: np.ndarray, margin: float = EDGE_SECONDS) -> np.ndarray:
 
 
 def set_level(wave: np.ndarray, dbfs: float) -> np.ndarray:
-    """Scale to an RMS of `dbfs` dB below full scale, or less where the peak would pass `CEILING`."""
+    """Scale to an RMS of `dbfs` dB below full scale, or less if the peak would exceed `CEILING`."""
     rms, peak = np.sqrt(np.mean(wave**2)), np.abs(wave).max()
     return wave * min(10 ** (dbfs / 20) / max(rms, 1e-9), CEILING / max(peak, 1e-9))
 
@@ -94,8 +94,8 @@ def transmit(wave: np.ndarray, codec: str, rng: np.random.Generator) -> np.ndarr
 
     Args:
         wave: `(samples,)` at 16 kHz, any level.
-        codec: a name of `CODECS`.
-        rng: the clip's own generator; draws every other setting.
+        codec: a name from `CODECS`.
+        rng: the clip's own generator, which draws all other settings.
 
     Returns:
         the clip as 16-bit values in [-1, 1], float32.
@@ -144,10 +144,10 @@ def _stream(codec: str, container: str, bit_rate: int) -> Callable[[np.ndarray],
     def code(wave: np.ndarray) -> np.ndarray:
         memory = io.BytesIO()
         with av.open(memory, "w", format=container) as output:
-            stream: Any = output.add_stream(codec, rate=RATE, layout="mono", bit_rate=bit_rate)  # of audio, by its codec
+            stream: Any = output.add_stream(codec, rate=RATE, layout="mono", bit_rate=bit_rate)  # an AudioStream
             frame = av.AudioFrame.from_ndarray(np.round(wave * 32767).astype(np.int16)[None], "s16", "mono")
             frame.sample_rate = RATE
-            output.mux(stream.encode(frame))  # PyAV brings it to the codec's own format and frame size
+            output.mux(stream.encode(frame))  # PyAV converts to the codec's format and frame size
             output.mux(stream.encode(None))
         memory.seek(0)
         return decode(memory, container)

@@ -1,4 +1,4 @@
-"""The other end of `gpl_worker.py`: one helper program a process, started at the first request and ended with it."""
+"""Client of `gpl_worker.py`: one helper program per process, started at the first request and ended with the process."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _running: subprocess.Popen[bytes] | None = None
 
 
 class ExternalToolError(AasistError, RuntimeError):
-    """A separate synthesiser program failed; the message is what it said."""
+    """A separate synthesiser program failed; the message contains its error."""
 
 
 def call(tool: str, wave: np.ndarray | None = None, **parameters: Any) -> np.ndarray:
-    """Have the separate program make audio.
+    """Make audio with the separate program.
 
     Args:
         tool: 'psola', 'espeak' or 'piper'.
-        wave: `(samples,)` at 16 kHz for the tools that change a recording.
-        parameters: JSON values for the tool.
+        wave: `(samples,)` at 16 kHz, for tools that change a recording.
+        parameters: parameters of the tool, as JSON values.
 
     Returns:
         `(samples,)` float32 at 16 kHz.
 
     Raises:
-        ExternalToolError: the tool is not installed or refused the request, or the program was killed.
+        ExternalToolError: the tool is not installed or rejected the request, or the program was killed.
     """
     payload = np.ascontiguousarray(wave if wave is not None else [], dtype=np.float32)
     request = json.dumps({"tool": tool, "samples": len(payload), **parameters}).encode()
@@ -47,15 +47,15 @@ def call(tool: str, wave: np.ndarray | None = None, **parameters: Any) -> np.nda
         reply, coded = _answer(back)
     except (BrokenPipeError, EOFError) as error:
         close()
-        raise ExternalToolError(f"{tool}: the program ended without a whole reply") from error
+        raise ExternalToolError(f"{tool}: the program ended without a complete reply") from error
     if "error" in reply:
-        raise ExternalToolError(f"{tool}: {reply['error']}; the GPL tools come with the extra 'demo'")
+        raise ExternalToolError(f"{tool}: {reply['error']}; the GPL tools are installed by the extra 'demo'")
     audio = np.frombuffer(coded, dtype=np.float32)
     return audio if reply["rate"] == RATE else soxr.resample(audio, reply["rate"], RATE)
 
 
 def _answer(back: IO[bytes]) -> tuple[dict[str, Any], bytes]:
-    """A reply and the samples after it; EOFError where the program ended before the last of them."""
+    """Return a reply and its samples; EOFError if the program ended before the last sample."""
     line = back.readline()
     if not line.endswith(b"\n"):
         raise EOFError
@@ -68,11 +68,11 @@ def _answer(back: IO[bytes]) -> tuple[dict[str, Any], bytes]:
 
 
 def close() -> None:
-    """End the helper program of this process, if one runs."""
+    """End the helper program of this process, if it is running."""
     global _running
     if _running is not None:
         for pipe in _pipes(_running):
-            with suppress(BrokenPipeError):  # of a request that nobody reads any more
+            with suppress(BrokenPipeError):  # a buffered request that the program no longer reads
                 pipe.close()
         _running.wait(timeout=30)
         _running = None

@@ -1,8 +1,9 @@
-"""A separate program around synthesisers under the GPL (Praat, eSpeak NG, Piper): requests on stdin, audio on stdout.
+"""A separate program that calls synthesisers under the GPL (Praat, eSpeak NG, Piper): requests on stdin, audio on stdout.
 
-Run as a file, not imported: the rest of the package is MIT and talks to it through pipes only. A request is one line of
-JSON with a "tool" and its parameters, followed by `samples` float32 values; the reply is one line with the rate and
-number of samples, followed by them, or {"error": …}. Start-up is paid once for any number of requests.
+It is run as a file and never imported: the rest of the package is under the MIT licence and communicates with it through pipes
+only. A request is one line of JSON with a "tool" and its parameters, followed by `samples` float32 values. The reply is one
+line of JSON with the rate and the number of samples, followed by the samples, or {"error": …}. The program serves any number
+of requests, so the synthesisers are loaded only once.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import numpy as np
 
 RATE = 16_000
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
-_DONT_EXIT = 0x8000  # ... where the data is absent, but say so
+_DONT_EXIT = 0x8000  # return an error if the data folder is missing, instead of ending the process
 _CHARS_UTF8 = 1
-_SEED = 1  # breathy voices draw noise, by default from the time of day
+_SEED = 1  # breathy voices use random noise, by default seeded from the time of day
 _PARAMETERS = {"rate": 1, "pitch": 3, "range": 4}
 
 
@@ -49,8 +50,8 @@ class Psola:
 class Espeak:
     """eSpeak NG's formant synthesis, through the shared library of `espeakng-loader`.
 
-    The library keeps state from one text to the next, even through `espeak_Terminate`: each request gets a fork of
-    its own, so that the same request always gives the same samples.
+    The library keeps state from one text to the next, even after `espeak_Terminate`. Each request therefore runs in its own
+    fork, so that the same request always gives the same samples.
     """
 
     def __init__(self) -> None:
@@ -60,7 +61,7 @@ class Espeak:
         self._data = str(Path(espeakng_loader.get_data_path()).parent)
 
     def __call__(self, wave: np.ndarray, text: str, voice: str, **parameters: int) -> tuple[np.ndarray, int]:
-        # A Pool would wait for ever for one that crashed.
+        # multiprocessing.Pool would wait forever for a worker that crashed.
         with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as fork:
             return fork.submit(_speak, self._library, self._data, text, voice, parameters).result()
 
@@ -69,7 +70,7 @@ def _speak(library: str, data: str, text: str, voice: str, parameters: dict[str,
     espeak = ctypes.CDLL(library)
     rate = espeak.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data.encode(), _DONT_EXIT)
     if rate <= 0:
-        raise RuntimeError("eSpeak NG does not start: its data folder is absent")
+        raise RuntimeError("eSpeak NG does not start: its data folder is missing")
     parts: list[np.ndarray] = []
 
     def receive(samples: Any, count: int, _events: Any) -> int:
@@ -92,7 +93,7 @@ def _speak(library: str, data: str, text: str, voice: str, parameters: dict[str,
 
 
 class Piper:
-    """Piper's VITS. Its noise generator lives in the session and cannot be rewound, so each request opens a session."""
+    """Piper's VITS. The session's noise generator cannot be reset, so each request opens a new session."""
 
     def __init__(self) -> None:
         import onnxruntime
@@ -129,7 +130,7 @@ def main() -> None:
             if name not in tools:
                 tools[name] = TOOLS[name]()
             audio, rate = tools[name](wave, **request)
-        except Exception as error:  # reported to the caller, who names the clip and raises
+        except Exception as error:  # reported to the caller, which raises
             sink.write(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode() + b"\n")
         else:
             sink.write(json.dumps({"samples": len(audio), "rate": int(rate)}).encode() + b"\n")

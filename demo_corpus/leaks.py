@@ -1,8 +1,8 @@
-"""Leak audit: can features that have nothing to do with synthesis tell the classes apart?
+"""Leak audit: check that features unrelated to synthesis do not separate the classes.
 
-Each feature alone, and all together, go through a classifier fitted on train and scored on dev. An EER below `FLOOR`
-means that a detector could pass by measuring loudness, silence or bandwidth, and that no number on this corpus would
-mean much.
+Classifiers are fitted on train and scored on dev, for each feature alone and for all features together. A dev EER below
+`FLOOR` means that a detector could succeed by measuring loudness, silence or bandwidth, so results on this corpus would not
+be meaningful.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from aasist_lib.metrics import eer
 
 FLOOR = 0.40
 MIN_DEV_CLIPS = 100
-"""Below this many dev clips the EER is too uncertain to fail a build on; the table is still returned."""
+"""With fewer dev clips the EER is too uncertain to reject a corpus; the table is still returned."""
 _FRAME = RATE // 100
 _TINY = 1e-10
 
 
 class LeakError(AasistError, RuntimeError):
-    """Trivial features tell the classes apart; the message names them."""
+    """Trivial features separate the classes; the message names them."""
 
 
 def features(wave: np.ndarray) -> dict[str, float]:
-    """Trivial features of a clip `(samples,)` at 16 kHz: seconds, dB, kHz, fractions."""
+    """Compute trivial features of a clip `(samples,)` at 16 kHz, in seconds, dB, kHz or fractions."""
     frames = wave[: len(wave) // _FRAME * _FRAME].reshape(-1, _FRAME)
     energy = 10 * np.log10(np.mean(frames**2, axis=1) + _TINY)
     loud = np.flatnonzero(energy > energy.max() - 30)
@@ -50,19 +50,19 @@ def features(wave: np.ndarray) -> dict[str, float]:
 
 
 def audit(trials: pd.DataFrame, root: str | Path = ".") -> pd.DataFrame:
-    """Dev EER of trivial features, fitted on train.
+    """Return the dev EER of trivial features, with classifiers fitted on train.
 
     Args:
         trials: a trial table with train and dev clips of both classes.
-        root: folder that relative paths count from.
+        root: folder that relative paths are relative to.
 
     Returns:
-        one row a feature and one for all together: `feature`, `dev_eer` (a fraction; the worse of a logistic regression
-        and gradient boosting), `floor`, `enforced` (False where dev has fewer than `MIN_DEV_CLIPS` clips).
+        one row per feature and one for all features together: `feature`, `dev_eer` (a fraction; the lower one of a logistic
+        regression and gradient boosting), `floor`, `enforced` (False if dev has fewer than `MIN_DEV_CLIPS` clips).
 
     Raises:
-        LeakError: an EER is below `FLOOR` and dev is large enough to tell.
-        ValueError: train or dev lacks a class.
+        LeakError: an EER is below `FLOOR` and dev has at least `MIN_DEV_CLIPS` clips.
+        ValueError: a class is missing in train or dev.
     """
     used = trials[trials["split"].isin(["train", "dev"])]
     for split in ("train", "dev"):
@@ -78,12 +78,12 @@ def audit(trials: pd.DataFrame, root: str | Path = ".") -> pd.DataFrame:
     leaks = result[result["dev_eer"] < FLOOR]
     if enforced and len(leaks):
         named = ", ".join(f"{row.feature} (dev EER {row.dev_eer:.3f})" for row in leaks.itertuples())
-        raise LeakError(f"trivial features tell the classes apart: {named}; each must stay at {FLOOR:.2f} or above")
+        raise LeakError(f"trivial features separate the classes: {named}; each dev EER must be {FLOOR:.2f} or above")
     return result
 
 
 def _dev_eer(values: np.ndarray, target: np.ndarray, train: np.ndarray) -> float:
-    # imported here because the builder's processes import this package and never audit
+    # imported here because the builder's processes import this package but never run the audit
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -96,7 +96,7 @@ def _dev_eer(values: np.ndarray, target: np.ndarray, train: np.ndarray) -> float
     found, shuffled = [], np.random.default_rng(0).permutation(int((~train).sum()))
     for model in models:
         scores = model.fit(values[train], target[train]).predict_proba(values[~train])[:, 1]
-        ranks = np.argsort(np.lexsort((shuffled, scores)))  # trees give ties: break them at random
+        ranks = np.argsort(np.lexsort((shuffled, scores)))  # trees give tied scores: break ties at random
         dev = target[~train]
         found.append(float(eer(ranks[dev], ranks[~dev])[0]))
     return min(found)

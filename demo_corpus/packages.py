@@ -1,8 +1,8 @@
-"""Debian packages without root: fetched with apt in private state directories, unpacked with dpkg-deb.
+"""Download Debian packages without root: with apt in private state directories, unpacked with dpkg-deb.
 
-The machine's own sources and keys are used; nothing of the machine's package state is read or changed. apt checks the
-signature of the package lists and the hash of every package against them; lists without a signature are refused even where
-the machine's settings would allow them.
+The machine's package sources and keys are used. The machine's package state is neither read nor changed. apt checks the
+signature of the package lists, and the hash of every package against the lists. Unsigned lists are rejected, even if the
+machine's settings would allow them.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ _SIZE = re.compile(r"^'[^']+' \S+ (\d+)", re.MULTILINE)
 
 
 class SourceError(AasistError, RuntimeError):
-    """Recordings that cannot be had; the message says why and names the alternatives."""
+    """The recordings cannot be obtained; the message gives the reason and the alternatives."""
 
 
 ALTERNATIVES = (
-    "Other recordings of people do as well: `--bonafide DIR` (any folder, a sub-folder a speaker) or "
+    "Alternatives: `--bonafide DIR` (any folder of recordings with one sub-folder per speaker) or "
     "`--bonafide librispeech` (LibriSpeech dev-clean through torchaudio, 340 MB)."
 )
 
 
 def unpack(names: Sequence[str], downloads: Path, say: Callable[[str], None] = print) -> dict[str, Path]:
-    """The folder each package's files lie in, downloading and unpacking what is not there yet.
+    """Return the folder with each package's files; missing packages are downloaded and unpacked.
 
     Args:
         names: package names.
-        downloads: where `.deb` files and unpacked folders are kept and looked for.
-        say: receives what is downloaded, with its size.
+        downloads: folder for `.deb` files and unpacked packages; existing ones are reused.
+        say: called with what is downloaded, and its size.
 
     Raises:
-        SourceError: no apt-get on this machine, a download failed, or a package is damaged.
+        SourceError: apt-get is missing, a download failed, or a package is damaged.
     """
     folders = {name: downloads / "unpacked" / name for name in names}
     wanted = [name for name, folder in folders.items() if not folder.is_dir()]
@@ -49,7 +49,7 @@ def unpack(names: Sequence[str], downloads: Path, say: Callable[[str], None] = p
     for name in wanted:
         archive = _archive(name, downloads)
         if archive is None:
-            raise SourceError(f"{downloads}: apt-get left no {name}_*.deb there. {ALTERNATIVES}")
+            raise SourceError(f"{downloads}: apt-get did not download {name}_*.deb. {ALTERNATIVES}")
         _extract(archive, folders[name])
     return folders
 
@@ -61,7 +61,7 @@ def _archive(name: str, downloads: Path) -> Path | None:
 def _download(names: Sequence[str], downloads: Path, say: Callable[[str], None]) -> None:
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
-            raise SourceError(f"the recordings come from Debian packages, and there is no {tool} here. {ALTERNATIVES}")
+            raise SourceError(f"the recordings come from Debian packages, but {tool} is not installed. {ALTERNATIVES}")
     downloads.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".apt-", dir=downloads) as state:
         options = _private_state(Path(state))
@@ -94,7 +94,7 @@ def _private_state(state: Path) -> list[str]:
 
 def _apt(arguments: list[str], folder: str) -> str:
     plain = {**os.environ, "LC_ALL": "C"}
-    command = ["apt-get", *arguments]  # as PATH finds it: distributions keep it in different places
+    command = ["apt-get", *arguments]  # found through PATH, because its location differs between distributions
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=plain)
     if done.returncode:
         said = done.stderr.strip().splitlines()
@@ -110,5 +110,5 @@ def _extract(archive: Path, folder: Path) -> None:
         command = ["dpkg-deb", "-x", str(archive), str(target)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise SourceError(f"{archive}: damaged package ({done.stderr.strip()}); delete it and run again")
+            raise SourceError(f"{archive}: damaged package ({done.stderr.strip()}); delete it and rerun the command")
         os.replace(target, folder)

@@ -1,10 +1,10 @@
-"""A partial-spoof set of the demo's recordings: clips of which it is known *when* they are spoofed.
+"""Build a partial-spoof set from the demo's recordings: clips with known times of the spoofed segments.
 
-Of each recording come three clips with a segment at the same place, through the same channel: a spoofed segment inside the bona
-fide clip, the bona fide segment inside the spoofed clip, and a control. The control's segment is its own, moved by some
-milliseconds: it has joints like the others, but nothing in it is spoofed. Attacks are those that keep the time of their source,
-so that words go on through the joints (envelopes agree within 8 ms). The idea is that of PartialSpoof (Zhang et al., IEEE/ACM
-TASLP 2023, arXiv 2204.05177).
+Each recording gives three clips with a segment at the same place, through the same channel: a spoofed segment inside the bona
+fide clip, the bona fide segment inside the spoofed clip, and a control. In the control, a segment of the bona fide clip is
+replaced by the same clip shifted by a few milliseconds: it has joints like the others, but nothing in it is spoofed. Only
+attacks that keep the timing of their source are used, so that words continue across the joints (envelopes agree within 8 ms).
+The method follows PartialSpoof (Zhang et al., IEEE/ACM TASLP 2023, arXiv 2204.05177).
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ KINDS = ("spoof in bona fide", "bona fide in spoof", "control")
 SEGMENT_SECONDS = (0.4, 1.2)
 FADE_SECONDS = 0.01
 MARGIN_SECONDS = 0.1
-"""Between a segment and the clip's edges."""
+"""Minimum distance between a segment and the clip's edges."""
 MOVE_SECONDS = (0.004, 0.012)
-"""How far a control's segment is moved against the clip it came from."""
+"""Range of the time shift of a control's segment."""
 MIN_SECONDS = 1.5
 _LOUD_DB, _SPOKEN = 30.0, 0.8
 _TRIMMED = 0.5
@@ -55,7 +55,7 @@ _HOP = RATE // 100
 
 @dataclass(frozen=True)
 class _Job:
-    """A recording and what is made from it; `name` begins the clips' ids."""
+    """A recording and the attack applied to it; `name` is the prefix of the clips' ids."""
 
     name: str
     path: Path
@@ -68,33 +68,33 @@ class _Job:
 def build_partial(
     data: DataConfig, split: str, clips: int, samples: int, workers: int | None = None, say: Callable[[str], None] = print
 ) -> pd.DataFrame:
-    """Make the partial-spoof set of a split, or read it where it is there already.
+    """Make the partial-spoof set of a split, or read it if it exists already.
 
-    It lies in `<data.root>/partial/`: `<split>/*.flac` and `partial-<split>.parquet`, which is written last.
+    It is stored in `<data.root>/partial/`: `<split>/*.flac` and `partial-<split>.parquet`, which is written last.
 
     Args:
-        data: the profile's section; `data.seed` draws everything.
-        split: whose speakers; 'eval' has the unseen attacks beside the known ones.
-        clips: how many of each kind, three times as many in all. A smaller set is a part of a larger one.
-        samples: the detector's input; clips are no longer.
-        workers: processes; by default one a core.
-        say: receives one line a step.
+        data: the profile's `data` section; all random choices depend on `data.seed`.
+        split: the split whose speakers are used; 'eval' has the unseen attacks in addition to the known ones.
+        clips: number of clips of each kind; the set has three times as many. A smaller set is a subset of a larger one.
+        samples: length of the detector's input; clips are not longer.
+        workers: number of processes; by default one per core.
+        say: called with one line per step.
 
     Returns:
-        the trial columns (a partly spoofed clip is 'spoof'; a control 'bonafide', attack '-') and `kind` (of `KINDS`), `start`
+        the trial columns (a partly spoofed clip is 'spoof'; a control 'bonafide', attack '-'), `kind` (from `KINDS`), `start`
         and `end` of the inserted segment in seconds (middle of the cross-fades of 10 ms), `recording` (three clips each) and
-        `attacks` ('known' or 'unseen': of the recording's attack).
+        `attacks` ('known' or 'unseen', the group of the recording's attack).
 
     Raises:
-        SourceError: the corpus is not the demo, or its recordings cannot be had or used.
-        ValueError: an unknown split, or clips too short for a segment.
+        SourceError: the corpus is not the demo, or its recordings cannot be obtained or used.
+        ValueError: the split is unknown, or `clips` or `samples` is too small.
     """
     if data.corpus != "demo":
         raise SourceError(
-            f"data.corpus = {data.corpus}: partial spoofs are made of the demo's recordings; set data.corpus: demo"
+            f"data.corpus = {data.corpus}: partial spoofs are made from the demo's recordings; set data.corpus: demo"
         )
     if split not in SPLITS:
-        raise ValueError(f"split = {split!r}: one of {', '.join(SPLITS)} is needed")
+        raise ValueError(f"split = {split!r}: choose one of {', '.join(SPLITS)}")
     if clips < 1 or samples < MIN_SECONDS * RATE:
         raise ValueError(f"clips = {clips}, samples = {samples}: at least 1 and {MIN_SECONDS * RATE:.0f} are needed")
     folder, key = data.source / "partial", _key(data, split, samples)
@@ -113,7 +113,7 @@ def _make_set(
     folder, key = table.parent, _key(data, split, samples)
     sweep(folder, deep=False)
     if table.is_file() and (said := changes(_noted(table).get("key"), key)):
-        say(f"partial spoofs, {split}: {said}: they are made anew")
+        say(f"partial spoofs, {split}: {said}: they are rebuilt")
     table.unlink(missing_ok=True)
     shutil.rmtree(folder / split, ignore_errors=True)
     recordings = collect(data.bonafide, data.full, project_root() / "data" / "downloads", data.seed, say)
@@ -139,7 +139,7 @@ def _key(data: DataConfig, split: str, samples: int) -> Key:
 
 
 def _finished(table: Path, key: Key, clips: int) -> pd.DataFrame | None:
-    """A set on disk, or the part of it that a smaller one has, if all of it is there; else None."""
+    """Return the set on disk, or its first `clips` recordings, if the set is complete; else None."""
     written = _noted(table)
     if not table.is_file() or written.get("key") != key or written["asked"] < clips:
         return None
@@ -155,7 +155,7 @@ def _noted(table: Path) -> dict[str, Any]:
 
 
 def _write(rows: pd.DataFrame, table: Path, notes: dict[str, object]) -> None:
-    """The notes first: where there is a table, they are its own."""
+    """Write the notes, then the table, so that an existing table always has matching notes."""
     checked = validate(rows, table)
     with atomic(table.with_suffix(".json")) as file:
         file.write_text(json.dumps(notes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -165,7 +165,7 @@ def _write(rows: pd.DataFrame, table: Path, notes: dict[str, object]) -> None:
 
 
 def _jobs(tasks: list[Task], split: str, clips: int, seed: int) -> list[_Job]:
-    """Speakers take turns, each recording at most once; attacks are dealt in rounds of all of them."""
+    """Choose recordings and attacks: speakers in turn, each recording at most once, attacks in rounds of one each."""
     own: dict[str, list[Task]] = {}
     for task in tasks:
         if task.recording.split == split and seconds(task.recording.path) >= MIN_SECONDS + _TRIMMED:
@@ -184,7 +184,7 @@ def _jobs(tasks: list[Task], split: str, clips: int, seed: int) -> list[_Job]:
 
 
 def aligned_attacks(split: str) -> tuple[str, ...]:
-    """The attacks whose output keeps the time of its source, known ones first; those not met in training are for eval only."""
+    """Return the attacks whose output keeps the timing of its source, known ones first; unseen attacks are for eval only."""
     attacks = KNOWN_ATTACKS + (UNSEEN_ATTACKS if split == "eval" else ())
     return tuple(name for name in attacks if name not in TTS_ATTACKS)
 
@@ -202,7 +202,7 @@ def _run(make: Callable[[_Job], tuple[list[dict], str]], jobs: list[_Job], worke
 
 
 def _make(job: _Job, folder: Path, samples: int, seed: int) -> tuple[list[dict], str]:
-    """Write the clips of one recording; runs in a worker. Gives their rows, or none and the reason."""
+    """Write the clips of one recording, in a worker. Returns their rows, or no rows and the reason."""
     try:
         wave = reference(load(job.path))
     except (ValueError, OSError) as error:
@@ -231,12 +231,12 @@ def _make(job: _Job, folder: Path, samples: int, seed: int) -> tuple[list[dict],
 
 
 def compose(bonafide: np.ndarray, spoof: np.ndarray, rng: np.random.Generator) -> list[tuple[np.ndarray, int, int]]:
-    """The clips of one recording before the channel, in the order of `KINDS`, each with the segment's first sample and its end.
+    """Return the clips of one recording before the channel, in the order of `KINDS`, each with the segment's start and end.
 
     Args:
         bonafide: `(samples,)` at 16 kHz.
-        spoof: the same words at the same times; where one is longer than the other, its end is dropped.
-        rng: draws the segment, over speech, and the control's move.
+        spoof: the same words at the same times; the longer of the two is cut to the length of the shorter.
+        rng: draws the segment, over speech, and the time shift of the control.
     """
     size = min(len(bonafide), len(spoof))
     bonafide, spoof = bonafide[:size], spoof[:size]
@@ -247,7 +247,10 @@ def compose(bonafide: np.ndarray, spoof: np.ndarray, rng: np.random.Generator) -
 
 
 def draw_segment(wave: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
-    """First sample and end of a segment that is speech for four fifths, or as much as there is, of at most half the clip."""
+    """Draw a segment of at most half the clip and return its start and end in samples.
+
+    At least four fifths of the segment are speech, or as much as possible if no segment has that much.
+    """
     longest = min(SEGMENT_SECONDS[1], len(wave) / RATE / 2)
     length = round(rng.uniform(SEGMENT_SECONDS[0], longest) * RATE)
     energy = np.mean(wave[: len(wave) // _HOP * _HOP].reshape(-1, _HOP) ** 2, axis=1)
@@ -260,8 +263,10 @@ def draw_segment(wave: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
 
 
 def splice(host: np.ndarray, inside: np.ndarray, start: int, end: int) -> np.ndarray:
-    """`host` with samples `start..end` taken from `inside` at the level they have in `host`, cross-faded over 10 ms around
-    either joint; all `(samples,)`. Farther than 5 ms outside the segment nothing changes."""
+    """Replace samples `start..end` of `host` by those of `inside`, scaled to the level of the replaced samples.
+
+    The joints are cross-faded over 10 ms. More than 5 ms outside the segment nothing changes. All arrays are `(samples,)`.
+    """
     half = round(FADE_SECONDS * RATE / 2)
     weight = np.zeros(len(host))
     rise = np.sin((np.arange(2 * half) + 0.5) / (2 * half) * np.pi / 2) ** 2
@@ -272,6 +277,6 @@ def splice(host: np.ndarray, inside: np.ndarray, start: int, end: int) -> np.nda
 
 
 def delay(wave: np.ndarray, sent: np.ndarray) -> int:
-    """How many samples later a moment of `wave` is in `sent`; below 0 where the channel trimmed the beginning."""
+    """Return the delay of `sent` relative to `wave` in samples; negative if the channel trimmed the beginning."""
     lags = correlation_lags(len(sent), len(wave))
     return int(lags[np.argmax(correlate(sent, wave, method="fft"))])

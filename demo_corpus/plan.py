@@ -1,4 +1,4 @@
-"""Who is in the corpus: the recordings taken, and the attacks made from each."""
+"""Plan of the corpus: the recordings used, and the attacks made from each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from demo_corpus.seeds import generator
 from demo_corpus.sources import MIN_SECONDS, Recording, seconds
 
 HELD_OUT_SHARE = 0.5
-"""Dev and eval speakers give this share of `clips_per_speaker`: most of the data is for training."""
+"""Share of `clips_per_speaker` for dev and eval speakers, so that most of the data is for training."""
 ATTACKS_A_CLIP = {"train": 2, "dev": 3, "eval": 3}
 _TRIMMED = 0.3
 _VARIANTS = {"train": ("m1", "m3", "f1", "f2"), "dev": ("m2", "f3"), "eval": ("m4", "f4")}
@@ -20,7 +20,7 @@ _ESPEAK = {"en": "en-us"}
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip to be written. `attack` is '-' for bona fide; `voice` fills the table's speaker column."""
+    """One clip to be written. `attack` is '-' for bona fide; `voice` is the value of the table's speaker column."""
 
     utt_id: str
     attack: str
@@ -36,7 +36,7 @@ class Task:
 
 
 def draw(recordings: Iterable[Recording], clips_per_speaker: int, seed: int) -> list[Task]:
-    """The tasks of a build, in a fixed order: each speaker's clips, drawn by `seed`, and the attacks dealt to each."""
+    """Return the tasks of a build, in a fixed order: each speaker's recordings, drawn by `seed`, with their attacks."""
     tasks: list[Task] = []
     for speaker, group in groupby(sorted(recordings, key=lambda r: (r.speaker, str(r.path))), key=lambda r: r.speaker):
         own = list(group)
@@ -54,7 +54,7 @@ def draw(recordings: Iterable[Recording], clips_per_speaker: int, seed: int) -> 
 
 
 def _deal(recordings: list[Recording], speaker: str, split: str, seed: int) -> list[Task]:
-    """Attacks go round in turn: each gets the same number of clips of every speaker, give or take one."""
+    """Assign attacks in turn, so that the numbers of clips per attack of a speaker differ by at most one."""
     attacks = KNOWN_ATTACKS + (UNSEEN_ATTACKS if split == "eval" else ())
     turn = [attacks[index] for index in generator(seed, "attacks", speaker).permutation(len(attacks))]
     tasks, dealt = [], 0

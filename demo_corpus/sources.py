@@ -1,4 +1,4 @@
-"""Recordings of people: which files, who speaks, in what language, and in which split the speaker is."""
+"""The bona fide recordings: files, speakers, languages, and the split of each speaker."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOT_SPEECH = re.compile(r"beep|tone|monkeys|silence|ascending|descending")
 
 @dataclass(frozen=True)
 class Recording:
-    """One file of one person. `speaker` is the corpus' own name for them, `language` an ISO 639-1 code."""
+    """One file of one speaker. `speaker` is the corpus' own name for the speaker, `language` an ISO 639-1 code."""
 
     path: Path
     speaker: str
@@ -58,7 +58,7 @@ SPEAKERS = (
     _Speaker("asterisk-ru", "asterisk-core-sounds-ru-g722", _ASTERISK, "ru", "eval"),
     _Speaker("fillets-nl-v", "fillets-ng-data-nl", _FILLETS, "nl", "eval"),
 )
-"""The nine speakers of the packages. English and Spanish prompts are credited to one person: both are in train."""
+"""The nine speakers of the packages. English and Spanish prompts are credited to the same person, so both are in train."""
 _LETTERS = "usr/share/klettres/{}/*/*.ogg"
 _LINES = "usr/share/scummvm/drascula/en/{}*.ALS"
 EXTRA_SPEAKERS = (
@@ -68,47 +68,47 @@ EXTRA_SPEAKERS = (
     *(_Speaker(f"drascula-{name.lower()}", "drascula", _LINES.format(files), "en", "train")
       for name, files in (("hero", "[0-9]"), *((letter, letter) for letter in "BDEILTV"))),
 )  # fmt: skip
-"""What `full` adds, all of it to train, so that dev and eval stay the same. Where there are no sentences in a speaker's
-language, text-to-speech has English ones."""
+"""Speakers that `full` adds, all to train, so that dev and eval stay the same. If there are no sentences in a speaker's
+language, text-to-speech uses English ones."""
 
 
 def collect(bonafide: str, full: bool, downloads: Path, seed: int, say: Callable[[str], None] = print) -> list[Recording]:
-    """Every usable recording, in a fixed order.
+    """Return all recordings of a source, in a fixed order.
 
     Args:
         bonafide: 'debian', 'librispeech', or a folder whose sub-folders are speakers.
         full: with 'debian', also the larger packages.
-        downloads: where packages are kept.
-        seed: draws the splits of a folder's speakers.
+        downloads: folder for downloaded packages.
+        seed: seed for assigning a folder's speakers to splits.
 
     Raises:
-        SourceError: the recordings cannot be had, or too few speakers were found.
+        SourceError: the recordings cannot be obtained, or there are too few speakers.
     """
     if bonafide == "debian":
         return _from_packages(full, downloads, say)
     if full:
-        raise SourceError(f"data.full adds Debian packages; with bonafide = '{bonafide}' leave it false")
+        raise SourceError(f"data.full adds Debian packages; with bonafide = '{bonafide}' set it to false")
     return _from_folder(_librispeech(downloads, say) if bonafide == "librispeech" else Path(bonafide), seed)
 
 
 def load(path: Path) -> np.ndarray:
-    """A recording as mono float32 at 16 kHz, `(samples,)`; G.722 by FFmpeg, all else by soundfile.
+    """Read a recording as mono float32 at 16 kHz, `(samples,)`.
 
     Raises:
-        AudioError: the file is broken or empty.
+        AudioError: the file is damaged or empty.
     """
     suffix = path.suffix.lower()
     if suffix not in _BYTES_A_SECOND:
         return read(path, RATE)
     if path.stat().st_size <= _ALS_HEADER:
-        raise AudioError(f"{path}: holds no samples")
+        raise AudioError(f"{path}: contains no samples")
     if suffix == ".g722":
         return decode(str(path), "g722").astype(np.float32)
     return _read_als(path)
 
 
 def seconds(path: Path) -> float:
-    """Duration from the header or the size alone; 0 for a file whose header cannot be read."""
+    """Return the duration in seconds, from the header or the file size; 0 if the header cannot be read."""
     if (suffix := path.suffix.lower()) in _BYTES_A_SECOND:
         return path.stat().st_size / _BYTES_A_SECOND[suffix]
     try:
@@ -118,7 +118,7 @@ def seconds(path: Path) -> float:
 
 
 def _read_als(path: Path) -> np.ndarray:
-    """Drascula's lines: unsigned 8-bit samples, in some files after a RIFF header without its first word."""
+    """Read a line of Drascula: unsigned 8-bit samples, in some files after a RIFF header without its first word."""
     coded = path.read_bytes()
     start = _ALS_HEADER if coded[4:8] == b"WAVE" else 0
     wave = np.frombuffer(coded, dtype=np.uint8, offset=start).astype(np.float32) / 128 - 1
@@ -132,18 +132,18 @@ def _from_packages(full: bool, downloads: Path, say: Callable[[str], None]) -> l
     for speaker in speakers:
         files = [file for file in sorted(folders[speaker.package].glob(speaker.files)) if _belongs(file, speaker)]
         if not files:
-            raise SourceError(f"{folders[speaker.package]}: no recordings of {speaker.name}; delete it and run again")
+            raise SourceError(f"{folders[speaker.package]}: no recordings of {speaker.name}; delete it and rerun the command")
         _refuse_outside(files, folders[speaker.package])
         found += [Recording(file, speaker.name, speaker.language, speaker.split) for file in files]
     return found
 
 
 def _refuse_outside(files: list[Path], folder: Path) -> None:
-    """A link in a package must not make a recording of another file of this machine."""
+    """Reject links that point outside the package, so that no other file of this machine is used as a recording."""
     inside = folder.resolve()
     outside = [file for file in files if not file.resolve().is_relative_to(inside)]
     if outside:
-        raise SourceError(f"{outside[0]}: a link that leads out of its package; delete {folder} and its .deb, and run again")
+        raise SourceError(f"{outside[0]}: link out of its package; delete {folder} and its .deb, and rerun the command")
 
 
 def _belongs(file: Path, speaker: _Speaker) -> bool:
@@ -155,12 +155,12 @@ def _belongs(file: Path, speaker: _Speaker) -> bool:
 
 def _from_folder(folder: Path, seed: int) -> list[Recording]:
     if not folder.is_dir():
-        raise SourceError(f"bonafide = '{folder}': no such folder; give 'debian', 'librispeech' or a folder")
+        raise SourceError(f"bonafide = '{folder}': no such folder; use 'debian', 'librispeech' or a folder")
     speakers = sorted(path for path in folder.iterdir() if path.is_dir() and _audio_files(path))
     if len(speakers) < 3:
         raise SourceError(
-            f"bonafide = '{folder}': {len(speakers)} sub-folders with recordings; train, dev and eval need a "
-            "speaker each, so at least three sub-folders (one a speaker)"
+            f"bonafide = '{folder}': {len(speakers)} sub-folders with recordings; train, dev and eval need one "
+            "speaker each, so at least three sub-folders (one per speaker)"
         )
     held_out = max(1, round(0.2 * len(speakers)))
     order = generator(seed, "splits").permutation(len(speakers))
@@ -177,7 +177,7 @@ def _audio_files(folder: Path) -> list[Path]:
 
 
 def _names(folders: list[Path]) -> list[str]:
-    """A name each, of letters and digits that any file system has; folders whose names differ in others only get a number."""
+    """Return a unique name for each folder, of lower-case ASCII letters, digits and hyphens; duplicates get a number."""
     names: list[str] = []
     for folder in folders:
         plain = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-") or "speaker"
@@ -194,17 +194,17 @@ def _librispeech(downloads: Path, say: Callable[[str], None]) -> Path:
     try:
         from torchaudio.datasets import LIBRISPEECH
     except (ImportError, OSError) as error:
-        raise SourceError(f"bonafide = 'librispeech' needs a working torchaudio: {error}; run the set-up") from error
+        raise SourceError(f"bonafide = 'librispeech' needs a working torchaudio: {error}; run `make setup`") from error
     say(f"torchaudio: downloading LibriSpeech {subset}, 340 MB")
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # In a new folder: torchaudio compares what it downloads with a sha256, but takes an archive that is there as it is.
+        # In a new folder: torchaudio checks the sha256 of a download, but uses an existing archive without a check.
         with tempfile.TemporaryDirectory(prefix=".librispeech-", dir=downloads) as fresh:
             LIBRISPEECH(fresh, url=subset, download=True)
             os.replace(Path(fresh) / "LibriSpeech" / subset, folder)
     except (OSError, RuntimeError) as error:
         raise SourceError(
-            f"LibriSpeech {subset} cannot be downloaded ({error}). Use `--bonafide debian` where there is apt-get, or "
-            "`--bonafide DIR`, a folder of recordings with a sub-folder a speaker."
+            f"LibriSpeech {subset} cannot be downloaded ({error}). Use `--bonafide debian` if apt-get is available, or "
+            "`--bonafide DIR`, a folder of recordings with one sub-folder per speaker."
         ) from error
     return folder

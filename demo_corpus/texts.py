@@ -1,4 +1,4 @@
-"""Sentences for the text-to-speech attacks: prompts and small talk, the registers of the recordings."""
+"""Sentences for the text-to-speech attacks: prompts and small talk, as in the recordings."""
 
 TEXTS: dict[str, tuple[str, ...]] = {
     "en": (

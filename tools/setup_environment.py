@@ -1,9 +1,10 @@
-"""Set up everything the project needs on this machine, and nothing twice.
+"""Set up everything the project needs on this machine.
 
     python3 tools/setup_environment.py            the environment .venv and the demo's encoder
     python3 tools/setup_environment.py --no-encoder
 
-Standard library only. What was done is stamped inside .venv; with the stamp in place a call returns at once.
+This script uses only the standard library. After a successful set-up it writes a stamp file in .venv. If the stamp is current,
+the script skips the set-up.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ UNITS = {"kB": 1e-3, "MB": 1.0, "GB": 1e3}
 
 
 class SetupError(Exception):
-    """Set-up cannot go on; the message says what to do."""
+    """Set-up cannot continue; the message says how to fix it."""
 
 
 def say(text: str) -> None:
-    """One line of progress."""
+    """Print one line of progress."""
     print(f"setup: {text}", flush=True)
 
 
 def fingerprint(root: Path) -> str:
-    """A hash of everything the environment is made from, this Python included."""
+    """Return a hash of everything the environment is made from, including the Python version."""
     digest = hashlib.sha256(f"{sys.version_info[:2]} {root}".encode())
     for name in INPUTS:
         digest.update((root / name).read_bytes())
@@ -44,7 +45,7 @@ def fingerprint(root: Path) -> str:
 
 
 def is_current(root: Path, venv: Path) -> bool:
-    """Whether `venv` was set up from these very inputs and its interpreter is still there."""
+    """Return whether `venv` was set up from the present inputs and its interpreter still exists."""
     stamp = venv / STAMP
     if not stamp.is_file() or not python_of(venv).exists():
         return False
@@ -55,45 +56,45 @@ def is_current(root: Path, venv: Path) -> bool:
 
 
 def python_of(venv: Path) -> Path:
-    """The environment's interpreter."""
+    """Return the path of the environment's interpreter."""
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def check_machine() -> None:
-    """Raise SetupError when this Python is too old or cannot make an environment, or there is no C compiler."""
+    """Raise SetupError if this Python is too old or cannot create an environment, or if there is no C compiler."""
     version = ".".join(map(str, sys.version_info[:2]))
     if sys.version_info < OLDEST:
         wanted = ".".join(map(str, OLDEST))
-        raise SetupError(f"Python {version} is too old, {wanted} or newer is needed: make setup PYTHON=python{wanted}")
+        raise SetupError(f"Python {version} is too old, {wanted} or newer is needed: run make setup PYTHON=python{wanted}")
     probe = subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True, text=True)
     if probe.returncode:
-        hint = f"on Debian or Ubuntu: apt-get install python{version}-venv"
-        raise SetupError(f"this Python cannot make environments; {hint}")
+        hint = f"on Debian or Ubuntu, run apt-get install python{version}-venv"
+        raise SetupError(f"this Python cannot create virtual environments; {hint}")
     if not any(map(shutil.which, ("cc", "gcc", "clang"))):
         raise SetupError(
-            "no C compiler found, and pysptk is built on installation; on Debian or Ubuntu: "
+            "no C compiler found, but pysptk is compiled during installation; on Debian or Ubuntu, run "
             f"apt-get install build-essential python{version}-dev"
         )
 
 
 def make_venv(venv: Path) -> None:
-    """Make the environment, or keep one that works."""
+    """Create the environment, or keep an existing one that works."""
     pip = [str(python_of(venv)), "-m", "pip", "--version"]
     if python_of(venv).exists() and subprocess.run(pip, capture_output=True).returncode == 0:
         return
-    say(f"making the environment {venv.name} with Python {sys.version.split()[0]}")
+    say(f"creating the environment {venv.name} with Python {sys.version.split()[0]}")
     run([sys.executable, "-m", "venv", "--clear", str(venv)])
 
 
 def run(command: list[str]) -> None:
-    """Run a command; its output is shown only when it fails."""
+    """Run a command; its output is shown only if it fails."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise SetupError(f"{' '.join(command)} failed:\n{done.stdout.strip()}")
 
 
 def install(root: Path, venv: Path) -> float:
-    """Install the pinned packages; large downloads are shown as they begin. Returns the megabytes fetched."""
+    """Install the pinned packages and report large downloads as they start. Returns the number of megabytes downloaded."""
     log, total = venv / "setup.log", 0.0
     command = [str(python_of(venv)), "-m", "pip", "install", "--no-input", "--progress-bar", "off"]
     command += ["--disable-pip-version-check", "-r", str(root / "requirements.txt")]
@@ -107,18 +108,18 @@ def install(root: Path, venv: Path) -> float:
                 say(f"downloading {line.split()[1]} ({size:.0f} MB)")
     if pip.wait():
         tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-20:])
-        raise SetupError(f"pip could not install requirements.txt (all of its output: {log}):\n{tail}")
+        raise SetupError(f"pip could not install requirements.txt (full output: {log}):\n{tail}")
     return total
 
 
 def downloaded(line: str) -> float:
-    """Megabytes of pip's line 'Downloading name.whl (12.3 MB)', 0 for any other line."""
+    """Return the megabytes in pip's line 'Downloading name.whl (12.3 MB)', 0 for any other line."""
     found = re.match(r"\s*Downloading \S+ \((?:\S+/)?([\d.]+) (kB|MB|GB)\)", line)
     return float(found[1]) * UNITS[found[2]] if found else 0.0
 
 
 def set_up(root: Path, venv: Path) -> None:
-    """Bring the environment in line with requirements.txt and pyproject.toml."""
+    """Update the environment to match requirements.txt and pyproject.toml."""
     if is_current(root, venv):
         return
     check_machine()
@@ -126,8 +127,8 @@ def set_up(root: Path, venv: Path) -> None:
     (venv / STAMP).unlink(missing_ok=True)
     make_venv(venv)
     count = sum(1 for line in (root / "requirements.txt").read_text().splitlines() if "==" in line)
-    say(f"installing {count} packages at the versions of requirements.txt: up to 1 GB to download, 2.2 GB on disk")
-    say("a few minutes; on a machine with a GPU build of torch, several GB and longer")
+    say(f"installing {count} packages from requirements.txt: up to 1 GB to download, 2.2 GB on disk")
+    say("this takes a few minutes; a GPU build of torch needs several GB and more time")
     megabytes = install(root, venv)
     python = str(python_of(venv))
     run([python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", str(root)])
@@ -140,9 +141,9 @@ def set_up(root: Path, venv: Path) -> None:
 
 
 def main() -> int:
-    """Set up, then fetch the demo's encoder unless told otherwise."""
+    """Set up the environment, then download the demo's encoder unless --no-encoder is given."""
     parser = argparse.ArgumentParser(description="Set up the environment and the demo's encoder.")
-    parser.add_argument("--no-encoder", action="store_true", help="leave the demo's encoder out")
+    parser.add_argument("--no-encoder", action="store_true", help="do not download the demo's encoder")
     arguments = parser.parse_args()
     venv = ROOT / ".venv"
     try:

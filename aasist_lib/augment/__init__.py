@@ -1,4 +1,4 @@
-"""Training-time distortions: audiomentations transforms, drawn from (seed, view, utt_id) alone."""
+"""Training-time distortions: audiomentations transforms whose random draws depend only on (seed, view, utt_id)."""
 
 from aasist_lib.augment.base import AugmentationError, Distortion, clip_generator, seeded
 from aasist_lib.augment.pipeline import Applied, Augmenter

@@ -1,13 +1,13 @@
-"""Lossy codecs as distortions, in memory: what an encoder gives goes straight to a decoder, with no file and no program.
+"""Lossy codecs as distortions. Encoding and decoding happen in memory, without files or external programs.
 
-Which library codes what:
+Libraries used for each codec:
 
-- FFmpeg, called through PyAV: AAC, Opus, AMR, G.722, G.726, a-law, mu-law.
-- LAME and minimp3, by fast-mp3-augment, the back end of audiomentations' `Mp3Compression`: MP3. FFmpeg's MP3 needs three
-  times as long (benchmarks/augment.py).
-- libvorbis, by soundfile: Vorbis. The encoder built into FFmpeg is experimental, stereo only, and cannot be given a bit rate.
+- FFmpeg, through PyAV: AAC, Opus, AMR, G.722, G.726, a-law, mu-law.
+- LAME and minimp3, through fast-mp3-augment (the back end of audiomentations' `Mp3Compression`): MP3. FFmpeg's MP3 takes
+  three times as long (benchmarks/augment.py).
+- libvorbis, through soundfile: Vorbis. FFmpeg's own encoder is experimental, stereo only, and has no bit rate setting.
 
-A codec that the installed libraries lack is in `missing()`; asking for it is an error, and nothing takes its place.
+`missing()` lists the codecs that the installed libraries do not provide. Requesting one is an error; it is never replaced.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from aasist_lib.audio import RATE
 from aasist_lib.augment.base import AugmentationError, Distortion
 
 _TAIL = RATE // 40
-"""Zeros coded after a clip, so that its last samples leave the decoder."""
+"""Number of zeros appended before encoding, so that the decoder outputs the clip's last samples."""
 _SHORTEST = RATE // 8
-"""Shorter clips are filled with zeros: LAME takes no less than 0.1 s."""
+"""Shorter clips are padded with zeros: LAME needs at least 0.1 s."""
 _LARGEST_DELAY_SECONDS = 0.2
 
 
 def by_ffmpeg(info: CodecInfo, wave: np.ndarray, rate: int, kbps: float) -> tuple[np.ndarray, int]:
-    """`CodecInfo.code` of most."""
-    encoder: Any = av.CodecContext.create(info.encoder, "w")  # of audio, by its codec
+    """Code with FFmpeg; the default of `CodecInfo.code`."""
+    encoder: Any = av.CodecContext.create(info.encoder, "w")  # an audio context, but its static type is the general one
     encoder.sample_rate, encoder.layout, encoder.format = rate, "mono", encoder.codec.audio_formats[0].name
     encoder.bit_rate, encoder.options = round(1000 * kbps), dict(info.options)
     frame = av.AudioFrame.from_ndarray(wave[None], "fltp", "mono")
@@ -47,7 +47,7 @@ def by_ffmpeg(info: CodecInfo, wave: np.ndarray, rate: int, kbps: float) -> tupl
     packets = [*encoder.encode(frame), *encoder.encode(None)]
     decoder: Any = av.CodecContext.create(info.decoder, "r")
     decoder.sample_rate, decoder.layout = rate, "mono"
-    # Only G.726 cannot do without: its packets do not say how long their codes are.
+    # Needed by G.726 only: its packets do not contain the number of bits per sample.
     decoder.options = {"bits_per_coded_sample": str(round(1000 * kbps / rate))}
     if encoder.extradata:
         decoder.extradata = encoder.extradata
@@ -57,13 +57,13 @@ def by_ffmpeg(info: CodecInfo, wave: np.ndarray, rate: int, kbps: float) -> tupl
 
 
 def by_lame(info: CodecInfo, wave: np.ndarray, rate: int, kbps: float) -> tuple[np.ndarray, int]:
-    """`CodecInfo.code` of MP3."""
+    """Code with LAME and minimp3; `CodecInfo.code` for MP3."""
     return fast_mp3_augment.compress_roundtrip(wave, rate, round(kbps)), rate
 
 
 def by_libvorbis(info: CodecInfo, wave: np.ndarray, rate: int, kbps: float) -> tuple[np.ndarray, int]:
-    """`CodecInfo.code` of Vorbis."""
-    # In one channel the nominal rate rises evenly with the quality, between the rates at qualities 0 and 1 (or 0.5: 16 kHz).
+    """Code with libvorbis; `CodecInfo.code` for Vorbis."""
+    # For mono, the nominal bit rate rises linearly with quality, from its value at quality 0 to that at 1 (0.5 at 16 kHz).
     lowest, span = {8_000: (14, 28), 16_000: (24, 80)}[rate]
     memory = io.BytesIO()
     soundfile.write(memory, wave, rate, format="OGG", subtype="VORBIS", compression_level=1 - (kbps - lowest) / span)
@@ -73,9 +73,10 @@ def by_libvorbis(info: CodecInfo, wave: np.ndarray, rate: int, kbps: float) -> t
 
 @dataclass(frozen=True)
 class CodecInfo:
-    """A codec: the names of its encoder and decoder, and the bit rates in kbit/s it offers at each sampling rate in Hz.
+    """A codec: the names of its encoder and decoder, and its bit rates in kbit/s for each sampling rate in Hz.
 
-    `code(info, wave, rate, kbps)` gives the decoded wave, delay included, and its rate; `options` are for FFmpeg's encoder.
+    `code(info, wave, rate, kbps)` returns the decoded wave, including the codec's delay, and its sampling rate. `options` are
+    passed to FFmpeg's encoder.
     """
 
     encoder: str
@@ -85,8 +86,8 @@ class CodecInfo:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def installed(self) -> bool:
-        """Whether both its halves are in the libraries at hand."""
-        if self.code is by_lame:  # its package is one of ours: without it this module cannot be imported
+        """Return whether the installed libraries provide both the encoder and the decoder."""
+        if self.code is by_lame:  # fast-mp3-augment is a required package, imported above
             return True
         if self.code is by_libvorbis:
             return "VORBIS" in soundfile.available_subtypes("OGG")
@@ -119,7 +120,7 @@ CODECS: dict[str, CodecInfo] = {
             44_100: (24, 32, 48, 64, 96, 128),
         },
     ),
-    # Complexity 5 of 10, as on phones; the highest costs twice the time.
+    # Complexity 5 of 10, as on phones; the highest takes twice as long.
     "opus": CodecInfo(
         "libopus", "libopus", {8_000: _OPUS[:6], 16_000: _OPUS, 48_000: _OPUS}, options={"compression_level": "5"}
     ),
@@ -131,63 +132,66 @@ CODECS: dict[str, CodecInfo] = {
     "a-law": CodecInfo("pcm_alaw", "pcm_alaw", {8_000: (64,), 16_000: (128,)}),
     "mu-law": CodecInfo("pcm_mulaw", "pcm_mulaw", {8_000: (64,), 16_000: (128,)}),
 }
-"""Every codec known here, whether installed or not."""
+"""All supported codecs, installed or not."""
 
 
 def available() -> tuple[str, ...]:
-    """The codecs of `CODECS` that are installed."""
+    """Return the codecs in `CODECS` that are installed."""
     return tuple(name for name, info in CODECS.items() if info.installed())
 
 
 def missing() -> tuple[str, ...]:
-    """The codecs of `CODECS` that are not."""
+    """Return the codecs in `CODECS` that are not installed."""
     return tuple(name for name, info in CODECS.items() if not info.installed())
 
 
 def require(codecs: Sequence[str], fewest: int = 1) -> None:
-    """Check names of codecs.
+    """Check codec names.
 
     Raises:
-        AugmentationError: fewer than `fewest` are named, or one is unknown or not installed; says which can be had.
+        AugmentationError: fewer than `fewest` different codecs are given, or one is unknown or not installed; the message
+            lists the available codecs.
     """
-    installed = f"to be had: {', '.join(available())}"
+    installed = f"available: {', '.join(available())}"
     if isinstance(codecs, str) or len(set(codecs)) < fewest:
-        raise AugmentationError(f"{codecs!r}: a list of {fewest} or more different codecs is needed; {installed}")
+        raise AugmentationError(f"codecs = {codecs!r}: give a list of {fewest} or more different codecs; {installed}")
     for name in codecs:
         if name not in CODECS:
-            raise AugmentationError(f"no codec is called {name!r}; {installed}")
+            raise AugmentationError(f"unknown codec {name!r}; {installed}")
         if name in missing():
             info = CODECS[name]
             library = "libsndfile" if info.code is by_libvorbis else f"FFmpeg inside PyAV {av.__version__}"
             raise AugmentationError(
-                f"{name}: the {library} has no encoder {info.encoder!r} or no decoder {info.decoder!r};"
+                f"{name} is not installed: {library} has no encoder {info.encoder!r} or no decoder {info.decoder!r};"
                 f" missing: {', '.join(missing())}; {installed}"
             )
 
 
 def round_trip(wave: np.ndarray, codec: str, kbps: float, rate: int) -> np.ndarray:
-    """Encode and decode, with the delay of both removed.
+    """Encode and decode a clip, and remove the codec's delay.
 
-    Between 300 and 3400 Hz the level is kept within 1 dB from 16 kbit/s on (LAME lowers it by 0.45 dB) and within 3 dB
-    below (AAC adds noise, Opus and AMR lose breathiness). A clip louder than full scale is coded at full scale and turned up
-    again. AMR also turns the phases below 300 Hz, which is no delay.
+    Between 300 and 3400 Hz the level changes by at most 1 dB at 16 kbit/s and above (LAME lowers it by 0.45 dB), and by at
+    most 3 dB below (AAC adds noise; Opus and AMR lose breathiness). A clip that exceeds full scale is scaled down for coding
+    and back up afterwards. AMR also shifts phases below 300 Hz; this is not a delay and is not removed.
 
     Args:
-        wave: float32 `(samples,)` at 16 kHz, of any length from 1.
+        wave: float32 `(samples,)` at 16 kHz; at least one sample.
         codec: one of `available()`.
         kbps: bit rate, one of `CODECS[codec].kbps[rate]`.
-        rate: sampling rate to code at, in Hz, one of the keys of `CODECS[codec].kbps`.
+        rate: sampling rate for coding, in Hz, one of the keys of `CODECS[codec].kbps`.
 
     Returns:
-        float32 `(samples,)` at 16 kHz, aligned to `wave` within one sample; the same for the same arguments.
+        float32 `(samples,)` at 16 kHz, aligned to `wave` within one sample. Equal arguments give equal results.
 
     Raises:
-        AugmentationError: codec, rate or bit rate cannot be had.
+        AugmentationError: the codec, sampling rate or bit rate is not available.
     """
     require((codec,))
     info = CODECS[codec]
     if kbps not in info.kbps.get(rate, ()):
-        raise AugmentationError(f"{codec} at {rate} Hz and {kbps} kbit/s; it takes, by rate in Hz: {dict(info.kbps)}")
+        raise AugmentationError(
+            f"{codec} at {rate} Hz does not offer {kbps} kbit/s; choose from (sampling rate in Hz: bit rates) {dict(info.kbps)}"
+        )
     padded = np.pad(wave, (0, max(_TAIL, _SHORTEST - len(wave))))
     sent = _resample(padded, RATE, rate)
     peak = max(np.abs(sent).max(), np.float32(1))
@@ -200,9 +204,9 @@ def round_trip(wave: np.ndarray, codec: str, kbps: float, rate: int) -> np.ndarr
 
 @cache
 def delay(codec: str, kbps: float, rate: int) -> int:
-    """By how many samples, at the rate its decoder gives, a codec's output is late, as measured by cross-correlation.
+    """Measure a codec's delay by cross-correlation, in samples at the decoder's output rate.
 
-    Measured and not a table: what FFmpeg removes by itself differs by codec and version, and Opus shifts by its mode.
+    A fixed table would not do: how much delay FFmpeg removes differs by codec and version, and Opus' delay depends on its mode.
     """
     sent = _resample(_bursts(), RATE, rate)
     received, its_rate = CODECS[codec].code(CODECS[codec], sent, rate, kbps)
@@ -213,8 +217,11 @@ def delay(codec: str, kbps: float, rate: int) -> int:
 
 
 def _bursts() -> np.ndarray:
-    """A second of noise that swells four times, and falls by 15 dB towards 8 kHz: of all tried, what every codec here, AMR
-    and G.726 at their lowest rates too, gives back with a clear single peak in the right place."""
+    """Return one second of noise with four bursts, 15 dB weaker towards 8 kHz.
+
+    Of the test signals tried, only this one gives a single clear correlation peak at the right lag for every codec, including
+    AMR and G.726 at their lowest bit rates.
+    """
     wave = lfilter([1], [1, -0.7], np.random.default_rng(3).standard_normal(RATE))
     wave *= np.sin(4 * np.pi * np.arange(RATE) / RATE) ** 2
     return (0.5 * wave / np.abs(wave).max()).astype(np.float32)
@@ -225,17 +232,17 @@ def _resample(wave: np.ndarray, source: int, target: int) -> np.ndarray:
 
 
 class CodecCompression(Distortion):
-    """Code with a codec of a list, at a bit rate near a log-uniform draw from a range.
+    """Compress with a random codec from a list. The bit rate is drawn log-uniformly and rounded to one that the codec offers.
 
     Args:
-        codecs: names out of `available()`; each is as likely.
-        kbps: range of the bit rate in kbit/s, in either order, of positive numbers; the nearest (by ratio) that the codec
-            offers is taken, so that a codec with a single bit rate has that one.
-        rates: sampling rates in Hz to draw from; the nearest that the codec takes is taken.
-        p: probability.
+        codecs: names from `available()`, equally likely.
+        kbps: range of the bit rate in kbit/s, in either order, positive. The codec's nearest bit rate (by ratio) is used, so a
+            codec with a single bit rate always uses that one.
+        rates: sampling rates in Hz to draw from; the codec's nearest sampling rate (by ratio) is used.
+        p: probability of applying the distortion.
 
     Raises:
-        AugmentationError: a codec is unknown or not installed, or a range cannot be drawn from.
+        AugmentationError: a codec is unknown or not installed, or `kbps` or `rates` is not valid.
     """
 
     fewest_codecs = 1
@@ -250,16 +257,16 @@ class CodecCompression(Distortion):
         super().__init__(p)
         require(codecs, self.fewest_codecs)
         if not (len(kbps) == 2 and min(kbps) > 0 and math.isfinite(max(kbps))):
-            raise AugmentationError(f"kbps is a pair of positive bit rates in kbit/s, not {kbps!r}")
+            raise AugmentationError(f"kbps = {kbps!r}: must be a pair of positive bit rates in kbit/s")
         if not (len(rates) and min(rates) > 0):
-            raise AugmentationError(f"rates is a list of sampling rates in Hz, such as (8000, 16000), not {rates!r}")
+            raise AugmentationError(f"rates = {rates!r}: must be a list of sampling rates in Hz, such as (8000, 16000)")
         self.codecs, self.kbps, self.rates = tuple(codecs), tuple(kbps), tuple(rates)
 
     def draw(self, length: int) -> dict[str, object]:
         return self.draw_setting(random.choice(self.codecs))
 
     def draw_setting(self, codec: str) -> dict[str, object]:
-        """A rate and a bit rate for a codec: the arguments of `round_trip`."""
+        """Draw a sampling rate and a bit rate for a codec; return the arguments for `round_trip`."""
         bit_rates = CODECS[codec].kbps
         wanted_rate = random.choice(self.rates)
         wanted_kbps = math.exp(random.uniform(*map(math.log, self.kbps)))
@@ -275,9 +282,9 @@ class CodecCompression(Distortion):
 
 
 class CodecChain(CodecCompression):
-    """Two different codecs of a list one after the other, as when a message is passed on; arguments as its base class.
+    """Compress with two different codecs in sequence, as when a message is forwarded. Same arguments as its base class.
 
-    Its record has the two under `chain`.
+    The record contains both settings under `chain`.
     """
 
     fewest_codecs = 2

@@ -1,10 +1,10 @@
-"""Simple distortions that audiomentations lacks, or makes in a way that leaves a trace no detector should learn.
+"""Simple distortions that audiomentations lacks, or implements with artefacts that a detector could learn.
 
-Used as they are, because they keep length and alignment: `Gain`, `PolarityInversion`, `LowPassFilter` (only with
-`zero_phase=True`: without it the filter delays by more than a sample), `PitchShift` and `ClippingDistortion`;
-tests/augment/test_filters.py holds them to that. Made here: `Resampling` (audiomentations' `Resample` changes the length),
-`TimeStretching` (its `TimeStretch` fills a faster clip up with digital zeros), `TrimSilence` (its `Trim` changes the length)
-and `Equaliser` (its `SevenBandParametricEQ` is causal, and its record holds no parameters).
+Some audiomentations transforms keep length and alignment and are used directly: `Gain`, `PolarityInversion`, `LowPassFilter`
+(with `zero_phase=True`; otherwise it delays by more than a sample), `PitchShift` and `ClippingDistortion`.
+tests/augment/test_filters.py checks this. Implemented here: `Resampling` (audiomentations' `Resample` changes the length),
+`TimeStretching` (its `TimeStretch` pads faster clips with digital zeros), `TrimSilence` (its `Trim` changes the length) and
+`Equaliser` (its `SevenBandParametricEQ` is causal and does not record its parameters).
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _EQUALISER_HZ = (80.0, 7900.0)
 
 
 def zero_phase(wave: np.ndarray, taps: np.ndarray) -> np.ndarray:
-    """`wave (samples,)` through a FIR filter of an odd number of symmetric taps, its delay removed; same length."""
+    """Filter `wave (samples,)` with an odd number of symmetric FIR taps and remove the delay; the length stays the same."""
     return oaconvolve(wave, taps.astype(wave.dtype), mode="same")
 
 
 class Resampling(Distortion):
-    """Down to a lower sampling rate and back up with soxr, so that what lies above half the lower rate is lost.
+    """Resample to a lower rate and back with soxr, which removes everything above half the lower rate.
 
     Args:
-        rate_hz: range of the lower rate, within 2000 to 16000 Hz.
-        p: probability.
+        rate_hz: range of the lower sampling rate, within 2000 to 16000 Hz.
+        p: probability of applying the distortion.
     """
 
     def __init__(self, rate_hz: Range = (15_000, 8000), p: float = 0.5) -> None:
@@ -47,21 +47,21 @@ class Resampling(Distortion):
         return {"rate_hz": random.uniform(*self.rate_hz)}
 
     def distort(self, samples: np.ndarray) -> np.ndarray:
-        # Room for lengths to be rounded twice: soxr makes nothing of less than one sample of the lower rate.
+        # The padding allows for two roundings of the length, and for clips shorter than one sample at the lower rate.
         lower = soxr.resample(np.pad(samples, (0, 16)), RATE, self.parameters["rate_hz"])
         return soxr.resample(lower, self.parameters["rate_hz"], RATE)[: len(samples)]
 
 
 class TimeStretching(Distortion):
-    """Another tempo at the same pitch; a clip that got shorter is repeated, one that got longer is cut.
+    """Change the tempo but not the pitch. A clip that becomes shorter is repeated, one that becomes longer is cut.
 
-    Not aligned with the input, by its nature. audiomentations' TimeStretch does the work; its own way to keep the length would
-    end faster clips in digital zeros.
+    The result is not aligned with the input. audiomentations' TimeStretch is used without its own length correction, which
+    would pad faster clips with digital zeros.
 
     Args:
-        rate: range of the tempo, within 0.5 to 2 times the original (slower than that, its library draws phases from a
+        rate: range of the tempo, within 0.5 to 2 times the original (below 0.5, the underlying library draws phases from a
             generator that cannot be seeded).
-        p: probability.
+        p: probability of applying the distortion.
     """
 
     def __init__(self, rate: Range = (1.0, 1.1), p: float = 0.5) -> None:
@@ -79,15 +79,15 @@ class TimeStretching(Distortion):
 
 
 class TrimSilence(Distortion):
-    """Cut silent edges and repeat the rest to the same length, as `audio.fit` does. Not aligned with the input, by its nature.
+    """Cut leading and trailing silence, and repeat the rest to the original length with `audio.fit`.
 
-    The length of edge silence alone tells spoofs from bona fide far better than chance in ASVspoof 2019 and 2021 (Müller,
-    Dieckmann, Czempin, Canals, Böttinger and Williams: Speech is Silver, Silence is Golden, ASVspoof workshop 2021, arXiv
-    2106.12914). A detector trained with this distortion cannot rely on it.
+    The result is not aligned with the input. In ASVspoof 2019 and 2021 the length of this silence alone distinguishes spoof
+    from bona fide far better than chance (Müller, Dieckmann, Czempin, Canals, Böttinger and Williams: Speech is Silver, Silence
+    is Golden, ASVspoof workshop 2021, arXiv 2106.12914). A detector trained with this distortion cannot rely on it.
 
     Args:
-        below_db: range of the threshold, within 5 to 100 dB below the loudest 10 ms. A frame under it is silent.
-        p: probability.
+        below_db: range of the threshold, within 5 to 100 dB below the loudest 10 ms. A frame below the threshold is silent.
+        p: probability of applying the distortion.
     """
 
     def __init__(self, below_db: Range = (60, 30), p: float = 0.5) -> None:
@@ -105,15 +105,15 @@ class TrimSilence(Distortion):
 
 
 class Equaliser(Distortion):
-    """A smooth random frequency response, as of another microphone; zero-phase FIR, the RMS level kept.
+    """Apply a smooth random frequency response, like that of another microphone; zero-phase FIR, RMS level unchanged.
 
-    The response runs through `points` gains at random frequencies, one in each of as many equal parts of the octaves from 80
-    to 7900 Hz, straight in dB over log-frequency between them and level beyond them.
+    The range from 80 to 7900 Hz is split into `points` bands of equal width in octaves. Each band gets a random gain at a
+    random frequency. Between these points the gain in dB is linear in log-frequency; outside them it is constant.
 
     Args:
-        gain_db: range of the largest gain or cut, within 0 to 40 dB; the points' gains are drawn between plus and minus that.
-        points: least and greatest number of points, within 2 to 20.
-        p: probability.
+        gain_db: range of the largest boost or cut, within 0 to 40 dB; each point's gain is drawn between plus and minus that.
+        points: smallest and largest number of points, within 2 to 20.
+        p: probability of applying the distortion.
     """
 
     def __init__(self, gain_db: Range = (3, 9), points: Range = (6, 10), p: float = 0.5) -> None:

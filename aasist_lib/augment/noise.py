@@ -1,11 +1,14 @@
-"""Additive noise at a wanted signal-to-noise ratio: coloured Gaussian, recorded backgrounds, and babble of other clips.
+"""Additive noise at a given signal-to-noise ratio: coloured Gaussian noise, recorded backgrounds, and babble from other clips.
 
-The SNR is the ratio of mean powers over the whole clip. Noise is scaled by the power it really has over the clip, so that the
-SNR is reached exactly and not only on average; what was reached is measured on the result. audiomentations' AddGaussianSNR and
-AddColorNoise are not used: the first reaches its SNR only in expectation (20 samples at 20 dB: 19.7 to 24.3 dB) and records
-a standard deviation; the second shapes noise with 128 taps, so that two thirds of its pink and brown noise lie below 62 Hz and
-its slopes are off by up to 0.8 dB per octave; both draw their noise outside the recorded parameters. AddBackgroundNoise
-repeats a short file with a click at every joint, and records the SNR it aims at even where the file turns out to be silent.
+The SNR is the ratio of mean powers over the whole clip. Noise is scaled by its actual power over the clip, so the target SNR
+is reached exactly and not only on average; the SNR that results is measured and recorded.
+
+These audiomentations transforms are not used:
+
+- AddGaussianSNR reaches its SNR only in expectation (20 samples at 20 dB: 19.7 to 24.3 dB) and records a standard deviation.
+- AddColorNoise shapes noise with 128 taps, so two thirds of its pink and brown noise are below 62 Hz and its slopes are wrong
+  by up to 0.8 dB per octave. Both of these draw their noise outside the recorded parameters.
+- AddBackgroundNoise repeats a short file with a click at every joint, and records the target SNR even if the file is silent.
 """
 
 from __future__ import annotations
@@ -25,21 +28,21 @@ from aasist_lib.audio import RATE, AudioError, files_below, read
 from aasist_lib.augment.base import AugmentationError, Distortion, check_range, new_seed, power, scale_to_snr
 
 COLOURS = {"white": 0.0, "pink": -1.0, "brown": -2.0, "blue": 1.0, "violet": 2.0}
-"""Noise colours: the power density goes with frequency to this exponent (3 dB per octave each)."""
+"""Noise colours: power density is proportional to frequency raised to this exponent (3 dB per octave for each unit)."""
 LOWEST_HZ = 20.0
-"""Coloured noise has nothing below: half of the power of brown noise would lie where nobody hears it."""
+"""Lower limit of coloured noise; without it half of brown noise's power would be inaudible."""
 SNR_DB = (-40.0, 100.0)
-"""Lowest and highest SNR accepted; at 100 dB the rounding of float32 begins to count."""
+"""Lowest and highest SNR accepted; at 100 dB float32 rounding becomes noticeable."""
 MOST_TALKERS = 32
 _SHORTEST = 4096
 _JOINT = RATE // 100
 
 
 class Additive(Distortion):
-    """Base of the noises: the clip is left as it is, and noise is added `snr_db` below it.
+    """Base class of additive noise: noise is added at `snr_db` below the clip, which stays unchanged.
 
-    Records `wanted_snr_db` as drawn and `snr_db` as measured on the result, null when clip or noise is silent (then nothing
-    is added). Sub-classes give the noise in `noise` and its parameters in `draw_noise`.
+    Records `wanted_snr_db` as drawn and `snr_db` as measured on the result. If the clip or the noise is silent, nothing is
+    added and `snr_db` is null. Subclasses return the noise from `noise` and its parameters from `draw_noise`.
     """
 
     def __init__(self, snr_db: tuple[float, float], p: float) -> None:
@@ -59,38 +62,38 @@ class Additive(Distortion):
 
     @abstractmethod
     def draw_noise(self) -> dict[str, object]:
-        """Random parameters of the noise; JSON types only."""
+        """Draw the noise's random parameters, as JSON types."""
 
     @abstractmethod
     def noise(self, length: int) -> np.ndarray:
-        """`(length,)` of noise at any level, a function of `self.parameters`."""
+        """Return noise `(length,)` at any level; it depends only on `self.parameters`."""
 
 
 class Noise(Additive):
-    """Gaussian noise of a random colour, from 20 Hz up.
+    """Add Gaussian noise of a random colour, limited to 20 Hz and above.
 
-    Records `colour` and `seed` beside the SNR.
+    Records `colour`, `seed` and the SNR.
 
     Args:
-        snr_db: two ends of the range in dB, in either order, within -40 to 100.
-        colours: names of `COLOURS`, drawn evenly.
-        p: probability of firing.
+        snr_db: both ends of the range in dB, in either order, within -40 to 100.
+        colours: names from `COLOURS`, equally likely.
+        p: probability of applying the distortion.
 
     Raises:
-        AugmentationError: a range or a colour that is not allowed.
+        AugmentationError: the range or a colour is not allowed.
     """
 
     def __init__(self, snr_db: tuple[float, float] = (40, 10), colours: Sequence[str] = tuple(COLOURS), p: float = 0.5) -> None:
         super().__init__(snr_db, p)
         if not colours or not set(colours) <= set(COLOURS):
-            raise AugmentationError(f"colours = {list(colours)}: one or more of {', '.join(COLOURS)}")
+            raise AugmentationError(f"colours = {list(colours)}: must be one or more of {', '.join(COLOURS)}")
         self.colours = colours
 
     def draw_noise(self) -> dict[str, object]:
         return {"colour": random.choice(self.colours), "seed": new_seed()}
 
     def noise(self, length: int) -> np.ndarray:
-        # A very short clip takes the beginning of a longer noise: a transform of a few samples has no spectrum to shape.
+        # A very short clip gets the start of a longer noise: the spectrum of a few samples is too coarse to shape.
         size = next_fast_len(max(length, _SHORTEST), real=True)
         white = np.random.default_rng(self.parameters["seed"]).standard_normal(size, dtype=np.float32)
         hertz = rfftfreq(size, 1 / RATE).astype(np.float32)
@@ -99,20 +102,20 @@ class Noise(Additive):
 
 
 class Background(Additive):
-    """A random excerpt of a random file of a folder, such as MUSAN's (`noise`, `music`, `speech`; Snyder et al. 2015).
+    """Add a random excerpt of a random file from a folder, such as MUSAN (`noise`, `music`, `speech`; Snyder et al. 2015).
 
-    Only the excerpt is read. A file that is shorter than the clip is repeated, the joints cross-faded over 10 ms. Records
-    `file` (relative to the folder), `position` (0 = the earliest possible excerpt, 1 = the last) and `start_seconds`.
+    Only the excerpt is read. A file shorter than the clip is repeated, with a cross-fade of 10 ms at each joint. Records `file`
+    (relative to the folder), `position` (0 = the earliest possible excerpt, 1 = the last) and `start_seconds`.
 
     Args:
-        folder: searched with its sub-folders, once; every file is drawn equally often.
-        kinds: names of sub-folders to take; none = the whole folder.
-        snr_db: two ends of the range in dB, in either order, within -40 to 100.
-        p: probability of firing.
+        folder: searched once, including subfolders; all files are equally likely.
+        kinds: names of the subfolders to use; empty = the whole folder.
+        snr_db: both ends of the range in dB, in either order, within -40 to 100.
+        p: probability of applying the distortion.
 
     Raises:
-        AugmentationError: a range that is not allowed, an absent folder or kind, or one without audio files; in a call: a file
-            that cannot be read.
+        AugmentationError: the range is not allowed, or a folder is missing or has no audio files; when called: a file cannot be
+            read.
     """
 
     def __init__(
@@ -132,23 +135,23 @@ class Background(Additive):
 
 
 class Babble(Additive):
-    """The sum of excerpts of several other clips, each at the same power: the babble of MUSAN recipes, from the corpus itself.
+    """Add babble as in MUSAN recipes, made from the corpus: a sum of excerpts of several other clips, all at the same power.
 
-    The clips are taken as they come: where spoofed voices behind a bona fide one are not wanted, give bona fide paths only.
-    Records `talkers` (file names), their `clips` (places in `paths`, repetitions left out), `positions` and `starts_seconds`.
+    Labels are ignored. To avoid spoofed voices in the background, pass bona fide paths only. Records `talkers` (file names),
+    their `clips` (indices into the unique `paths`), `positions` and `starts_seconds`.
 
     Args:
-        paths: audio files of the split at hand.
-        talkers: two ends of the range of their number, in either order, within 1 to 32.
-        snr_db: two ends of the range in dB, in either order, within -40 to 100.
-        p: probability of firing.
+        paths: audio files of the current split.
+        talkers: both ends of the range of the number of talkers, in either order, within 1 to 32.
+        snr_db: both ends of the range in dB, in either order, within -40 to 100.
+        p: probability of applying the distortion.
 
     Attributes:
-        current: path of the clip about to be distorted, never among the talkers; None = not one of `paths`.
+        current: path of the clip to distort next, which is never one of the talkers; None = not one of `paths`.
 
     Raises:
-        AugmentationError: a range that is not allowed, or fewer other clips than talkers; in a call: a clip that cannot be
-            read, or frozen parameters with the clip itself among the talkers.
+        AugmentationError: a range is not allowed, or there are fewer other clips than talkers; when called: a clip cannot be
+            read, or frozen parameters include the clip itself as a talker.
     """
 
     def __init__(
@@ -163,7 +166,9 @@ class Babble(Additive):
         self.paths, self.talkers = paths, talkers
         self.clips = tuple(dict.fromkeys(paths))
         if len(self.clips) <= round(max(talkers)):
-            raise AugmentationError(f"babble of {round(max(talkers))} talkers needs more clips than {len(self.clips)}")
+            raise AugmentationError(
+                f"babble of {round(max(talkers))} talkers needs more than {len(self.clips)} clips: add clips or reduce talkers"
+            )
         self.current: str | None = None
 
     def draw_noise(self) -> dict[str, object]:
@@ -180,7 +185,9 @@ class Babble(Additive):
         babble, starts = np.zeros(length, dtype=np.float32), []
         for clip, position in zip(self.parameters["clips"], self.parameters["positions"], strict=True):
             if self._is_current(self.clips[clip]):
-                raise AugmentationError(f"{self.current} is among the talkers that were frozen for another clip; draw again")
+                raise AugmentationError(
+                    f"{self.current} is one of the talkers in parameters frozen for another clip: unfreeze and draw again"
+                )
             voice, start = read_excerpt(self.clips[clip], position, length)
             babble += voice / np.sqrt(power(voice) or 1.0)
             starts.append(start)
@@ -192,13 +199,13 @@ class Babble(Additive):
 
 
 def audio_names(folder: Path, kind: str = ".") -> list[str]:
-    """Audio files of the sub-folder `kind` of `folder`, sorted, as paths relative to `folder`.
+    """Return the sorted audio files in the subfolder `kind` of `folder`, as paths relative to `folder`.
 
     Raises:
-        AugmentationError: no such folder, or no audio file in it.
+        AugmentationError: the subfolder does not exist or contains no audio files.
     """
     if not (folder / kind).is_dir():
-        there = f"; {folder} holds {sorted(item.name for item in folder.iterdir())}" if folder.is_dir() else ""
+        there = f"; {folder} contains {sorted(item.name for item in folder.iterdir())}" if folder.is_dir() else ""
         raise AugmentationError(f"{folder / kind}: no such folder{there}")
     names = [str(file.relative_to(folder)) for file in files_below(folder / kind)]
     if not names:
@@ -207,29 +214,30 @@ def audio_names(folder: Path, kind: str = ".") -> list[str]:
 
 
 def read_excerpt(path: str | Path, position: float, length: int) -> tuple[np.ndarray, float]:
-    """`length` samples of a file at 16 kHz, mono, and where they begin in it in seconds.
+    """Read an excerpt of `length` samples, mono at 16 kHz; return it and its start in the file in seconds.
 
     Args:
-        position: in [0, 1), from the earliest possible beginning to the last. In a file that is too short, repeated to the
-            length, any of its samples can be the beginning.
+        position: in [0, 1), from the earliest possible start to the last. A file shorter than `length` is repeated, and any of
+            its samples can be the start.
 
     Raises:
-        AugmentationError: the file is absent, not audio, shorter than a sample at 16 kHz, or the excerpt holds NaN.
+        AugmentationError: the file is missing, not audio or shorter than one sample at 16 kHz, or the excerpt contains NaN or
+            infinite samples.
     """
     try:
         with soundfile.SoundFile(str(path)) as file:
             rate, total = file.samplerate, file.frames
-            if total == np.iinfo(np.int64).max:  # a FLAC that does not give its length
+            if total == np.iinfo(np.int64).max:  # a FLAC file without a length in its header
                 return _excerpt_of_whole(path, position, length)
             frames = -(-(length + 1) * rate // RATE)
             start = int(position * (total - frames + 1)) if total > frames else 0
             file.seek(start)
             wave = file.read(frames, dtype="float32", always_2d=True).mean(axis=1)
-    except (soundfile.SoundFileError, TypeError):  # of another format, such as AAC; TypeError: its name ends with .raw
+    except (soundfile.SoundFileError, TypeError):  # another format, such as AAC; TypeError: a name ending in .raw
         return _excerpt_of_whole(path, position, length)
     wave = wave if rate == RATE else soxr.resample(wave, rate, RATE)
     if not len(wave) or not np.isfinite(wave).all():
-        raise AugmentationError(f"{path}: {'holds NaN or infinite samples' if len(wave) else 'holds no samples'}")
+        raise AugmentationError(f"{path}: {'contains NaN or infinite samples' if len(wave) else 'contains no samples'}")
     if total > frames:
         return wave[:length], start / rate
     begin = int(position * len(wave))
@@ -237,7 +245,7 @@ def read_excerpt(path: str | Path, position: float, length: int) -> tuple[np.nda
 
 
 def _excerpt_of_whole(path: str | Path, position: float, length: int) -> tuple[np.ndarray, float]:
-    """As `read_excerpt`, of a file in which libsndfile cannot go to a sample."""
+    """Do the work of `read_excerpt` for a file in which libsndfile cannot seek: read it whole."""
     try:
         wave = read(path)
     except AudioError as error:
@@ -247,7 +255,7 @@ def _excerpt_of_whole(path: str | Path, position: float, length: int) -> tuple[n
 
 
 def repeat(wave: np.ndarray, length: int, begin: int) -> np.ndarray:
-    """`wave (any,)` as a loop, from its sample `begin` on, `(length,)`; the joint is cross-faded at equal power over 10 ms."""
+    """Repeat `wave (any,)` from its sample `begin` to `(length,)`, with an equal-power cross-fade of 10 ms at each joint."""
     joint = min(_JOINT, len(wave) // 2)
     rise = np.sin(np.linspace(0, np.pi / 2, joint, dtype=np.float32))
     loop = wave[: len(wave) - joint].copy()

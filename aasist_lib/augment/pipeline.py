@@ -1,7 +1,7 @@
-"""The profile's list of distortions as one pipeline whose effect on a clip depends on (seed, view, utt_id) only.
+"""The profile's distortions as one pipeline; its effect on a clip depends only on (seed, view, utt_id).
 
-audiomentations draws from the global generators of `random` and NumPy. Here they are seeded from the clip's own generator
-for the length of one call and put back afterwards.
+audiomentations draws from the global generators of `random` and NumPy. This module seeds them from the clip's own generator
+for each call and restores them afterwards.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from aasist_lib.augment.schedule import Strength, strength
 from aasist_lib.config.augmentation import AugmentationConfig
 
 _SPEECH_POWER = 1e-3
-"""Mean square of a clip at which it surely holds speech (-30 dBFS). Of fainter ones a codec may rightly leave nothing."""
+"""Mean square above which a clip is assumed to contain speech (-30 dBFS). A codec may turn a fainter clip into silence."""
 
 
 @dataclass(frozen=True)
 class Applied:
-    """One distortion that was applied, with the parameters drawn.
+    """A distortion that was applied, with the parameters drawn.
 
-    `snr_db` is what was reached: the power of the part of the result that is the clip itself, scaled, over that of all the
-    rest (scale-invariant signal-to-distortion ratio, Le Roux et al. 2019, eq. 3), in dB; infinite where nothing but the level
-    changed.
+    `snr_db` is the scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019, eq. 3): the power of the scaled clip
+    within the result over the power of the remainder. It is infinite if only the level changed.
     """
 
     name: str
@@ -39,18 +38,20 @@ class Applied:
 
 
 class Augmenter:
-    """`augmenter(wave, rng, utt_id) -> (wave, applied)`: float32 `(samples,)` at 16 kHz in and out, same length.
+    """Applies the profile's distortions: `augmenter(wave, rng, utt_id) -> (wave, applied)`.
+
+    Waves are float32 `(samples,)` at 16 kHz in and out, with the same length.
 
     Args:
-        config: the profile's section.
-        paths: audio files of the split at hand, from which babble is made.
+        config: the profile's `augmentation` section.
+        paths: audio files of the current split, used for babble.
     """
 
     def __init__(self, config: AugmentationConfig, paths: Sequence[str] = ()) -> None:
         self.config, self.paths = config, tuple(paths)
         self.start = strength(config, 0.0)
         self.transforms = lru_cache(maxsize=None)(self._build)
-        self.transforms(self.start)  # what cannot be built is said now, not in a worker
+        self.transforms(self.start)  # report errors here, not in a worker process
 
     def _build(self, at: Strength) -> tuple[BaseWaveformTransform, ...]:
         return tuple(
@@ -65,7 +66,7 @@ class Augmenter:
         Augmenter.__init__(self, **state)
 
     def draw_speed(self, rng: np.random.Generator, at: Strength | None = None) -> float:
-        """The factor of a speed change, to be made before cropping since it changes the length; 1 = none."""
+        """Draw the factor of a speed change; 1 = none. Apply it before cropping, because it changes the length."""
         fires, factor = rng.random() < (at or self.start).probability, rng.uniform(*self.config.speed)
         return factor if fires else 1.0
 
@@ -76,13 +77,17 @@ class Augmenter:
 
         Args:
             wave: `(samples,)`.
-            rng: the clip's own, see `clip_generator`.
-            utt_id: named in errors.
-            path: the clip's own file, kept out of its babble.
-            at: how often and how strongly; None = the beginning of the schedule.
+            rng: the clip's own generator, see `clip_generator`.
+            utt_id: name of the clip in error messages.
+            path: the clip's own file, which is excluded from its babble.
+            at: probability and intensity of the distortions; None = the start of the schedule.
+
+        Returns:
+            The distorted wave and the distortions that were applied, in order.
 
         Raises:
-            AugmentationError: a result has another length, is silent where the clip was loud, or holds NaN or infinite values.
+            AugmentationError: a result has another length, is silent although the clip is loud, or contains NaN or infinite
+                values.
         """
         applied: list[Applied] = []
         for transform in self.transforms(at or self.start):
@@ -104,24 +109,24 @@ def _apply(transform: BaseWaveformTransform, wave: np.ndarray, utt_id: str) -> n
     try:
         return transform(wave, sample_rate=RATE)
     except Exception as error:
-        error.add_note(f"while {utt_id} was distorted by {type(transform).__name__} {transform.parameters}")
+        error.add_note(f"while distorting {utt_id} with {type(transform).__name__} {transform.parameters}")
         raise
 
 
 def _check(wave: np.ndarray, distorted: np.ndarray, what: str) -> None:
     if distorted.shape != wave.shape:
-        raise AugmentationError(f"{what} gave {distorted.shape} samples for {wave.shape}")
+        raise AugmentationError(f"{what} returned shape {distorted.shape} for a clip of shape {wave.shape}")
     if not np.isfinite(distorted).all():
-        raise AugmentationError(f"{what} gave NaN or infinite samples")
+        raise AugmentationError(f"{what} returned NaN or infinite samples")
     if not distorted.any() and power(wave) > _SPEECH_POWER:
-        raise AugmentationError(f"{what} gave silence")
+        raise AugmentationError(f"{what} returned silence")
 
 
 def _distortion_ratio(wave: np.ndarray, distorted: np.ndarray) -> float:
     clip, result = wave.astype(np.float64), distorted.astype(np.float64)
     own = clip * (result @ clip / (clip @ clip)) if clip.any() else result
     rest = power(result - own)
-    # Rounding to float32 leaves some -140 dB of the level.
+    # Float32 rounding leaves a remainder of about -140 dB relative to the level.
     if rest <= 1e-13 * power(own):
         return float("inf")
     return float(10 * np.log10(power(own) / rest)) if own.any() else float("-inf")

@@ -1,15 +1,16 @@
-"""RawBoost (Tak, Kamble, Patino, Todisco and Evans, ICASSP 2022, arXiv 2111.04433), written from the paper's equations.
+"""RawBoost (Tak, Kamble, Patino, Todisco and Evans, ICASSP 2022, arXiv 2111.04433), implemented from the paper's equations.
 
-Three kinds of noise, one after the other or side by side:
+It combines three kinds of noise, in series or in parallel:
 
 - LnL, linear and non-linear convolutive (a Hammerstein model): y = sum over j of g_j h_j * x^j, h_j a chain of notch filters;
 - ISD, impulsive and signal-dependent: y[n] = x[n] + g_sd d[n] x[n] at randomly chosen n, with d[n] in [-1, 1];
 - SSI, stationary and signal-independent: y = x + g_si (h * w), with white noise w, scaled to an SNR.
 
-The default ranges are those the authors published with their results, and so is the distribution of d, the product of two
-uniform values. The powers are of the samples as they come: the louder a clip, the stronger its non-linear orders. Our own:
-filters are centred to the sample, the clip keeps its peak and its mean (even powers would move it), and silence and clips of
-one sample pass.
+The default ranges are those of the authors' published script, as is the distribution of d (the product of two uniform values).
+Samples are not normalised before taking powers, so the non-linear orders are stronger in louder clips.
+
+Additions of this implementation: filters cause no delay, the clip keeps its peak and its mean (even powers would shift the
+mean), and silent and one-sample clips are accepted.
 """
 
 from __future__ import annotations
@@ -35,30 +36,30 @@ STAGES = {
     7: ("isd", "ssi"),
     PARALLEL: ("lnl", "isd"),
 }
-"""What each algorithm runs, in the numbering of the published script: in series, but number 8 adds the results up."""
+"""Stages of each algorithm, numbered as in the published script. Stages run in series; algorithm 8 sums their outputs."""
 _GRID = 8192
 
 
 class RawBoost(Distortion):
-    """The paper's data boosting. The result of each stage, and the sum in algorithm 8, is scaled to the peak of its input.
+    """Add RawBoost noise. The output of each stage, and the sum in algorithm 8, is scaled to the peak of its input.
 
     Args:
         algorithm: 1 LnL, 2 ISD, 3 SSI, 4 all in series, 5 LnL and ISD, 6 LnL and SSI, 7 ISD and SSI, 8 LnL and ISD in parallel.
-        orders: powers of the signal in LnL, 1 (linear only) to 10; N_f in the paper.
-        notches: notch filters in a chain, 1 to 20.
-        centre_hz: range of their centre frequencies, within 0 to 8000 Hz.
-        bandwidth_hz: range of their widths, within 1 to 8000 Hz.
-        taps: range of their lengths, within 3 to 501; an even number gets one more.
-        gain_db: range of each order's gain (its filter's largest response), within -40 to 40 dB. As the peak is kept, only the
-            differences between the orders count.
-        nonlinear_db: range of how much weaker the orders from 2 on are, within 0 to 80 dB.
-        impulses_percent: range of how many of the samples ISD changes, within 0 to 100 %.
-        impulse_gain: g_sd, 0 to 10.
-        snr_db: range of the SNR of SSI, within -20 to 100 dB.
-        p: probability.
+        orders: number of powers of the signal in LnL, 1 (linear only) to 10; N_f in the paper.
+        notches: number of notch filters in a chain, 1 to 20.
+        centre_hz: range of the notches' centre frequencies, within 0 to 8000 Hz.
+        bandwidth_hz: range of the notches' bandwidths, within 1 to 8000 Hz.
+        taps: range of the number of taps per notch filter, within 3 to 501; even numbers are increased by one.
+        gain_db: range of each order's gain (its filter's largest response), within -40 to 40 dB. Because the peak is kept, only
+            the differences between orders matter.
+        nonlinear_db: range of the attenuation of orders 2 and higher, within 0 to 80 dB.
+        impulses_percent: range of the percentage of samples that ISD changes, within 0 to 100 %.
+        impulse_gain: g_sd in the paper, 0 to 10.
+        snr_db: range of SSI's SNR, within -20 to 100 dB.
+        p: probability of applying the distortion.
 
     Raises:
-        AugmentationError: an argument leaves its range.
+        AugmentationError: an argument is outside its range.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class RawBoost(Distortion):
     ) -> None:
         super().__init__(p)
         if algorithm not in STAGES:
-            raise AugmentationError(f"algorithm = {algorithm}: RawBoost has {sorted(STAGES)}")
+            raise AugmentationError(f"algorithm = {algorithm}: must be one of {sorted(STAGES)}")
         check_range("orders", (orders,), 1, 10)
         check_range("notches", (notches,), 1, 20)
         check_range("centre_hz", centre_hz, 0, RATE / 2)
@@ -95,7 +96,7 @@ class RawBoost(Distortion):
         self.impulses_percent, self.impulse_gain, self.snr_db = impulses_percent, impulse_gain, snr_db
 
     def draw(self, length: int) -> dict[str, object]:
-        """Parameters by stage; a filter is a list of notches, each `[centre in Hz, bandwidth in Hz, taps]`."""
+        """Draw the parameters of each stage; a filter is a list of notches, each `[centre in Hz, bandwidth in Hz, taps]`."""
         drawn: dict[str, object] = {"algorithm": self.algorithm}
         stages = STAGES[self.algorithm]
         if "lnl" in stages:
@@ -148,16 +149,15 @@ class RawBoost(Distortion):
 
 
 def notch_taps(notches: list[list[float]]) -> np.ndarray:
-    """A chain of linear-phase notch filters as one.
+    """Combine a chain of linear-phase notch filters into one filter (window method, Hamming).
 
     Args:
-        notches: `[centre in Hz, bandwidth in Hz, odd number of taps]` of each (window method, Hamming); a band that leaves 0 to
-            8000 Hz is cut off there.
+        notches: `[centre in Hz, bandwidth in Hz, odd number of taps]` for each notch; bands are clipped to 0 to 8000 Hz.
 
     Returns:
-        symmetric taps, an odd number of them, scaled to a largest response of 1.
+        An odd number of symmetric taps, scaled to a largest response of 1.
     """
-    # Not scaled by firwin to a gain of 1 at 0 Hz: a notch may lie there.
+    # Do not let firwin scale the gain to 1 at 0 Hz: a notch may be there.
     chain = (
         firwin(taps, np.clip([centre - width / 2, centre + width / 2], 1e-3, RATE / 2 - 1e-3), fs=RATE, scale=False)
         for centre, width, taps in notches
@@ -167,6 +167,6 @@ def notch_taps(notches: list[list[float]]) -> np.ndarray:
 
 
 def to_peak(wave: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """`wave` scaled to the largest absolute sample of `reference`; silence stays silence."""
+    """Scale `wave` to the largest absolute sample of `reference`; a silent wave stays silent."""
     peak = np.abs(wave).max()
     return wave * float(np.abs(reference).max() / peak) if peak else wave

@@ -1,4 +1,4 @@
-"""From the kinds of a profile's list (`aasist_lib.config.augmentation`) to the transforms that do the work."""
+"""Mapping from distortion kinds in a profile (`aasist_lib.config.augmentation`) to the transforms that implement them."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ TRANSFORMS: dict[str, Callable[..., BaseWaveformTransform]] = {
 
 
 def build(kind: str, arguments: Mapping[str, Any], p: float, paths: Sequence[str] = ()) -> BaseWaveformTransform:
-    """The transform of a kind.
+    """Build the transform for a distortion kind.
 
     Args:
         kind: a key of `TRANSFORMS`.
-        arguments: as `Item.at` gives them.
-        p: how often it fires, in [0, 1].
-        paths: the split's audio files, for babble.
+        arguments: keyword arguments, as returned by `Item.at`.
+        p: probability of applying the distortion, in [0, 1].
+        paths: the split's audio files, used for babble.
 
     Raises:
-        AugmentationError: an argument that is not allowed, a codec that is not installed, or a folder without audio.
+        AugmentationError: an argument is not allowed, a codec is not installed, or a folder has no audio files.
     """
     if kind == "babble":
         arguments = {**arguments, "paths": paths}

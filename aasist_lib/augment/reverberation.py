@@ -1,7 +1,7 @@
-"""Reverberation by room impulse responses: of simulated rooms, or from files.
+"""Reverberation with room impulse responses, from simulated rooms or from files.
 
-audiomentations' RoomSimulator simulates a room for every clip, with image sources of too low an order to reach the
-reverberation time it aims at; ApplyImpulseResponse delays the clip by the response's direct path. Hence one transform here.
+Two audiomentations transforms are replaced: RoomSimulator simulates a room for every clip, with an image-source order too low
+to reach its target reverberation time, and ApplyImpulseResponse delays the clip by the response's direct path.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from aasist_lib.augment.noise import audio_names
 
 ROOMS = 8
 STEP_SECONDS = 0.02
-"""Reverberation times are rounded to a multiple of this."""
+"""Reverberation times are rounded to multiples of this value."""
 RT60_SECONDS = (0.1, 2.0)
 SOUND_SPEED = 343.0
-"""In m/s; the simulator's own."""
+"""Speed of sound in m/s, as in the simulator."""
 DIRECT_SECONDS = 0.0025
-"""What follows the loudest sample by up to this counts as direct sound (Zahorik 2002)."""
+"""The response up to this time after its largest sample counts as direct sound (Zahorik 2002)."""
 _SMALLEST, _LARGEST = (3.5, 3.0, 2.4), (8.0, 6.0, 3.5)
 _FROM_WALL, _DISTANCE = 0.5, (0.5, 1.8)
 _BLEND = slice(RATE * 30 // 1000, RATE * 70 // 1000)
@@ -36,8 +36,10 @@ _BLEND = slice(RATE * 30 // 1000, RATE * 70 // 1000)
 
 @dataclass(frozen=True)
 class Response:
-    """A room impulse response: `taps (any,)` float32, 1 at the direct path's place `direct`, and its RT60 in seconds (None
-    where the response does not decay far enough to tell)."""
+    """A room impulse response: `taps (any,)` float32, with value 1 at index `direct`, the direct path.
+
+    `rt60_seconds` is the reverberation time, or None if the response does not decay far enough to measure it.
+    """
 
     taps: np.ndarray
     direct: int
@@ -45,22 +47,22 @@ class Response:
 
 
 class Reverberation(Distortion):
-    """A clip as a microphone in a room hears it, aligned to the clip by the direct path and scaled to its RMS.
+    """Reverberate a clip as in a room. The output is aligned to the clip by the direct path and scaled to the clip's RMS.
 
     Records `rt60_seconds`, `room` (number of a simulated room) or `file` (relative to the folder), `wet`, and
-    `direct_to_reverberant_db` (null where nothing follows the direct sound).
+    `direct_to_reverberant_db` (null if nothing follows the direct sound).
 
     Args:
-        rt60_seconds: two ends of the range of the reverberation time of simulated rooms, in either order, within 0.1 to 2 s;
+        rt60_seconds: both ends of the range of simulated rooms' reverberation time, in either order, within 0.1 to 2 s;
             rounded to 0.02 s. Not used with a folder.
-        folder: impulse responses as audio files, such as RIRS_NOISES (Ko et al. 2017), of which the noises are left out; the
-            first channel is used. None = simulated rooms, see `simulate`.
-        wet: two ends of the range of the factor on all that follows the direct sound, within 0 (dry) to 1 (as in the room).
-        p: probability of firing.
+        folder: impulse responses as audio files, such as RIRS_NOISES (Ko et al. 2017; its noises are skipped). Only the first
+            channel is used. None = simulated rooms, see `simulate`.
+        wet: both ends of the range of the factor for everything after the direct sound, from 0 (dry) to 1 (as in the room).
+        p: probability of applying the distortion.
 
     Raises:
-        AugmentationError: a range that is not allowed, an absent folder, or one without impulse responses; in a call: a file
-            that cannot be read or is silent.
+        AugmentationError: a range is not allowed, or the folder is missing or has no impulse responses; when called: a file
+            cannot be read or is silent.
     """
 
     def __init__(
@@ -103,13 +105,13 @@ class Reverberation(Distortion):
 
 @lru_cache(maxsize=1024)
 def simulate(room: int, steps: int) -> Response:
-    """The response of one of `ROOMS` shoebox rooms with a reverberation time of `steps * STEP_SECONDS`, always the same.
+    """Return the impulse response of one of `ROOMS` shoebox rooms with a reverberation time of `steps * STEP_SECONDS`.
 
-    Image sources (Allen & Berkley 1979, by pyroomacoustics) make the first 50 ms after the direct path, decaying Gaussian
-    noise the rest (Lehmann & Johansson 2010), with the energy the image sources have between 30 and 70 ms. The walls absorb
-    alike at all frequencies, as much as Eyring's formula asks for. Since no room keeps to that formula exactly, the response
-    is then multiplied with an exponential until the decay measured on it (`reverberation_time`) is that asked for. A
-    simulation takes some 5 ms.
+    Equal arguments give equal responses. The early part comes from image sources (Allen & Berkley 1979, pyroomacoustics), the
+    late part is decaying Gaussian noise (Lehmann & Johansson 2010). The two cross-fade from 30 to 70 ms after the direct path,
+    where the noise has the energy of the image sources. Wall absorption follows Eyring's formula and is the same at all
+    frequencies. Because the formula is not exact, the response is then multiplied by an exponential until its measured decay
+    (`reverberation_time`) equals the target. A simulation takes about 5 ms.
     """
     seconds = steps * STEP_SECONDS
     early, time = _image_sources(room, seconds), np.arange(round(seconds * RATE)) / RATE
@@ -121,7 +123,7 @@ def simulate(room: int, steps: int) -> Response:
     for _ in range(5):
         measured = reverberation_time(taps)
         if measured is None:
-            raise AugmentationError(f"room {room}: simulated for {seconds:g} s it does not decay")
+            raise AugmentationError(f"room {room}: the response simulated for an RT60 of {seconds:g} s does not decay")
         taps *= 10 ** (3 * time * (1 / measured - 1 / seconds))
     taps = (taps / taps[0]).astype(np.float32)
     taps.flags.writeable = False
@@ -129,8 +131,11 @@ def simulate(room: int, steps: int) -> Response:
 
 
 def reverberation_time(response: np.ndarray) -> float | None:
-    """RT60 in seconds of a response `(samples,)` that begins with the direct path: the slope of the backward-integrated energy
-    (Schroeder 1965) from -5 to -35 dB (T30 of ISO 3382); None where it falls from one to the other in less than two samples."""
+    """Measure the RT60 in seconds of a response `(samples,)` that starts with the direct path.
+
+    It is computed from the slope of the backward-integrated energy (Schroeder 1965) from -5 to -35 dB (T30 of ISO 3382).
+    Returns None if the energy falls through this range in fewer than two samples.
+    """
     energy = np.cumsum(np.square(response[::-1], dtype=np.float64))[::-1]
     level = 10 * np.log10(energy[energy > 0] / energy[0])
     fitted = np.flatnonzero((level <= -5) & (level >= -35))
@@ -140,14 +145,14 @@ def reverberation_time(response: np.ndarray) -> float | None:
 
 
 def _image_sources(room: int, seconds: float) -> np.ndarray:
-    """The first 70 ms from the direct path on, 1 at its place."""
+    """Simulate the first 70 ms of a response, starting with the direct path, which is scaled to 1."""
     rng = np.random.default_rng(room)
     size = rng.uniform(_SMALLEST, _LARGEST)
     distance = 0.0
     while not _DISTANCE[0] < distance < _DISTANCE[1]:
         source, microphone = rng.uniform(_FROM_WALL, size - _FROM_WALL, (2, 3))
         distance = float(np.linalg.norm(microphone - source))
-    # A whole number of samples away, the direct path is one tap and the output aligned exactly.
+    # Move the microphone to a whole number of samples' distance: the direct path is then one tap and alignment is exact.
     delay = int(distance * RATE / SOUND_SPEED)
     microphone = source + (microphone - source) * delay * SOUND_SPEED / RATE / distance
     surface = 2 * (size[0] * size[1] + size[0] * size[2] + size[1] * size[2])
@@ -163,10 +168,12 @@ def _image_sources(room: int, seconds: float) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def read_response(path: Path) -> Response:
-    """The first channel of an audio file as a response at 16 kHz whose direct path is its largest sample, made positive.
+    """Read the first channel of an audio file as an impulse response at 16 kHz.
+
+    The largest absolute sample is the direct path; the response is scaled so that this sample is 1.
 
     Raises:
-        AugmentationError: the file is not audio, or is silent or holds NaN.
+        AugmentationError: the file is not audio, is silent, or contains NaN or infinite samples.
     """
     try:
         wave, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
@@ -174,7 +181,7 @@ def read_response(path: Path) -> Response:
         raise AugmentationError(f"{path}: cannot be read as audio: {error}") from error
     taps = wave[:, 0] if rate == RATE else soxr.resample(wave[:, 0], rate, RATE)
     if not np.isfinite(taps).all() or not taps.any():
-        raise AugmentationError(f"{path}: no impulse response: silent, or with NaN or infinite samples")
+        raise AugmentationError(f"{path}: not an impulse response: it is silent or contains NaN or infinite samples")
     direct = int(np.abs(taps).argmax())
     taps = taps / taps[direct]
     taps.flags.writeable = False
@@ -182,9 +189,9 @@ def read_response(path: Path) -> Response:
 
 
 def _response_names(folder: Path) -> list[str]:
-    """Audio files of a folder, without the noises that RIRS_NOISES keeps next to its responses."""
+    """Return the names of a folder's audio files, without the noise files that RIRS_NOISES stores next to its responses."""
     paths = [path for path in map(Path, audio_names(folder)) if "noise" not in path.stem.lower()]
     names = [str(path) for path in paths if "pointsource_noises" not in path.parts]
     if not names:
-        raise AugmentationError(f"{folder}: no impulse responses, only noises")
+        raise AugmentationError(f"{folder}: no impulse responses, only noise files; choose a folder with impulse responses")
     return names

@@ -1,4 +1,4 @@
-"""How often and how strongly clips are distorted in an epoch: constant until the loss switch, then rising (paper, idea 4)."""
+"""Schedule of distortion probability and intensity: constant until the loss switch, then rising (paper, idea 4)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aasist_lib.config.augmentation import AugmentationConfig
 
 @dataclass(frozen=True)
 class Strength:
-    """`probability` with which each distortion fires, `intensity` of its ranges, and how far the rise has come (0 to 1)."""
+    """The factors on the distortions' probability and ranges (`intensity`), and the progress of the ramp (0 to 1)."""
 
     probability: float
     intensity: float
@@ -17,17 +17,17 @@ class Strength:
 
 
 def strength(config: AugmentationConfig, progress: float) -> Strength:
-    """The strength at `progress` between the two ends of the profile's `probability` and `intensity`, linear in between."""
+    """Interpolate linearly at `progress` between the two ends of the profile's `probability` and `intensity`."""
     (often, oftener), (weak, strong) = config.probability, config.intensity
     return Strength(often + progress * (oftener - often), weak + progress * (strong - weak), progress)
 
 
 def progress(config: AugmentationConfig, epoch: int, switch_epoch: int | None) -> float:
-    """How far the rise has come in `epoch` (from 1), in [0, 1]: k / ramp_epochs in the k-th epoch from the switch on.
+    """Return the progress of the ramp in [0, 1]: k / ramp_epochs, capped at 1, where the switch epoch has k = 1.
 
     Args:
-        config: the profile's section; `ramp_epochs` = 0 stays at 0.
-        epoch: counted from 1.
+        config: the profile's `augmentation` section; with `ramp_epochs` = 0 progress stays 0.
+        epoch: the current epoch, counted from 1.
         switch_epoch: the first epoch with focal loss, or None before the switch.
     """
     if not config.ramp_epochs or switch_epoch is None or epoch < switch_epoch:

@@ -1,4 +1,4 @@
-"""The narrow-band telephone, and packets lost on the way."""
+"""Narrow-band telephone transmission and packet loss."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from aasist_lib.augment.base import AugmentationError, Distortion, new_seed
 from aasist_lib.augment.codecs import CODECS, CodecCompression
 
 BAND_HZ = (300, 3400)
-"""What a telephone line carries."""
+"""Pass band of a telephone line."""
 FRAME = RATE // 50
-"""Samples of a lost packet: 20 ms, as in AMR, Opus and RTP."""
+"""Samples per packet: 20 ms, as in AMR, Opus and RTP."""
 CROSS_FADE = RATE // 400
-"""Samples over which a gap begins and ends: 2.5 ms."""
+"""Samples of the cross-fade at the start and end of a gap: 2.5 ms."""
 FADE_OUT = 3 * FRAME
-"""Samples after which a repeated frame is silent: 60 ms, as in ITU-T G.711 Appendix I."""
+"""Samples until a repeated frame has faded to silence: 60 ms, as in ITU-T G.711 Appendix I."""
 CONCEALMENTS = ("zero", "repeat")
 
 
 def band_pass(wave: np.ndarray) -> np.ndarray:
-    """Keep `BAND_HZ`, with zero phase; `(samples,)` at 16 kHz in and out. -6 dB at its edges, -50 dB 150 Hz outside."""
+    """Limit `(samples,)` at 16 kHz to `BAND_HZ` with zero phase: -6 dB at the band's edges, -50 dB 150 Hz outside them."""
     taps = firwin(401, BAND_HZ, pass_zero=False, fs=RATE)
     return fftconvolve(wave, taps, mode="same").astype(np.float32)
 
 
 class Telephone(CodecCompression):
-    """A fixed or mobile telephone: 300–3400 Hz, 8 kHz, then one of its codecs.
+    """Simulate a landline or mobile telephone: band limit of 300–3400 Hz, then a codec at 8 kHz.
 
     Args:
-        codecs: names out of `codecs.available()` that take 8 kHz; each is as likely.
-        kbps: range of the bit rate in kbit/s, as in `CodecCompression`; a-law and mu-law always have 64.
-        p: probability.
+        codecs: names from `codecs.available()` that support 8 kHz, equally likely.
+        kbps: range of the bit rate in kbit/s, as in `CodecCompression`; a-law and mu-law always use 64.
+        p: probability of applying the distortion.
 
     Raises:
-        AugmentationError: a codec is unknown, not installed or does not take 8 kHz, or the range cannot be drawn from.
+        AugmentationError: a codec is unknown, not installed or does not support 8 kHz, or `kbps` is not valid.
     """
 
     def __init__(
@@ -50,28 +50,28 @@ class Telephone(CodecCompression):
         super().__init__(codecs, kbps, (8_000,), p)
         wide = [name for name in self.codecs if 8_000 not in CODECS[name].kbps]
         if wide:
-            raise AugmentationError(f"a telephone's codec takes 8000 Hz; these do not: {', '.join(wide)}")
+            raise AugmentationError(f"telephone codecs must support 8000 Hz; remove from the list: {', '.join(wide)}")
 
     def distort(self, samples: np.ndarray) -> np.ndarray:
         return super().distort(band_pass(samples))
 
 
 class PacketLoss(Distortion):
-    """Frames of 20 ms lost in bursts, by the two-state model of Gilbert (1960): what is sent in the bad state is lost.
+    """Lose 20 ms frames in bursts, following Gilbert's two-state model (1960): frames sent in the bad state are lost.
 
-    With loss fraction f and mean burst length b (frames), the chance to leave the bad state is 1 / b, and to enter it
-    f / (b (1 - f)), at most 1. The first frame always arrives, so that a clip is never lost as a whole.
+    With loss fraction f and mean burst length b (frames), the probability of leaving the bad state is 1 / b, and that of
+    entering it is f / (b (1 - f)), at most 1. The first frame always arrives, so a clip is never lost completely.
 
     Args:
-        loss: range of the long-run fraction of frames lost, in [0, 0.9]; the fraction lost is recorded as `loss_reached`.
-        burst: mean length of a burst in frames, 1 or more. A fraction f needs f / (1 - f) or more; where `burst` is less, that
-            is used and recorded.
-        concealment: what is heard instead. "zero": silence; "repeat": the last frame that arrived, fading out over 60 ms.
-            Either way over cross-fades of 2.5 ms.
-        p: probability.
+        loss: range of the long-run fraction of lost frames, in [0, 0.9]; the actual fraction is recorded as `loss_reached`.
+        burst: mean burst length in frames, at least 1. A fraction f needs at least f / (1 - f); if `burst` is smaller, this
+            minimum is used and recorded.
+        concealment: replacement for lost frames. "zero": silence; "repeat": the last frame that arrived, fading out over 60 ms.
+            Both use cross-fades of 2.5 ms.
+        p: probability of applying the distortion.
 
     Raises:
-        AugmentationError: an argument out of its limits.
+        AugmentationError: an argument is outside its limits.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class PacketLoss(Distortion):
     ) -> None:
         super().__init__(p)
         if not (len(loss) == 2 and 0 <= min(loss) <= max(loss) <= 0.9):
-            raise AugmentationError(f"loss is a pair of fractions in [0, 0.9], not {loss!r}")
+            raise AugmentationError(f"loss must be a pair of fractions in [0, 0.9], not {loss!r}")
         if not 1 <= burst < float("inf"):
-            raise AugmentationError(f"burst is a mean length of 1 frame or more, not {burst!r}")
+            raise AugmentationError(f"burst must be a mean length of 1 frame or more, not {burst!r}")
         if concealment not in CONCEALMENTS:
-            raise AugmentationError(f"concealment is one of {', '.join(CONCEALMENTS)}, not {concealment!r}")
+            raise AugmentationError(f"concealment must be one of {', '.join(CONCEALMENTS)}, not {concealment!r}")
         self.loss, self.burst, self.concealment = tuple(loss), burst, concealment
 
     def draw(self, length: int) -> dict[str, object]:
@@ -103,7 +103,7 @@ class PacketLoss(Distortion):
 
 
 def gilbert(frames: int, loss: float, burst: float, rng: np.random.Generator) -> np.ndarray:
-    """Which of a number of frames are lost: bool `(frames,)`; see `PacketLoss`."""
+    """Draw which frames are lost, as bool `(frames,)`; see `PacketLoss`."""
     enter, leave = loss / (burst * (1 - loss)), 1 / burst
     lost = np.zeros(frames, dtype=bool)
     for frame, chance in enumerate(rng.random(frames)[1:], start=1):
@@ -112,7 +112,7 @@ def gilbert(frames: int, loss: float, burst: float, rng: np.random.Generator) ->
 
 
 def conceal(wave: np.ndarray, lost: np.ndarray, concealment: str) -> np.ndarray:
-    """Replace lost frames.
+    """Replace lost frames by silence or by the last frame that arrived.
 
     Args:
         wave: float32 `(samples,)` at 16 kHz.
@@ -123,7 +123,7 @@ def conceal(wave: np.ndarray, lost: np.ndarray, concealment: str) -> np.ndarray:
         float32 `(samples,)`.
     """
     rising = np.linspace(0, 1, CROSS_FADE, dtype=np.float32)
-    # CROSS_FADE samples more at either end, for the first frame's past and the last gap's end.
+    # Pad CROSS_FADE samples at both ends: for the samples before the first frame and for the cross-fade after the last gap.
     heard = np.pad(wave, (CROSS_FADE, len(lost) * FRAME - len(wave) + CROSS_FADE))
     edges = np.flatnonzero(np.diff(lost, prepend=False, append=False)).reshape(-1, 2) * FRAME + CROSS_FADE
     for start, stop in edges:
@@ -132,7 +132,7 @@ def conceal(wave: np.ndarray, lost: np.ndarray, concealment: str) -> np.ndarray:
             heard[start - CROSS_FADE : start] *= 1 - rising
             filler = np.zeros(stop + CROSS_FADE - start, dtype=np.float32)
         else:
-            # The frame's end is turned into what came before its start, so that its repetitions join without a click.
+            # Cross-fade the frame's end into the samples before its start, so that its repetitions join without a click.
             before = heard[start - FRAME - CROSS_FADE : start - FRAME]
             heard[start - CROSS_FADE : start] += rising * (before - heard[start - CROSS_FADE : start])
             gain = np.maximum(0, 1 - np.arange(stop + CROSS_FADE - start, dtype=np.float32) / FADE_OUT)

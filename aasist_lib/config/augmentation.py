@@ -29,7 +29,7 @@ class Item(BaseModel):
         for name, (low, high) in self.limits.items():
             values = getattr(self, name)
             if values is not None and not (low <= min(values) and max(values) <= high):
-                raise ValueError(f"{name} = {list(values)} leaves [{low:g}, {high:g}]")
+                raise ValueError(f"{name} = {list(values)}: must be within [{low:g}, {high:g}]")
         return self
 
     def at(self, intensity: float) -> dict[str, Any]:

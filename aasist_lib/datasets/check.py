@@ -22,7 +22,7 @@ from aasist_lib.config.augmentation import Background, Reverberation
 from aasist_lib.errors import AasistError
 from aasist_lib.runtime.files import atomic, sweep
 from aasist_lib.runtime.kept import Key, changes, file_state, make_key, stored_key, write_table
-from aasist_lib.runtime.processes import agreed, team
+from aasist_lib.runtime.processes import agreed, launched
 from aasist_lib.runtime.run_folder import RunFolder
 
 CHUNK = 64
@@ -57,7 +57,7 @@ def usable(profile: Profile, trials: pd.DataFrame, splits: Sequence[str] = _SPLI
     trials, memory = trials[trials["split"].isin(splits)].reset_index(drop=True), profile.data.cache_folder / "checked.parquet"
     found: list[list[int]] = [[]]
     with agreed():
-        if team().is_main_process:
+        if launched().is_main_process:
             if "train" in splits:
                 _refuse_bad_noises(profile, memory)
             bad = find_bad(trials, memory)

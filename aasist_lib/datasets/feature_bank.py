@@ -33,9 +33,9 @@ from aasist_lib.config import Profile
 from aasist_lib.datasets.clips import Clips, clips_for
 from aasist_lib.errors import AasistError
 from aasist_lib.models.base import Frontend
-from aasist_lib.runtime.files import WriteError, atomic, explain, in_turn, sweep, to_json
+from aasist_lib.runtime.files import WriteError, advise, atomic, in_turn, sweep, to_json
 from aasist_lib.runtime.kept import BY_CONTENT, Key, changes, clips_digest, digest, make_key
-from aasist_lib.runtime.processes import agreed, team
+from aasist_lib.runtime.processes import agreed, launched
 
 CHUNK = 32
 """Views of clips encoded at once; an interrupted computation resumes after the last such chunk."""
@@ -114,15 +114,15 @@ def build_bank(
     folder = profile.data.cache_folder / "features" / digest(key)
     plan = _Plan(folder, len(trials), views, np.dtype(profile.training.feature_dtype))
     notice = f"features: another process is computing {folder}; waiting for it"
-    with in_turn(folder / ".lock", notice) if team().is_main_process and not plan.is_finished() else nullcontext():
-        team().wait_for_everyone()
+    with in_turn(folder / ".lock", notice) if launched().is_main_process and not plan.is_finished() else nullcontext():
+        launched().wait_for_everyone()
         if not plan.is_finished():
-            if team().is_main_process:
+            if launched().is_main_process:
                 _say_what_changed(folder, key)
             waves = clips_for(profile, trials, train, profile.data.seed)
             _compute(plan, _Job(encoder.to(device), waves, profile.training.workers, device))
             with agreed():
-                if team().is_main_process:
+                if launched().is_main_process:
                     _finish(plan, trials, key)
     shards = tuple(_mapped(plan.file(shard)) for shard in range(plan.count))
     return FeatureBank(folder, shards, tuple(trials["utt_id"]))
@@ -224,7 +224,7 @@ class _Plan:
                 os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
         except OSError as error:
             part.unlink(missing_ok=True)
-            raise WriteError(explain(error, part)) from error
+            raise WriteError(advise(error, part)) from error
         return array
 
 
@@ -303,14 +303,14 @@ def _stacked(waves: list[np.ndarray]) -> Tensor:
 
 def _compute(plan: _Plan, job: _Job) -> None:
     """Compute the missing shards, shared among the launched processes."""
-    unfinished, members = plan.unfinished(), team()
+    unfinished, world = plan.unfinished(), launched()
     if not unfinished:  # killed between the last shard and the index
         return
     with agreed():
-        if members.is_main_process:
+        if world.is_main_process:
             _announce(plan, unfinished, job)
     with agreed():
-        _write(plan, unfinished[members.process_index :: members.num_processes], job)
+        _write(plan, unfinished[world.process_index :: world.num_processes], job)
 
 
 def _write(plan: _Plan, shards: list[int], job: _Job) -> None:
@@ -320,8 +320,8 @@ def _write(plan: _Plan, shards: list[int], job: _Job) -> None:
         todo = plan.items(shard)[plan.done(shard) :]
         work += [(shard, todo[start : start + CHUNK]) for start in range(0, len(todo), CHUNK)]
     batches = [items for _, items in work]
-    title = "features" if team().num_processes == 1 else f"features, 1 of {team().num_processes}"
-    hidden = None if team().is_main_process else True  # None: hidden unless there is a terminal
+    title = "features" if launched().num_processes == 1 else f"features, 1 of {launched().num_processes}"
+    hidden = None if launched().is_main_process else True  # None: hidden unless there is a terminal
     writer, bar = _Writer(plan), tqdm(total=sum(map(len, batches)), desc=title, unit="clip", mininterval=5, disable=hidden)
     for (shard, items), states in zip(work, job.features(batches, plan.dtype), strict=True):
         _refuse_infinite(states, [job.waves.ids[row] for row, _ in items], plan.dtype)
@@ -346,7 +346,7 @@ def _announce(plan: _Plan, unfinished: list[int], job: _Job) -> None:
     numbers, seconds = job.cost([(row, 0) for row in range(min(8, plan.clips))])
     size = plan.dtype.itemsize * numbers
     needed, free = todo * size, shutil.disk_usage(plan.folder).free
-    hours = seconds * todo / min(team().num_processes, len(unfinished)) / 3600
+    hours = seconds * todo / min(launched().num_processes, len(unfinished)) / 3600
     whole = plan.clips * plan.views
     there = f", {whole - todo} of {whole} there already" if todo < whole else ""
     time_left = f"{60 * hours:.0f} min" if hours < 2 else f"{hours:.1f} h"

@@ -1,4 +1,4 @@
-"""What the detector looks at, in seconds and feature bands, and whether such maps can be believed."""
+"""Attention and attribution maps of a detector, over seconds and feature bands, and tests of whether they can be trusted."""
 
 from aasist_lib.explain.attention import (
     CURVES,

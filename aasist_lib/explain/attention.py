@@ -1,8 +1,8 @@
-"""From attention maps to places in a clip: every map as a curve over seconds, and over feature bands or Hz.
+"""Convert attention maps to curves over seconds, and over feature bands or Hz.
 
-A temporal node is `NODE_STRIDE` encoder frames (60 ms with a 20 ms encoder, 30 ms with LFCC), or
-`3 ** (blocks + 1)` samples with sinc filters. A peak says where the node sits, not that nothing else was heard:
-`receptive_field` says how far it hears.
+A temporal node spans `NODE_STRIDE` encoder frames (60 ms with a 20 ms encoder, 30 ms with LFCC), or
+`3 ** (blocks + 1)` samples with sinc filters. A peak shows the position of a node. The node also receives information from
+its surroundings: `receptive_field` returns from how much of the clip.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ CURVES = {
     "streams": "the heterogeneous attention that a node receives from all nodes, in the streams' first layer",
     "stack": "the attention of the stack nodes, which collect information for the readout",
 }
-"""The attention curves, in the order of a forward pass, and what each one is."""
+"""The attention curves, in the order of a forward pass, with a description of each."""
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """How much of a clip a temporal node can hear, in seconds; None = the whole clip.
+    """Receptive field of a temporal node, in seconds; None = the whole clip.
 
-    `node` is what the node stands for, `back_end` what reaches it through the back end's convolutions, `front_end` what
-    reaches one frame: a transformer encoder mixes the whole clip into each.
+    `node` is the span of the node itself, `back_end` the span that reaches it through the back end's convolutions, and
+    `front_end` the span that reaches one frame. A transformer encoder mixes the whole clip into each frame.
     """
 
     node: float
@@ -48,9 +48,9 @@ class ReceptiveField:
 class ClipAttention:
     """One clip's attention over its nodes; every curve sums to 1.
 
-    `seconds (T + 1,)` are the edges of the temporal nodes. `time` and `bands` hold a curve for each name of `CURVES`: over
-    temporal nodes `(T,)` and over spectral nodes `(S,)`. Nodes that pooling dropped have 0 in 'streams' and 'stack', which
-    are over the nodes left. `stack_time_share` is the share of the stack nodes' attention that goes to temporal nodes.
+    `seconds (T + 1,)` are the edges of the temporal nodes. `time` and `bands` hold one curve for each name in `CURVES`, over
+    temporal nodes `(T,)` and over spectral nodes `(S,)`. 'streams' and 'stack' only cover the nodes that remain after
+    pooling: dropped nodes have 0. `stack_time_share` is the share of the stack nodes' attention that goes to temporal nodes.
     """
 
     score: float
@@ -62,7 +62,7 @@ class ClipAttention:
 
 @torch.inference_mode()
 def explain_clip(model: AASIST, wave: np.ndarray) -> ClipAttention:
-    """Attention of a trained detector on one waveform `(samples,)` at 16 kHz, already cropped to the length wanted."""
+    """Return the attention of a trained detector on one waveform `(samples,)` at 16 kHz, cropped to the wanted length."""
     device = next(model.backend.parameters()).device
     logits, maps = model.eval()(torch.from_numpy(wave)[None].to(device), return_attention=True)
     score = float(logits[0, 1] - logits[0, 0])
@@ -70,13 +70,13 @@ def explain_clip(model: AASIST, wave: np.ndarray) -> ClipAttention:
 
 
 def clip_attention(maps: AttentionMaps, score: float, seconds: np.ndarray, item: int = 0) -> ClipAttention:
-    """Reduce one batch item's maps to curves.
+    """Reduce the maps of one batch item to curves.
 
     Args:
-        maps: of a forward pass.
+        maps: the attention maps of a forward pass.
         score: the item's log-odds.
-        seconds: edges of the temporal nodes, as `node_seconds` gives them.
-        item: which clip of the batch.
+        seconds: edges of the temporal nodes, as returned by `node_seconds`.
+        item: index of the clip in the batch.
     """
     time, bands = (
         {name: curve[item].cpu().numpy() for name, curve in curves(maps).items()} for curves in (time_curves, band_curves)
@@ -86,40 +86,40 @@ def clip_attention(maps: AttentionMaps, score: float, seconds: np.ndarray, item:
 
 
 def time_curves(maps: AttentionMaps) -> dict[str, Tensor]:
-    """For each name of `CURVES` a curve over temporal nodes, `(batch, T)`, not negative, summing to 1.
+    """Return one curve over temporal nodes for each name in `CURVES`: `(batch, T)`, non-negative, summing to 1.
 
-    Means over heads, streams and members.
+    The curves are means over heads, streams and ensemble members.
     """
     return _mean_curves(maps, "temporal")
 
 
 def band_curves(maps: AttentionMaps) -> dict[str, Tensor]:
-    """As `time_curves`, over spectral nodes, `(batch, S)`: bands of features, or of frequency with sinc filters."""
+    """As `time_curves`, over spectral nodes, `(batch, S)`: feature bands, or frequency bands with sinc filters."""
     return _mean_curves(maps, "spectral")
 
 
 def stack_attention(maps: AttentionMaps, stream: StreamMaps) -> tuple[Tensor, Tensor]:
-    """The stack node's attention in a stream's first layer, averaged over heads and laid over *all* nodes.
+    """Return the stack node's attention in a stream's first layer, averaged over heads, with 0 for dropped nodes.
 
     Returns:
-        `(batch, T)` and `(batch, S)`; together they sum to 1 for each clip.
+        `(batch, T)` and `(batch, S)` over *all* nodes; together they sum to 1 for each clip.
     """
     return _over_all_nodes(maps, stream.first[:, :, -1].mean(dim=1))
 
 
 def node_seconds(model: AASIST, samples: int, nodes: int) -> np.ndarray:
-    """Edges of the temporal nodes in seconds, `(nodes + 1,)`; what is left over at the end of a clip belongs to none.
+    """Return the edges of the temporal nodes in seconds, `(nodes + 1,)`. Samples left over at the end belong to no node.
 
     Args:
-        model: says how many samples a node spans.
-        samples: of the waveform.
-        nodes: how many temporal nodes its maps have.
+        model: the detector, which determines how many samples a node spans.
+        samples: length of the waveform.
+        nodes: number of temporal nodes in the maps.
     """
     return np.minimum(np.arange(nodes + 1) * _node_samples(model), samples) / RATE
 
 
 def receptive_field(model: AASIST) -> ReceptiveField:
-    """How far a temporal node hears. Clip-wise normalisation (`model.normalise`), which all nodes share, is not counted."""
+    """Return the receptive field of a temporal node. Normalisation over the whole clip (`model.normalise`) is not counted."""
     blocks, kind = model.config.blocks, model.config.frontend.kind
     if kind == "sinc":
         frames = 1
@@ -127,7 +127,7 @@ def receptive_field(model: AASIST) -> ReceptiveField:
             frames = BLOCK_POOL * frames + 4
         taps = SincFilters.SETTINGS["taps"]
         return ReceptiveField(_node_samples(model) / RATE, frames * model.frontend.stride / RATE, (taps + 2) / RATE)
-    # Each block has two convolutions of width 3: two nodes more on either side.
+    # Each block has two convolutions of width 3, which add two nodes on either side.
     back_end = (1 + 4 * blocks) * _node_samples(model) / RATE
     front_end = None
     if kind == "lfcc":
@@ -137,7 +137,7 @@ def receptive_field(model: AASIST) -> ReceptiveField:
 
 
 def band_hertz(model: AASIST) -> np.ndarray | None:
-    """Edges of the spectral nodes in Hz, `(S + 1,)`: of sinc filters. None for bands of features, which have no frequency."""
+    """Return the edges of the spectral nodes in Hz, `(S + 1,)`, for sinc filters; None for feature bands."""
     if model.config.frontend.kind != "sinc":
         return None
     settings = SincFilters.SETTINGS
@@ -171,7 +171,7 @@ def _member_curves(maps: AttentionMaps, kind: str) -> dict[str, Tensor]:
 
 
 def _over_all_nodes(maps: AttentionMaps, row: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention `(batch, kept temporal + kept spectral)` laid over all nodes, `(batch, T)` and `(batch, S)`."""
+    """Spread attention `(batch, kept temporal + kept spectral)` over all nodes, `(batch, T)` and `(batch, S)`, 0 if dropped."""
     count = maps.kept_temporal.shape[1]
     time = row.new_zeros(len(row), maps.temporal.shape[-1]).scatter(1, maps.kept_temporal, row[:, :count])
     band = row.new_zeros(len(row), maps.spectral.shape[-1]).scatter(1, maps.kept_spectral, row[:, count:])
@@ -179,7 +179,7 @@ def _over_all_nodes(maps: AttentionMaps, row: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _survived(maps: AttentionMaps, kind: str) -> Tensor:
-    """Poolings survived by each node, `(batch, nodes)`: 0, 1 (the graph's), up to 1 + streams."""
+    """Return the number of pooling steps that each node survives, `(batch, nodes)`: 0, 1 (the graph's), up to 1 + streams."""
     kept, everything = getattr(maps, f"kept_{kind}"), getattr(maps, kind)
     counts = torch.ones(kept.shape, device=kept.device)
     for stream in maps.streams:

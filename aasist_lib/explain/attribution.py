@@ -1,11 +1,12 @@
-"""Maps over a clip's 20 ms frames: by attention, by gradients, by leaving parts out; and two that know nothing of the detector.
+"""Maps over the 20 ms frames of a clip, from attention, gradients or occlusion, and two baselines without the detector.
 
-All that is not attention asks how the *score* depends on the frames that the back end hears: the mixed states of the front end,
-`(frames, features)`. A frame is "left out" by putting the clip's mean frame in its place: it keeps what all frames share, voice
-and channel, and says nothing of its moment. Zeros would be no neutral choice, but a sound that the detector never met.
+All maps except attention and the baselines measure how the *score* depends on the frames that the back end receives: the
+mixed states of the front end, `(frames, features)`. A frame is "left out" by replacing it with the clip's mean frame. The
+mean frame keeps what all frames share, such as voice and channel, and removes what is specific to this moment. Zeros would
+not be neutral, because the detector never saw such an input in training.
 
-A transformer encoder mixes the whole clip into every frame, so even a perfect account of the frames is one of the clip at
-these places only as far as the encoder keeps things in place. Whether it does is measured: `aasist_lib.explain.faithfulness`.
+A transformer encoder mixes the whole clip into every frame. A map over frames therefore locates something in the clip only
+as far as the encoder keeps information in place. `aasist_lib.explain.faithfulness` measures whether it does.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from aasist_lib.models import AASIST
 FRAME_SECONDS = 0.02
 BASELINES = ("energy", "random")
 SIGNED = frozenset({"integrated_gradients", "occlusion", "windows"})
-"""Maps above 0 where the detector sees spoof and below 0 where it sees bona fide. The others say where it looks."""
+"""Maps that are above 0 where a frame speaks for spoof and below 0 for bona fide. The others only show what has influence."""
 MAPS: dict[str, str] = {
     **CURVES,
     "saliency": "how strongly the score reacts to a small change of the frame: the norm of its gradient",
@@ -34,7 +35,7 @@ MAPS: dict[str, str] = {
     "energy": "the frame's level in dB, independent of the detector",
     "random": "random numbers",
 }
-"""Every map by name, and what it is."""
+"""Every map by name, with a description."""
 UNITS: dict[str, str] = {
     **dict.fromkeys(CURVES, "attention, fraction"),
     "saliency": "log-odds a unit",
@@ -43,7 +44,7 @@ UNITS: dict[str, str] = {
     "random": "uniform in [0, 1)",
 }
 STEPS = 16
-"""Points of the integral of integrated gradients."""
+"""Number of points at which the integral of integrated gradients is evaluated."""
 OCCLUDED_SECONDS, WINDOW_SECONDS, HOP_SECONDS = 0.3, 0.6, 0.1
 _BATCH, _AT_ONCE = 16, 64
 
@@ -51,27 +52,27 @@ _BATCH, _AT_ONCE = 16, 64
 def frame_maps(
     model: AASIST, waves: Tensor | np.ndarray, names: Sequence[str] | None = None, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Maps of clips, each `(batch, frames)` over frames of 20 ms (`samples // 320` of them).
+    """Compute maps of clips, each `(batch, frames)` over 20 ms frames (`samples // 320` of them).
 
     Args:
         model: a trained detector; it is put into eval mode.
-        waves: `(batch, samples)` at 16 kHz, of the detector's length.
-        names: of `MAPS`; None = all.
-        seed: of the map 'random'.
+        waves: `(batch, samples)` at 16 kHz, with the detector's input length.
+        names: names from `MAPS`; None = all.
+        seed: seed of the map 'random'.
 
     Returns:
-        by name, higher = "here the detector sees spoof" for the maps in `SIGNED`, "here it looks" for the others.
+        map name -> values. Higher means "more spoof" for the maps in `SIGNED`, and "more influence" for the others.
 
     Raises:
-        ValueError: an unknown name, or waves that are not `(batch, samples)` or shorter than a frame.
+        ValueError: a name is unknown, or `waves` is not `(batch, samples)` or is shorter than a frame.
     """
     names = tuple(MAPS if names is None else names)
     if unknown := sorted(set(names) - set(MAPS)):
-        raise ValueError(f"no map {', '.join(unknown)}; there are {', '.join(MAPS)}")
+        raise ValueError(f"unknown map {', '.join(unknown)}; choose from {', '.join(MAPS)}")
     waves = torch.as_tensor(waves, dtype=torch.float32)
     frames = grid_frames(waves.shape[-1])
     if waves.ndim != 2 or not waves.numel() or not frames:
-        raise ValueError(f"waves have shape {tuple(waves.shape)}; (batch, samples) of 320 samples or more is needed")
+        raise ValueError(f"waves have shape {tuple(waves.shape)}; pass (batch, samples) with at least 320 samples")
     device = next(model.backend.parameters()).device
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for batch in waves.split(_BATCH):
@@ -83,39 +84,43 @@ def frame_maps(
 
 
 def grid_frames(samples: int) -> int:
-    """How many whole 20 ms frames a waveform has."""
+    """Return the number of whole 20 ms frames in a waveform."""
     return samples // round(FRAME_SECONDS * RATE)
 
 
 def hear(model: AASIST, waves: Tensor) -> tuple[Tensor, Tensor]:
-    """The front end's states `(batch, layers, t, features)` of waves `(batch, samples)`, and what the members of the back end
-    hear of them, `(batch, t, features)`; both free of the autograd graph."""
+    """Run the front end on waves `(batch, samples)`, without gradients.
+
+    Returns:
+        its states `(batch, layers, t, features)`, and their layer mix `(batch, t, features)`, which the back end's members
+        take as input.
+    """
     with torch.no_grad():
         states = model.frontend(waves)
         return states, model.backend.mix(states)
 
 
 def spoofness(model: AASIST, heard: Tensor) -> Tensor:
-    """Minus the score, `(batch,)`, of frames as the members hear them, `(batch, t, features)`; of all members together."""
+    """Return minus the score of all members together, `(batch,)`, for their input frames `(batch, t, features)`."""
     logits = torch.stack([member(heard)[0] for member in model.backend.members]).mean(dim=0)
     return logits[:, 0] - logits[:, 1]
 
 
 def mean_frames(heard: Tensor) -> Tensor:
-    """Every frame of `(batch, t, features)` replaced by its clip's mean."""
+    """Replace every frame of `(batch, t, features)` by the mean frame of its clip."""
     return heard.mean(dim=1, keepdim=True).expand_as(heard).contiguous()
 
 
 def saliency(model: AASIST, heard: Tensor) -> Tensor:
-    """Length of the score's gradient at each frame, `(batch, t)` (Simonyan et al. 2014, arXiv 1312.6034)."""
+    """Return the norm of the score's gradient at each frame, `(batch, t)` (Simonyan et al. 2014, arXiv 1312.6034)."""
     return Saliency(_of(model)).attribute(_leaf(heard), abs=False).detach().norm(dim=-1)
 
 
 def integrated_gradients(model: AASIST, heard: Tensor, steps: int = STEPS) -> Tensor:
     """Integrated gradients from the mean frame, summed over features, `(batch, t)` (Sundararajan et al. 2017, 1703.01365).
 
-    A clip's values sum to `spoofness` of the clip minus that of its mean frames, but for the few steps
-    and the jumps where graph pooling drops another node (in the demo 2 % of the distance).
+    A clip's values sum to the `spoofness` of the clip minus that of its mean frames. The sum is not exact, because the integral
+    has few steps and jumps where graph pooling drops another node (in the demo the error is 2 % of the difference).
     """
     method = IntegratedGradients(_of(model))
     found = method.attribute(_leaf(heard), mean_frames(heard), n_steps=steps, internal_batch_size=max(_AT_ONCE, len(heard)))
@@ -123,9 +128,10 @@ def integrated_gradients(model: AASIST, heard: Tensor, steps: int = STEPS) -> Te
 
 
 def occlusion(model: AASIST, heard: Tensor, width: int, hop: int) -> Tensor:
-    """Change of the score when `width` frames are left out, every `hop` frames; the mean over those that cover a frame.
+    """Return the change of the score when `width` frames are left out, `(batch, t)` (Zeiler and Fergus 2014, arXiv 1311.2901).
 
-    `(batch, t)`; above 0 where leaving out makes the clip more bona fide (Zeiler and Fergus 2014, arXiv 1311.2901).
+    A segment starts every `hop` frames. Each frame gets the mean over the segments that cover it. Values are above 0 where
+    leaving frames out makes the clip more bona fide.
     """
     width, features = min(width, heard.shape[1]), heard.shape[2]
     with torch.no_grad():
@@ -137,9 +143,10 @@ def occlusion(model: AASIST, heard: Tensor, width: int, hop: int) -> Tensor:
 
 
 def windows(model: AASIST, states: Tensor, width: int, hop: int) -> Tensor:
-    """`spoofness` of stretches of `width` frames, every `hop` frames; the mean over those that cover a frame, `(batch, t)`.
+    """Return the `spoofness` of segments of `width` frames, one every `hop` frames, `(batch, t)`.
 
-    The back end hears each stretch alone, normalised by itself; the encoder heard the whole clip.
+    Each frame gets the mean over the segments that cover it. The back end receives each segment alone and normalises it
+    separately. The encoder has processed the whole clip.
     """
     total = states.shape[2]
     width = min(width, total)
@@ -157,19 +164,19 @@ def windows(model: AASIST, states: Tensor, width: int, hop: int) -> Tensor:
 
 
 def energy(waves: np.ndarray) -> np.ndarray:
-    """Level of each whole 20 ms frame in dB, `(batch, frames)`, of waves `(batch, samples)`."""
+    """Return the level of each whole 20 ms frame of waves `(batch, samples)` in dB, `(batch, frames)`."""
     frames, size = grid_frames(waves.shape[1]), round(FRAME_SECONDS * RATE)
     power = np.square(waves[:, : frames * size]).reshape(len(waves), frames, size).mean(axis=2)
     return 10 * np.log10(power + 1e-10)
 
 
 def to_grid(values: np.ndarray, edges: np.ndarray, frames: int) -> np.ndarray:
-    """Means over 20 ms frames, `(batch, frames)`, of values that are constant between edges.
+    """Average values that are constant between edges over 20 ms frames, `(batch, frames)`.
 
     Args:
         values: `(batch, n)`.
-        edges: in seconds from 0 on, `(n + 1,)`; behind the last one the last value goes on.
-        frames: how many 20 ms frames are wanted.
+        edges: in seconds, starting at 0, `(n + 1,)`; the last value is extended beyond the last edge.
+        frames: number of 20 ms frames to return.
     """
     grid = np.arange(frames + 1) * FRAME_SECONDS
     edges = np.append(edges[:-1], max(edges[-1], grid[-1]))
@@ -178,7 +185,7 @@ def to_grid(values: np.ndarray, edges: np.ndarray, frames: int) -> np.ndarray:
 
 
 def _maps_of(model: AASIST, waves: Tensor, names: set[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """The maps of one batch on the grid."""
+    """Yield the maps of one batch over 20 ms frames."""
     samples = waves.shape[1]
     frames = grid_frames(samples)
     if "energy" in names:

@@ -1,19 +1,21 @@
-"""Whether a map over a clip tells the truth, measured in two ways.
+"""Two tests of whether a map over a clip is faithful: localisation, and deletion and insertion.
 
-*Localisation*: on clips of which it is known when they are spoofed (`demo_corpus.partial`), does the map rank spoofed frames
-above the others (ROC AUC, chance 0.5), and does its maximum fall on one (pointing game, Zhang et al. 2018, arXiv 1608.00507;
-chance is the share of spoofed frames)? The control of a clip, with a segment at the same place but nothing spoofed, gives what
-the map owes to the words in the segment and to its joints.
+*Localisation* uses partly spoofed clips whose spoofed segments are known (`demo_corpus.partial`). It measures whether the map
+ranks spoofed frames above the others (ROC AUC, chance 0.5), and whether the map's maximum is on a spoofed frame (pointing game,
+Zhang et al. 2018, arXiv 1608.00507; chance is the share of spoofed frames). Each clip has a control with a segment at the same
+place but nothing spoofed. The control shows how much the map responds to the words in the segment and to its joints.
 
 *Deletion and insertion* (Petsiuk et al. 2018, arXiv 1806.07421): frames are replaced by the clip's mean frame in the order of
-the map, or put back in that order. If the map shows what the decision rests on, its support falls, or rises, faster than in
-random order.
+the map, or restored in that order. If the map shows what the decision depends on, the support for the decision falls, or rises,
+faster than in random order.
 
-What may be concluded. A map whose localisation beats control and baselines, with the interval, points at spoofed speech *of
-these attacks, spliced like this*. A map that only deletes and inserts well shows what this detector uses, which need not be
-what is spoofed. A map that does neither shows nothing about the clip, however plausible it looks. Intervals are over recordings
-of few speakers; other speakers may add more than they show. Replaced frames are no real speech, so that part of a fall in
-support may be the detector's surprise: hence the comparison with random order, which surprises it as much.
+Conclusions. If the localisation of a map is better than control and baselines, interval included, the map points at spoofed
+speech *of these attacks, spliced in this way*. A map that is good only at deletion and insertion shows what this detector uses,
+which need not be what is spoofed. A map that is good at neither shows nothing about the clip, however plausible it looks.
+
+Limits. The intervals are over recordings of few speakers, so the variation over other speakers may be larger. Replaced frames
+are not real speech. Part of a fall in support may come from this mismatch, which is why maps are compared with a random order:
+it has the same mismatch.
 """
 
 from __future__ import annotations
@@ -33,25 +35,25 @@ from aasist_lib.metrics import Interval
 from aasist_lib.models import AASIST
 
 BOTH = "both"
-"""Kind of the rows that average a recording's two partly spoofed clips: one with the segment spoofed, one with all else."""
+"""Kind of the rows that average a recording's two partly spoofed clips: spoofed inside, and spoofed outside the segment."""
 SPOOF_INSIDE, SPOOF_AROUND, CONTROL = "spoof in bona fide", "bona fide in spoof", "control"
 SHARES = 10
-"""Steps of deletion and insertion, from 0 to 100 % of the frames."""
+"""Number of steps of deletion and insertion, from 0 to 100 % of the frames."""
 CLEAR = 0.7
-"""An AUC from which a map is said to point at spoofed speech without further ado: a convention, no law."""
+"""The AUC from which a verdict is 'yes' instead of 'weakly'. The value is a convention."""
 JOINT_SECONDS = 0.01
-"""Length of the cross-fades; frames that touch one are neither spoofed nor not."""
+"""Length of the cross-fades. Frames that touch one are labelled neither spoofed nor not spoofed."""
 _BATCH = 16
 
 
 def frame_truth(kind: str, start: float, end: float, length: int, samples: int) -> np.ndarray:
-    """What each 20 ms frame is: 1 spoofed (in a control: inserted), 0 not, -1 neither the one nor the other; `(frames,)`.
+    """Return the label of each 20 ms frame, `(frames,)`: 1 spoofed (in a control: inserted), 0 not, -1 at a cross-fade.
 
     Args:
-        kind: of the clip.
-        start, end: of the inserted segment, in seconds.
-        length: of the clip, in samples.
-        samples: of the detector's input; a shorter clip is repeated, and so is the truth.
+        kind: kind of the clip.
+        start, end: edges of the inserted segment, in seconds.
+        length: length of the clip, in samples.
+        samples: length of the detector's input; a shorter clip is repeated, and so are its labels.
     """
     labels, half = np.zeros(length, dtype=np.int8), JOINT_SECONDS * RATE / 2
     labels[round(start * RATE) : round(end * RATE)] = 1
@@ -65,11 +67,11 @@ def frame_truth(kind: str, start: float, end: float, length: int, samples: int) 
 
 
 def spoofed_stretches(clip: pd.Series, samples: int) -> list[tuple[float, float]]:
-    """Beginning and end of each spoofed stretch of a partly spoofed clip, in seconds, as the detector hears it.
+    """Return the start and end of each spoofed segment in the detector's input for a partly spoofed clip, in seconds.
 
     Args:
         clip: a row of `build_partial`'s table.
-        samples: of the detector's input; where the clip is shorter, it is repeated, and so are its stretches.
+        samples: length of the detector's input; a shorter clip is repeated, and so are its segments.
     """
     length, total = soundfile.info(clip["path"]).duration, samples / RATE
     inside = {SPOOF_INSIDE: [(clip["start"], clip["end"])], SPOOF_AROUND: [(0.0, clip["start"]), (clip["end"], length)]}
@@ -79,21 +81,21 @@ def spoofed_stretches(clip: pd.Series, samples: int) -> list[tuple[float, float]
 
 
 def localisation(model: AASIST, partial: pd.DataFrame, names: Sequence[str] | None = None, seed: int = 0) -> pd.DataFrame:
-    """How well each map finds the spoofed frames of each clip.
+    """Measure how well each map finds the spoofed frames of each clip.
 
     Args:
         model: a trained detector.
-        partial: of `build_partial`, or of that form: `utt_id, path, split, recording, attacks, kind, start, end`.
-        names: of `MAPS`; None = all.
-        seed: of the map 'random'.
+        partial: the table of `build_partial`, or one with `utt_id, path, split, recording, attacks, kind, start, end`.
+        names: names from `MAPS`; None = all.
+        seed: seed of the map 'random'.
 
     Returns:
-        a row a clip and map: `utt_id, recording, split, attacks, kind, map`, `auc`, `hit` (1: the maximum is on a spoofed
-        frame; between equal maxima the share that is), `chance` (share of spoofed frames). In a control the inserted
-        frames are taken for spoofed ones.
+        one row per clip and map: `utt_id, recording, split, attacks, kind, map`, `auc`, `hit` (1: the maximum is on a
+        spoofed frame; for equal maxima, the share of them that are), `chance` (share of spoofed frames). In a control, the
+        inserted frames count as spoofed.
 
     Raises:
-        ValueError: a clip without frames of both sorts.
+        ValueError: a clip has no frame inside or no frame outside its segment.
     """
     waves, truths = _waves_and_truths(partial, model.config.samples)
     found = frame_maps(model, waves, names, seed)
@@ -116,20 +118,20 @@ def _waves_and_truths(partial: pd.DataFrame, samples: int) -> tuple[np.ndarray, 
         wave = audio.read(clip.path)
         truth = frame_truth(clip.kind, clip.start, clip.end, len(wave), samples)
         if not {0, 1} <= set(truth.tolist()):
-            raise ValueError(f"{clip.utt_id}: no frame inside or none outside its segment, {clip.start:.2f}-{clip.end:.2f} s")
+            raise ValueError(f"{clip.utt_id}: no frames inside or none outside its segment, {clip.start:.2f}-{clip.end:.2f} s")
         waves.append(audio.fit(wave, samples))
         truths.append(truth)
     return np.stack(waves), truths
 
 
 def localisation_table(clips: pd.DataFrame, replicates: int = 1000, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
-    """`localisation`'s rows, averaged over clips, with percentile intervals of a bootstrap over recordings.
+    """Average the rows of `localisation` over clips, with percentile intervals of a bootstrap over recordings.
 
     Returns:
-        a row a split, group of attacks, kind (and `BOTH`) and map: `clips`, `auc`, `hits` (pointing game), `gain` (AUC minus
-        what the recording's control gives at the same segment: 0 for a map that sees the words or the joints only),
-        `over_energy` (AUC minus the map energy's), each with `_low` and `_high`, and `chance` of the pointing game.
-        `over_energy` is missing where energy was not asked for.
+        one row per split, group of attacks, kind (and `BOTH`) and map: `clips`, `auc`, `hits` (pointing game), `gain` (AUC
+        minus the AUC expected from the recording's control; 0 for a map that only responds to the words or the joints),
+        `over_energy` (AUC minus that of the map 'energy'), each with `_low` and `_high`, and `chance` of the pointing game.
+        `over_energy` is NaN if the map 'energy' was not measured.
 
     Raises:
         ValueError: a recording lacks a clip of one of the kinds.
@@ -150,7 +152,7 @@ def localisation_table(clips: pd.DataFrame, replicates: int = 1000, confidence: 
 
 
 def _with_expected(clips: pd.DataFrame) -> pd.DataFrame:
-    """Also rows of kind `BOTH`, and the AUC that the control lets expect: its own; 1 minus it where all else is spoofed."""
+    """Add rows of kind `BOTH`, and the AUC expected from the control: its own, or 1 minus it if all else is spoofed."""
     whose = ["split", "attacks", "recording", "map"]
     kinds = clips.groupby("recording")["kind"].agg(set)
     if (lacking := kinds[[not {SPOOF_INSIDE, SPOOF_AROUND, CONTROL} <= found for found in kinds]]).size:
@@ -166,7 +168,10 @@ def _with_expected(clips: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_interval(values: np.ndarray, replicates: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
-    """Mean of `values (n,)` and its percentile bootstrap interval; equal n and seed draw the same, so that differences pair."""
+    """Return the mean of `values (n,)` with its percentile bootstrap interval.
+
+    Calls with equal n and seed draw the same samples, so that their differences are paired.
+    """
     drawn = np.random.default_rng(seed).integers(0, len(values), (replicates, len(values)))
     low, high = np.quantile(values[drawn].mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(values.mean()), float(low), float(high))
@@ -177,17 +182,17 @@ def _spread(name: str, interval: Interval) -> dict[str, float]:
 
 
 def best_map(table: pd.DataFrame, attacks: str = "known") -> str:
-    """The map that finds spoofed speech best, by AUC over both directions, on **dev**; baselines take no part.
+    """Return the name of the map with the highest localisation AUC over both directions on **dev**, baselines excluded.
 
     Args:
-        table: of `localisation_table`, dev only.
-        attacks: the group that counts.
+        table: a table of `localisation_table`, with the rows of dev only.
+        attacks: the group of attacks that counts.
 
     Raises:
-        ValueError: the table has rows of another split, or none of a map.
+        ValueError: the table has rows of another split, or no row of a map.
     """
     if others := sorted(set(table["split"]) - {"dev"}):
-        raise ValueError(f"a map is chosen on dev, and this table has rows of {', '.join(others)}: pass those of dev only")
+        raise ValueError(f"the map is chosen on dev, but the table has rows of {', '.join(others)}: pass the rows of dev only")
     rows = table[(table["kind"] == BOTH) & (table["attacks"] == attacks) & ~table["map"].isin(BASELINES)]
     if rows.empty:
         raise ValueError(f"the table has no map with attacks '{attacks}' in both directions")
@@ -195,12 +200,12 @@ def best_map(table: pd.DataFrame, attacks: str = "known") -> str:
 
 
 def localise(model: AASIST, wave: np.ndarray, name: str) -> np.ndarray:
-    """A localisation score for each 20 ms of a clip, `(frames,)`, higher = rather spoofed: the map that `best_map` chose.
+    """Return a localisation score for each 20 ms of a clip, `(frames,)`; higher = more likely spoofed.
 
     Args:
         model: a trained detector.
-        wave: `(samples,)` at 16 kHz, of the detector's length.
-        name: of `MAPS`.
+        wave: `(samples,)` at 16 kHz, with the detector's input length.
+        name: a name from `MAPS`, usually the one returned by `best_map`.
     """
     return frame_maps(model, np.asarray(wave)[None], [name])[name][0]
 
@@ -208,19 +213,20 @@ def localise(model: AASIST, wave: np.ndarray, name: str) -> np.ndarray:
 def deletion_insertion(
     model: AASIST, trials: pd.DataFrame, threshold: float, names: Sequence[str] | None = None, seed: int = 0
 ) -> pd.DataFrame:
-    """The support of each clip's decision while frames are left out, or put back, in the order of each map.
+    """Measure the support for each clip's decision while frames are left out, or restored, in the order of each map.
 
     Args:
         model: a trained detector.
         trials: `utt_id` and `path` of the clips.
-        threshold: of the decision, from dev: bona fide above it. Support is the score's distance from it on the side of
-            the decision on the whole clip, so it begins at 0 or above, and below 0 the decision has changed.
-        names: of `MAPS`; None = all. 'random' is always among them.
-        seed: of the random order, also that of frames with equal values.
+        threshold: decision threshold from dev; a score above it is bona fide. Support is the score's distance from the
+            threshold in the direction of the decision on the whole clip. The whole clip has a support of 0 or above; below 0
+            the decision has changed.
+        names: names from `MAPS`; None = all. 'random' is always added.
+        seed: seed of the random order, and of the order of frames with equal values.
 
     Returns:
-        a row a clip, map, curve ('deletion', 'insertion') and share of frames left out or put back (0, 0.1, ..., 1): `support`,
-        in the score's units.
+        one row per clip, map, curve ('deletion', 'insertion') and share of frames left out or restored (0, 0.1, ..., 1), with
+        `support` in the score's units.
     """
     names = list(dict.fromkeys([*(MAPS if names is None else names), "random"]))
     waves = np.stack([audio.fit(audio.read(path), model.config.samples) for path in trials["path"]])
@@ -243,20 +249,20 @@ def deletion_insertion(
 
 
 def _at_frames(values: np.ndarray, count: int, stride: int) -> np.ndarray:
-    """From 20 ms frames `(batch, frames)` to the `count` frames of the front end, a frame every `stride` samples."""
+    """Resample values from 20 ms frames `(batch, frames)` to `count` front-end frames, one every `stride` samples."""
     places = (np.arange(count) + 0.5) * stride / RATE / FRAME_SECONDS
     return values[:, np.minimum(places.astype(int), values.shape[1] - 1)]
 
 
 def _ranks(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """0 for the largest value of each row; equal values in random order."""
+    """Return the rank of each value in its row, 0 for the largest; equal values are ranked in random order."""
     order = np.lexsort((rng.random(values.shape), -values), axis=1)
     return np.argsort(order, axis=1)
 
 
 @torch.inference_mode()
 def _curves(model: AASIST, heard: torch.Tensor, ranks: np.ndarray, shares: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores `(batch, shares)` with the first of the ranked frames left out, and with only these put back."""
+    """Return scores `(batch, shares)` with the first ranked frames left out (deletion), or only these kept (insertion)."""
     mean, ranked = mean_frames(heard), torch.from_numpy(ranks).to(heard.device)[..., None]
     whole, nothing = (-_plain(spoofness(model, frames)) for frames in (heard, mean))
     scores = {"deletion": [whole], "insertion": [nothing]}
@@ -270,11 +276,12 @@ def _curves(model: AASIST, heard: torch.Tensor, ranks: np.ndarray, shares: np.nd
 
 
 def area_table(clips: pd.DataFrame, replicates: int = 1000, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
-    """`deletion_insertion`'s curves as areas: the mean support over all shares, with percentile intervals over clips.
+    """Return the area under each curve of `deletion_insertion` (mean support over all shares), with intervals over clips.
 
     Returns:
-        a row a map and curve: `clips`, `area`, and `gain`, by how much the order of the map is better than the random one on
-        the same clips (deletion: lower, insertion: higher), each with `_low` and `_high`.
+        one row per map and curve: `clips`, `area`, and `gain`, the amount by which the map's order is better than the random
+        order on the same clips (deletion: lower, insertion: higher). `area` and `gain` have percentile intervals, `_low` and
+        `_high`.
     """
     areas = clips.groupby(["curve", "utt_id", "map"], sort=False)["support"].agg(_area).unstack("map")
     rows = []
@@ -289,34 +296,34 @@ def area_table(clips: pd.DataFrame, replicates: int = 1000, confidence: float = 
 
 
 def _area(support: pd.Series) -> float:
-    """Trapezoids over shares from 0 to 1, in the order of the rows."""
+    """Integrate over shares from 0 to 1 by the trapezoidal rule; rows are in the order of the shares."""
     values = support.to_numpy()
     return float(np.trapezoid(values, dx=1 / (len(values) - 1)))
 
 
 def verdicts(table: pd.DataFrame, areas: pd.DataFrame | None = None) -> pd.DataFrame:
-    """What the numbers allow to say of each map but the baselines, a sentence or two.
+    """Return a verdict of one or two sentences for each map except the baselines.
 
     Args:
-        table: of `localisation_table`, of one split; the rows of known attacks count.
-        areas: of `area_table`, with the same maps; None = no word on deletion and insertion.
+        table: a table of `localisation_table` for one split; only the rows of known attacks are used.
+        areas: a table of `area_table` with the same maps; None = nothing is said about deletion and insertion.
 
     Returns:
-        `map`, `believed` (whether it may be read as "here is spoofed speech") and `verdict`. 'yes' and 'weakly' take that the
-        interval of the AUC over both directions lies above chance and above energy, and in either direction above the control;
-        it is 'weakly' below an AUC of `CLEAR`. All else is 'no'.
+        `map`, `believed` (whether the map may be read as "here is spoofed speech") and `verdict`. 'yes' and 'weakly' require
+        that the interval of the AUC over both directions is above chance and above energy, and that in each direction the
+        AUC is above the control. 'weakly' means an AUC below `CLEAR`. Everything else is 'no'.
 
     Raises:
-        ValueError: the table has rows of several splits, none of known attacks in both directions, or not of the map 'energy'.
+        ValueError: the table has rows of several splits, no rows of known attacks in both directions, or no map 'energy'.
     """
     if len(splits := set(table["split"])) != 1:
-        raise ValueError(f"the table has rows of {', '.join(sorted(splits)) or 'no split'}: pass those of one split")
+        raise ValueError(f"the table has rows of {', '.join(sorted(splits)) or 'no split'}: pass the rows of one split")
     rows = table[(table["attacks"] == "known") & ~table["map"].isin(BASELINES)].set_index(["map", "kind"])
     names = [name for name, kind in rows.index if kind == BOTH]
     if not names:
         raise ValueError("the table has no rows of known attacks in both directions")
     if rows["over_energy"].isna().any():
-        raise ValueError("the table has no map 'energy' to compare with: measure it with the others (names of `localisation`)")
+        raise ValueError("the table has no map 'energy' to compare with: add it to the names passed to `localisation`")
     found = []
     for name in names:
         believed, sentence = _on_localisation(*(rows.loc[(name, kind)] for kind in (BOTH, SPOOF_INSIDE, SPOOF_AROUND)))
@@ -335,14 +342,14 @@ def _on_localisation(both: pd.Series, inside: pd.Series, around: pd.Series) -> t
     if inside["gain_low"] > 0 and around["gain_high"] < 0:
         return "no", f"Marks the inserted segment whether it is spoofed or not: {auc}."
     if both["auc_low"] <= 0.5:
-        return "no", f"Does not tell spoofed speech: {auc} includes chance."
+        return "no", f"Does not find spoofed speech: {auc}, and the interval includes chance."
     if both["over_energy_low"] <= 0:
-        return "no", f"Above chance, but not above the level of the frame: {auc}, {over_energy}."
+        return "no", f"Above chance, but not better than the frame's energy: {auc}, {over_energy}."
     if fails:
-        return "no", f"Above chance, but not to be relied on: {auc}; no more than its control {' and '.join(fails)}."
+        return "no", f"Above chance, but not reliable: {auc}; not better than its control {' and '.join(fails)}."
     if both["auc"] < CLEAR:
-        return "weakly", f"Points at spoofed speech, too weakly to read one clip by: {auc}."
-    return "yes", f"Points at spoofed speech: {auc}, and more than its control in either."
+        return "weakly", f"Points at spoofed speech, but too weakly to interpret a single clip: {auc}."
+    return "yes", f"Points at spoofed speech: {auc}, and better than its control in each direction."
 
 
 def _on_areas(areas: pd.DataFrame) -> str:
@@ -351,10 +358,10 @@ def _on_areas(areas: pd.DataFrame) -> str:
     )
     better = [curve for curve in ("deletion", "insertion") if areas.loc[curve, "gain_low"] > 0]
     if len(better) == 2:
-        return f"It shows what the decision rests on: better than a random order ({gains})."
+        return f"It shows what the decision depends on: better than a random order ({gains})."
     if better:
-        return f"Of what the decision rests on it shows something: better than a random order in {better[0]} alone ({gains})."
-    return f"It does not show what the decision rests on: no better than a random order ({gains})."
+        return f"It partly shows what the decision depends on: better than a random order in {better[0]} only ({gains})."
+    return f"It does not show what the decision depends on: not better than a random order ({gains})."
 
 
 def _with_interval(row: pd.Series, name: str, sign: str = "") -> str:

@@ -1,7 +1,8 @@
-"""Attention over many clips: means by attack, bona fide against spoof, silence against speech, one system against another.
+"""Attention statistics over many clips: means by attack, bona fide against spoof, silence against speech, two systems.
 
-Intervals are percentile bootstraps over clips. Clips of one speaker are more alike than that supposes, so with few speakers
-the intervals are too narrow; they are for one band, one map at a time.
+Intervals are percentile bootstraps over clips. The bootstrap assumes independent clips, but clips of one speaker are similar,
+so with few speakers the intervals are too narrow. Each interval holds for one band and one map, without a correction for
+multiple comparisons.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ from aasist_lib.models import AASIST, AttentionMaps
 
 BATCH = 16
 READOUT = ("temporal, largest", "temporal, mean", "spectral, largest", "spectral, mean", "stack node")
-"""The five parts of a clip's embedding, in their order: `aasist._read`."""
+"""The five parts of a clip's embedding, in the order of `aasist._read`."""
 
 
 @dataclass(frozen=True)
 class Attended:
     """Attention on several clips of one length.
 
-    `scores (clips,)` of the whole detector; `seconds (T + 1,)` edges; `time` and `bands`: name of a map -> `(clips, T)` and
-    `(clips, S)`, rows summing to 1; `blocks`: one row a clip, a column for each pair of kinds of nodes, 'temporal → spectral':
-    the share of the looking nodes' attention that goes there, mean over members, streams, heads and looking nodes.
+    `scores (clips,)` are those of the whole detector, `seconds (T + 1,)` the edges of the temporal nodes. `time` and `bands`
+    map a name to `(clips, T)` and `(clips, S)`, with rows summing to 1. `blocks` has one row per clip and one column per pair
+    of node types, such as 'temporal → spectral': the share of the attention of the first type's nodes that goes to the second
+    type, averaged over members, streams, heads and nodes.
     """
 
     scores: np.ndarray
@@ -42,10 +44,10 @@ class Attended:
 
 @torch.inference_mode()
 def attend(model: AASIST, waves: np.ndarray) -> list[Attended]:
-    """Attention on `waves (clips, samples)` at 16 kHz: of the detector and, where it has several members, of each after it.
+    """Compute the attention on `waves (clips, samples)` at 16 kHz, of the detector and of each ensemble member.
 
     Returns:
-        the whole detector first, then its members one by one (none if there is only one).
+        the whole detector first, then each of its members (none if there is only one).
     """
     device = next(model.backend.parameters()).device
     parts: list[list[Attended]] = []
@@ -59,19 +61,19 @@ def attend(model: AASIST, waves: np.ndarray) -> list[Attended]:
 
 
 def by_attack(curves: np.ndarray, attacks: pd.Series) -> pd.DataFrame:
-    """Mean curve of each attack, times the number of places: 1 = even. Rows are attacks ('-' is 'bona fide', first)."""
+    """Return the mean curve of each attack, relative to even attention (1 = even). 'bona fide' ('-') is the first row."""
     names = attacks.replace("-", "bona fide").to_numpy()
     means = pd.DataFrame(curves * curves.shape[1]).groupby(names).mean()
     return means.loc[sorted(means.index, key=lambda name: (name != "bona fide", name))]
 
 
 def class_difference(curves: np.ndarray, labels: pd.Series, seed: int = 0) -> pd.DataFrame:
-    """Where spoof gets more attention than bona fide: one row a place, with 95 % intervals.
+    """Compare the attention on spoof and on bona fide clips: one row per place, with 95 % intervals.
 
     Args:
         curves: `(clips, places)`, rows summing to 1.
-        labels: 'bonafide' | 'spoof', of the clips.
-        seed: of the bootstrap.
+        labels: 'bonafide' | 'spoof' for each clip.
+        seed: seed of the bootstrap.
 
     Returns:
         `place, bonafide, spoof, difference, low, high`, all relative to even attention (1 = even).
@@ -87,14 +89,14 @@ def class_difference(curves: np.ndarray, labels: pd.Series, seed: int = 0) -> pd
 
 
 def silence_attention(attended: Attended, waves: np.ndarray, labels: pd.Series, seed: int = 0) -> pd.DataFrame:
-    """How much attention silence gets, by map and class, with 95 % intervals.
+    """Measure how much attention goes to silence, by map and class, with 95 % intervals.
 
-    A node is silent where `audio.speech` finds speech in less than half of it. Clips that are hardly silent, or hardly
-    anything else (less than a tenth), are left out.
+    A node is silent if `audio.speech` finds speech in less than half of it. Clips with less than a tenth of silent nodes, or
+    less than a tenth of speech nodes, are left out.
 
     Returns:
-        `map, label, clips, attention, low, high`: attention on silent nodes over their share of the nodes; 1 = no more and no
-        less than on speech.
+        `map, label, clips, attention, low, high`: attention on silent nodes divided by their share of the nodes; 1 = silence
+        gets as much attention as speech.
     """
     silent = np.stack([~_node_speech(wave, attended.seconds) for wave in waves])
     share = silent.mean(axis=1)
@@ -111,17 +113,17 @@ def silence_attention(attended: Attended, waves: np.ndarray, labels: pd.Series, 
 
 
 def agreement(first: Attended, second: Attended, seed: int = 0) -> pd.DataFrame:
-    """Whether two systems look at the same places: Spearman's rank correlation of their curves over time, clip by clip.
+    """Compare two systems' curves over time by Spearman's rank correlation, computed for each clip.
 
     Returns:
         `map, correlation, low, high`: mean over clips with its 95 % interval; 1 = the same order, 0 = unrelated.
 
     Raises:
-        ValueError: their temporal nodes differ in number, so that places cannot be compared.
+        ValueError: the systems have different numbers of temporal nodes, so their places cannot be compared.
     """
     if len(first.seconds) != len(second.seconds):
         counts = len(first.seconds) - 1, len(second.seconds) - 1
-        raise ValueError(f"{counts[0]} and {counts[1]} temporal nodes: compare systems of the same front end and clip length")
+        raise ValueError(f"{counts[0]} and {counts[1]} temporal nodes: compare systems with the same front end and clip length")
     rows = []
     for name, curves in first.time.items():
         pairs = zip(curves, second.time[name], strict=True)
@@ -133,10 +135,12 @@ def agreement(first: Attended, second: Attended, seed: int = 0) -> pd.DataFrame:
 
 @torch.inference_mode()
 def readout_parts(model: AASIST, wave: np.ndarray) -> dict[str, float]:
-    """What each part of the embedding adds to a clip's score, mean over members; with 'offset' they sum to the score.
+    """Return how much each part of the embedding adds to a clip's score, averaged over members.
+
+    The parts and 'offset' sum to the score.
 
     Args:
-        model: with a linear readout; that of OC-softmax is an angle and does not fall into parts.
+        model: a detector with a linear readout; the readout of OC-softmax is an angle, which is not a sum of parts.
         wave: `(samples,)` at 16 kHz.
 
     Raises:
@@ -163,7 +167,7 @@ def readout_parts(model: AASIST, wave: np.ndarray) -> dict[str, float]:
 
 
 def _alone(member: AttentionMaps) -> AttentionMaps:
-    """A member's maps without those of the others."""
+    """Return the maps of one member without those of the other members."""
     return AttentionMaps(**{**vars(member), "others": []})
 
 
@@ -179,7 +183,7 @@ def _attended(maps: AttentionMaps, logits: torch.Tensor, seconds: np.ndarray) ->
 
 
 def _joined(parts: Sequence[Attended]) -> Attended:
-    """Batches of one system as one."""
+    """Join the batches of one system."""
     time, bands = (
         {name: np.concatenate([getattr(part, kind)[name] for part in parts]) for name in getattr(parts[0], kind)}
         for kind in ("time", "bands")
@@ -189,7 +193,7 @@ def _joined(parts: Sequence[Attended]) -> Attended:
 
 
 def _node_speech(wave: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """For each node, whether at least half of it is speech."""
+    """Return for each node whether at least half of it is speech."""
     spoken = speech(wave).astype(float)
     edges = np.round(seconds * 100).astype(int).clip(0, len(spoken))
     starts = np.minimum(edges[:-1], len(spoken) - 1)
@@ -201,7 +205,7 @@ def _difference_of_means(first: np.ndarray, second: np.ndarray, axis: int) -> np
 
 
 def _interval(samples: tuple[np.ndarray, ...], statistic: Callable, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile bootstrap interval over the first axis, of each column by itself."""
+    """Return the 95 % percentile bootstrap interval over the first axis, for each column separately."""
     found = bootstrap(
         samples, statistic, axis=0, vectorized=True, n_resamples=999, method="percentile", rng=np.random.default_rng(seed)
     )

@@ -1,6 +1,6 @@
-"""Figures one can move: in JupyterLab a control redraws them; headless, a few choices are drawn.
+"""Interactive figures: in JupyterLab, widgets redraw them; in headless runs, a few fixed choices are drawn.
 
-Headless is what `AASIST_HEADLESS=1` says, which the runner sets. A control takes the arrow keys once it has the focus.
+A run is headless if `AASIST_HEADLESS=1`, which the notebook runner sets. A focused widget responds to the arrow keys.
 """
 
 from aasist_lib.explore.clips import ClipExplorer

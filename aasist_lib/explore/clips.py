@@ -1,4 +1,4 @@
-"""A corpus to walk through: pick a clip by split, attack, score or error, hear it, and see a map over it."""
+"""Explorer of a corpus: pick a clip by split, attack, score or error, listen to it, and view a map over it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ COLUMNS = ("utt_id", "path", "label", "attack", "split", "score")
 
 
 class ClipExplorer:
-    """Choose a clip and a map: player, waveform, spectrogram, the map over both, and the score against the threshold.
+    """Show a chosen clip with a chosen map: player, waveform, spectrogram, the map over both, and the score with the threshold.
 
-    A notebook shows it as the last line of a cell. Tab moves between the controls, arrow keys change the one in focus.
-    Headless, the first, middle and last clip of the first split are drawn, from the worst error to the surest.
+    To display it in a notebook, make it the last line of a cell. Tab moves between the controls, arrow keys change the focused
+    one. In headless runs, three clips of the first split are drawn: the first, middle and last in the order of error, worst
+    first.
     """
 
     def __init__(self, model: AASIST, scores: pd.DataFrame, threshold: float, first: str = "nodes") -> None:
@@ -31,12 +32,12 @@ class ClipExplorer:
 
         Args:
             model: a trained detector.
-            scores: score tables of one or more splits; `utt_id, path, label, attack, split, score` are used.
-            threshold: at or below it a clip is called spoof; the one of dev.
-            first: the map shown at first, a name of `explain.MAPS`.
+            scores: score tables of one or more splits, with columns `utt_id, path, label, attack, split, score`.
+            threshold: the decision threshold from dev; a score at or below it means spoof.
+            first: the map shown at first, a name from `explain.MAPS`.
 
         Raises:
-            ValueError: a column is missing, the table is empty, or there is no such map.
+            ValueError: a column is missing, the table is empty, or the map is unknown.
         """
         missing = [name for name in COLUMNS if name not in scores]
         if missing or scores.empty:
@@ -44,18 +45,18 @@ class ClipExplorer:
                 f"the scores have {len(scores)} rows and lack {', '.join(missing) or 'no column'}: nothing to show"
             )
         if first not in MAPS:
-            raise ValueError(f"no map '{first}'; there are {', '.join(MAPS)}")
+            raise ValueError(f"unknown map '{first}'; choose from {', '.join(MAPS)}")
         towards_wrong = np.where(scores["label"] == "spoof", 1, -1)
         self.model, self.threshold, self.first = model, threshold, first
         self.scores = scores.assign(error=towards_wrong * (scores["score"] - threshold))
 
     def select(self, split: str, show: str = "all", order: str = ORDERS[0]) -> pd.DataFrame:
-        """The clips of a split, in an order of `ORDERS`.
+        """Return the clips of a split, sorted.
 
         Args:
-            split: of the table.
+            split: a split in the table.
             show: 'all', 'bona fide', 'spoof', or the name of an attack.
-            order: by error: how far the score is on the wrong side of the threshold.
+            order: an entry of `ORDERS`. The error is the distance of the score from the threshold, positive on the wrong side.
         """
         table = self.scores[self.scores["split"] == split]
         if show in CLASSES.values():
@@ -66,20 +67,20 @@ class ClipExplorer:
         return table.sort_values([column, "utt_id"], ascending=[order == ORDERS[1], True], ignore_index=True)
 
     def shown(self, split: str) -> list[str]:
-        """What `select` can show of a split."""
+        """Return the values of `show` that `select` accepts for a split."""
         table = self.scores[self.scores["split"] == split]
         attacks = sorted(set(table["attack"]) - {"-"})
         return ["all", *(name for label, name in CLASSES.items() if (table["label"] == label).any()), *attacks]
 
     def verdict(self, clip: pd.Series) -> str:
-        """The score against the threshold, in a sentence."""
+        """Return a sentence that compares the score with the threshold."""
         truth = CLASSES[clip["label"]] + (f" ({clip['attack']})" if clip["attack"] != "-" else "")
         called = "bona fide" if clip["score"] > self.threshold else "spoof"
         right = "rightly" if called == CLASSES[clip["label"]] else "wrongly"
         return f"{truth}; score {clip['score']:+.2f}, threshold {self.threshold:+.2f}: called {called}, {right}"
 
     def page(self, clip: pd.Series, name: str) -> str:
-        """Everything about a clip under one map, as part of a page."""
+        """Return verdict, player and figure of a clip under one map, as HTML."""
         wave = audio.fit(audio.read(clip["path"]), self.model.config.samples)
         values = frame_maps(self.model, wave[None], [name])[name][0]
         seconds = np.minimum(np.arange(len(values) + 1) * FRAME_SECONDS, len(wave) / audio.RATE)
@@ -90,7 +91,7 @@ class ClipExplorer:
         return f"<p>{'<br>'.join(lines)}</p>{player(wave)}<br>{as_html(figure, alt, dpi=96)}"
 
     def widget(self) -> ipywidgets.VBox:
-        """Menus and a slider above the page."""
+        """Return the widget: menus and a slider above the page."""
         splits = list(dict.fromkeys(self.scores["split"]))
         split = ipywidgets.Dropdown(options=splits, description="Split")
         show = ipywidgets.Dropdown(options=self.shown(splits[0]), description="Show")

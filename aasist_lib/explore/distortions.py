@@ -1,4 +1,4 @@
-"""Distortions to hear and see: a tour of one at several strengths, and a playground of chains."""
+"""Listen to and view distortions: one distortion at several strengths, or a chain of distortions."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from aasist_lib.explore.page import as_html, is_live, player, show_widget
 from aasist_lib.models import AASIST
 
 CHAIN = 3
-"""Distortions one after the other that the playground offers."""
+"""Largest number of distortions in a chain of the playground."""
 
 
 def distortion_tour(
     clip: NDArray[np.float32], item: Item, intensities: Sequence[float], utt_id: str, others: Sequence[str] = ()
 ) -> HTML:
-    """A distortion at several strengths, to be seen and heard: waveforms, changes of the spectrogram, and a player of each.
+    """Show a distortion at several strengths: waveforms, changes of the spectrogram, and players.
 
     Args:
         clip: `(samples,)` at 16 kHz.
-        item: of a profile's list, or of `distortions.catalogue`.
-        intensities: 0 = the mild end of the item's ranges, 1 = the hard one.
-        utt_id: what the random choices depend on.
+        item: an item of a profile's `distortions`, or of `distortions.catalogue`.
+        intensities: 0 = the mild end of the item's ranges, 1 = the hard end.
+        utt_id: seeds the random choices.
         others: audio files of other clips, for babble.
     """
     name = item.kind.replace("_", " ")
@@ -51,10 +51,11 @@ def distortion_tour(
 
 
 class AugmentationPlayground:
-    """Pick a clip and a chain of distortions, move their strengths; hear it, see it, and watch the score move.
+    """Pick a clip and a chain of distortions, change their strengths, and listen to, view and score the result.
 
-    A notebook shows it as the last line of a cell. Headless, three choices are drawn: the first clip through the first
-    distortion, the middle one through the first and the middle distortion, the last one through the last distortion.
+    To display it in a notebook, make it the last line of a cell. In headless runs, three choices are drawn: the first clip
+    through the first distortion, the middle clip through the first and the middle distortion, and the last clip through the
+    last distortion.
     """
 
     def __init__(
@@ -64,8 +65,8 @@ class AugmentationPlayground:
 
         Args:
             model: a trained detector, in eval mode.
-            clips: name -> waveform `(samples,)` at 16 kHz, of the length the detector takes.
-            items: the distortions on offer, as in a profile's list. Strength 0 is the mild end of an item's ranges, 1 the hard.
+            clips: name -> waveform `(samples,)` at 16 kHz, with the detector's input length.
+            items: the available distortions, as in a profile. Strength 0 is the mild end of an item's ranges, 1 the hard.
             others: audio files of other clips, for babble.
         """
         self.model, self.clips, self.others = model, clips, others
@@ -73,7 +74,7 @@ class AugmentationPlayground:
         self.clean = {name: float(score_waves(model, wave[None])[0]) for name, wave in clips.items()}
 
     def make(self, clip: str, chain: Sequence[tuple[str, float]], draw: int = 0) -> tuple[NDArray[np.float32], float]:
-        """The clip through the chain of (kind, strength), and its score; another `draw` gives other random choices."""
+        """Return the clip after the chain of (kind, strength), and its score; another `draw` gives other random choices."""
         wave = self.clips[clip]
         for place, (kind, strength) in enumerate(chain):
             transform = build(kind, self.items[kind].exactly(strength), 1.0, self.others)
@@ -81,7 +82,7 @@ class AugmentationPlayground:
         return wave, float(score_waves(self.model, wave[None])[0])
 
     def html(self, clip: str, chain: Sequence[tuple[str, float]], draw: int = 0) -> str:
-        """The figure, a player, and the two scores, as part of a page."""
+        """Return the figure, a player, and the two scores, as HTML."""
         wave, score = self.make(clip, chain, draw)
         steps = ", ".join(f"{kind.replace('_', ' ')} {strength:.1f}" for kind, strength in chain) or "nothing"
         move = f"score {self.clean[clip]:+.2f} before, {score:+.2f} after {steps}"
@@ -90,10 +91,10 @@ class AugmentationPlayground:
         return f"<p>{html.escape(move)}</p>{player(wave)}{as_html(figure, alt, dpi=96)}"
 
     def widget(self) -> ipywidgets.VBox:
-        """Menus and sliders above the figure. Tab moves between them, arrow keys move the one in focus."""
+        """Return the widget: menus and sliders above the figure. Tab moves between them, arrow keys change the focused one."""
         clip = ipywidgets.Dropdown(options=list(self.clips), description="Clip")
         draw = ipywidgets.IntSlider(0, 0, 20, description="Draw", continuous_update=False)
-        # "" and not None: a menu that returns to an option whose value is None goes blank, and then swallows a key
+        # The empty option is "": a menu that returns to an option with the value None goes blank and ignores a key press.
         kinds = [("–", ""), *((kind.replace("_", " "), kind) for kind in self.items)]
         names = [ipywidgets.Dropdown(options=kinds, description=f"Step {number + 1}") for number in range(CHAIN)]
         sliders = [ipywidgets.FloatSlider(1.0, min=0.0, max=1.8, step=0.1, description="Strength", continuous_update=False)
@@ -123,7 +124,7 @@ class AugmentationPlayground:
 
 
 def _settings(parameters: Mapping[str, object]) -> str:
-    """The first two numbers or names drawn, a line each, short enough for the head of a panel."""
+    """Return the first two drawn numbers or names, one per line, short enough for a panel title."""
     plain = {
         name.removeprefix("wanted_").replace("_", " "): value if isinstance(value, str) else format(value, ".4g")
         for name, value in parameters.items()

@@ -1,4 +1,4 @@
-"""What explorers put on a page: figures with alt text, players, and whether anybody is there to move anything."""
+"""Page elements of the explorers: figures with alt text, players, upload limits, and the check for headless runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _GUARD = """setTimeout(() => {
             const said = document.createElement('p');
             said.setAttribute('role', 'alert');
             const size = Math.ceil(file.size / 1e6);
-            said.textContent = `${file.name} was not uploaded: it has ${size} MB, this server takes ${Math.floor(limit / 1e6)};
+            said.textContent = `${file.name} was not uploaded: it has ${size} MB, the limit is ${Math.floor(limit / 1e6)} MB;
             ${advice}`; note.replaceChildren(said);
         }};
     }, true);
@@ -45,42 +45,42 @@ _GUARD = """setTimeout(() => {
         guard.refuse(file);
     };
 });"""
-"""A message that is larger than the server takes closes the notebook's connection without a word, so the page looks first."""
+"""Script that checks the file size before an upload. A message above the server's limit closes the connection silently."""
 _TORNADO_MB = 10
-"""What a JupyterLab takes that was not told otherwise."""
+"""JupyterLab's default limit for a message, in MB."""
 
 
 def upload_limit() -> int:
-    """Bytes that an uploaded file may have: `make lab` says how many megabytes its server takes, in `AASIST_UPLOAD_MB`."""
+    """Return the largest size of an uploaded file in bytes. `make lab` passes its server's limit in `AASIST_UPLOAD_MB`."""
     return int(0.99e6 * float(os.environ.get("AASIST_UPLOAD_MB", _TORNADO_MB)))
 
 
 def guard_uploads(limit: int, advice: str) -> None:
-    """Have the upload buttons of the widget displayed above refuse what the server would not take, and say so.
+    """Make the upload buttons of the widget displayed above reject files above the server's limit, with a message.
 
     Args:
-        limit: bytes.
-        advice: what to do instead.
+        limit: largest file size in bytes.
+        advice: what to do instead, shown in the message.
     """
     display(Javascript(_GUARD % (limit, json.dumps(advice))))
 
 
 def is_live() -> bool:
-    """Whether widgets make sense: not where `AASIST_HEADLESS=1`, which the runner sets."""
+    """Return whether to show widgets: not if `AASIST_HEADLESS=1`, which the notebook runner sets."""
     return os.environ.get("AASIST_HEADLESS") != "1"
 
 
 def show_widget(widget: ipywidgets.Widget) -> None:
-    """Display a widget that keeps its plain keys.
+    """Display a widget that handles unmodified keys itself.
 
-    Otherwise JupyterLab takes those of a menu that has the focus for its commands: Arrow Down leaves the cell, x cuts it.
+    Otherwise JupyterLab interprets keys pressed in a focused menu as its own commands: Arrow Down leaves the cell, x cuts it.
     """
     display(widget)
     display(Javascript(_KEEP_KEYS))
 
 
 def player(wave: NDArray[np.float32]) -> str:
-    """A player of the wave as it is, losslessly; what leaves full scale is clipped, as a sound card would."""
+    """Return a lossless audio player for the wave as HTML; samples beyond full scale are clipped, as by a sound card."""
     buffer = io.BytesIO()
     soundfile.write(buffer, np.clip(wave, -1, 1), RATE, format="FLAC", subtype="PCM_16")
     source = f"data:audio/flac;base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -88,7 +88,7 @@ def player(wave: NDArray[np.float32]) -> str:
 
 
 def as_html(figure: Figure, alt: str, dpi: int = 110) -> str:
-    """A figure as an image of a page, with its alt text."""
+    """Return a figure as an HTML image with alt text."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

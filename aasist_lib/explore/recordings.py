@@ -1,4 +1,4 @@
-"""Recordings to listen to beside what a detector says of them, with an upload button."""
+"""Explorer of recordings: listen to them, see a detector's result, and upload files."""
 
 from __future__ import annotations
 
@@ -19,37 +19,40 @@ from aasist_lib.scoring.detector import Detector, posterior
 from aasist_lib.scoring.recordings import Recording, score_recording, short_names
 
 HEARD_SECONDS = 30.0
-"""So much of a recording can be played: 43 kB a second go into the page."""
+"""Length of the playable part of a recording. The page grows by 43 kB per second of audio."""
 
 
 class RecordingExplorer:
-    """Choose a recording or upload one, and say how likely a spoof was beforehand; hear it, and see its score over time.
+    """Choose or upload a recording and set the prior probability of spoof; listen to it, and view its score over time.
 
-    A notebook shows it as the last line of a cell. Headless, the first, the middle and the last recording are drawn.
+    To display it in a notebook, make it the last line of a cell. In headless runs, the first, the middle and the last
+    recording are drawn.
     """
 
     def __init__(self, detector: Detector, paths: Sequence[str | Path], p_spoof: float = 0.5) -> None:
-        """Prepare the choices; a recording is scored when it is first looked at.
+        """Prepare the choices; a recording is scored when it is first shown.
 
         Args:
-            detector: of `Detector.load`, with a calibration.
+            detector: a detector from `Detector.load`, with a calibration.
             paths: audio files, at least one.
-            p_spoof: the prior to begin with, within (0, 1).
+            p_spoof: the initial prior of spoof, within (0, 1).
 
         Raises:
-            ScoringError: there is no file or no calibration, or the prior is impossible.
+            ScoringError: there is no file or no calibration, or the prior is outside (0, 1).
         """
         if not paths or detector.calibration is None:
             raise ScoringError("an explorer of recordings needs at least one file, and a detector with its calibration")
         posterior(0.0, p_spoof)
         self.detector, self.p_spoof = detector, p_spoof
         self.paths = dict(zip(short_names(list(paths)), map(Path, paths), strict=True))
-        self._uploads = tempfile.TemporaryDirectory()  # gone with this object: uploads are private
+        self._uploads = tempfile.TemporaryDirectory()  # deleted with this object, because uploads are private
         self._scored: dict[str, Recording] = {}
 
     def add(self, name: str, content: bytes) -> str:
-        """Take an uploaded file among the choices; returns the name it goes by there, another one than any listed file's. A
-        later upload of the same name takes the place of an earlier one."""
+        """Add an uploaded file to the choices and return its name there, which differs from the name of every listed file.
+
+        A later upload with the same name replaces an earlier one.
+        """
         file = Path(self._uploads.name) / Path(name).name
         file.write_bytes(content)
         shown = file.name if self.paths.get(file.name, file) == file else f"{file.name} (uploaded)"
@@ -58,17 +61,17 @@ class RecordingExplorer:
         return shown
 
     def recording(self, name: str) -> Recording:
-        """The scored recording of a name.
+        """Return the scored recording of a name.
 
         Raises:
-            AudioError: it cannot be read to its end.
+            AudioError: the file cannot be read to its end.
         """
         if name not in self._scored:
             self._scored[name] = score_recording(self.detector, self.paths[name])
         return self._scored[name]
 
     def html(self, name: str, p_spoof: float) -> str:
-        """What the detector says, a player, and the score over time, as part of a page; or why a file cannot be scored."""
+        """Return the verdict, a player, and the score over time, as HTML; or the reason why the file cannot be scored."""
         try:
             found = self.recording(name)
         except audio.AudioError as error:
@@ -84,7 +87,10 @@ class RecordingExplorer:
         return f"<p>{html.escape(says)}</p><ul>{warnings}</ul>{note}{player(heard)}{picture}"
 
     def widget(self) -> ipywidgets.VBox:
-        """A menu, an upload button and a slider above the page. Tab moves between them, arrow keys move the one in focus."""
+        """Return the widget: a menu, an upload button and a slider above the page.
+
+        Tab moves between them, arrow keys change the focused one.
+        """
         menu = ipywidgets.Dropdown(options=list(self.paths), description="Recording")
         upload = ipywidgets.FileUpload(accept=",".join(("audio/*", *audio.EXTENSIONS)), multiple=True, description="Upload")
         slider = ipywidgets.FloatSlider(
@@ -98,7 +104,7 @@ class RecordingExplorer:
         def take(change: dict) -> None:
             names = [self.add(file["name"], bytes(file["content"])) for file in change["new"]]
             if names:
-                # Once, and also where the same name comes again, of which the menu would not tell.
+                # Redraw exactly once, even if the same name is uploaded again, which the menu would not report as a change.
                 menu.unobserve(redraw, names="value")
                 menu.options, menu.value = list(self.paths), names[-1]
                 menu.observe(redraw, names="value")
@@ -113,7 +119,7 @@ class RecordingExplorer:
     def _ipython_display_(self) -> None:
         if is_live():
             show_widget(self.widget())
-            guard_uploads(upload_limit(), "give it to PATHS, or start JupyterLab with make lab, which takes more")
+            guard_uploads(upload_limit(), "add it to PATHS, or start JupyterLab with make lab, which accepts larger files")
             return
         names = list(self.paths)
         for name in dict.fromkeys((names[0], names[len(names) // 2], names[-1])):
@@ -121,7 +127,7 @@ class RecordingExplorer:
 
 
 def verdict(found: Recording, detector: Detector, p_spoof: float) -> str:
-    """What a detector says of a recording, in a sentence.
+    """Return the detector's result for a recording, in a sentence.
 
     Raises:
         ScoringError: the detector has no calibration.
@@ -130,19 +136,19 @@ def verdict(found: Recording, detector: Detector, p_spoof: float) -> str:
         raise ScoringError("a verdict needs a detector with its calibration")
     of = "" if found.channel in ("mono", "mean") else f", channel {found.channel}"
     if found.llr is None:
-        return f"{found.decision}: the detector gives such a recording a score, too ({found.score:+.2f}{of}); it means nothing."
+        return f"{found.decision}: the score ({found.score:+.2f}{of}) of such a recording has no meaning."
     lowest = found.timeline.loc[found.timeline["score"].idxmin()]
     taken = {"bonafide": "bona fide", "spoof": "spoof"}[found.decision]
     bound = " (capped: dev supports no more)" if found.capped else ""
     return (
         f"score {found.score:+.2f}{of} (threshold {detector.threshold:+.2f}: taken for {taken}), "
-        f"log-likelihood ratio {found.llr:+.2f}{bound}; with a prior of spoof of {p_spoof:g}, bona fide with a probability of "
+        f"log-likelihood ratio {found.llr:+.2f}{bound}; with a prior of spoof of {p_spoof:g}, the probability of bona fide is "
         f"{float(posterior(found.llr, p_spoof)):.1%}; lowest window {lowest['score']:+.2f} at {lowest['start']:.1f} s."
     )
 
 
 def _beginning(path: Path, seconds: float) -> NDArray[np.float32]:
-    """The first seconds of a file, without reading the rest."""
+    """Return the first seconds of a file, without reading the rest."""
     wanted, held = round(seconds * audio.RATE), []
     for block in audio.blocks(path):
         held.append(block)

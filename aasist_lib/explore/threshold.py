@@ -1,4 +1,4 @@
-"""A threshold to move over score histograms."""
+"""Explorer of the decision threshold, over score histograms."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ STEPS = 50
 
 
 class ThresholdExplorer:
-    """Move the threshold over the score histograms, and read off both error rates and the place on the DET curve.
+    """Move the threshold over the score histograms, and view both error rates and the operating point on the DET curve.
 
-    A notebook shows it as the last line of a cell. `thresholds (2 * STEPS + 1,)` are the choices: from the lowest score,
-    where nearly all is accepted, over the EER threshold in the middle to the highest, where all is rejected.
+    To display it in a notebook, make it the last line of a cell. `thresholds (2 * STEPS + 1,)` are the choices: from the lowest
+    score, where nearly all clips are accepted, to the highest, where all are rejected; the EER threshold is in the middle.
     """
 
     def __init__(self, scores: pd.DataFrame, title: str = "Scores and a threshold") -> None:
@@ -31,7 +31,7 @@ class ThresholdExplorer:
             scores: columns `score` and `label` ('bonafide' | 'spoof').
 
         Raises:
-            MetricError: there are not both classes, or scores are NaN or infinite.
+            MetricError: a class is missing, or a score is NaN or infinite.
         """
         self.scores, self.title = scores, title
         _, middle = eer_point(det_curve(*split_classes(scores["label"], scores["score"])))
@@ -40,11 +40,11 @@ class ThresholdExplorer:
         self.thresholds: NDArray[np.float64] = np.concatenate((np.linspace(low, middle, STEPS + 1), above))
 
     def figure(self, choice: int) -> Figure:
-        """The figure of a threshold, by its place in `thresholds`."""
+        """Return the figure for the threshold at an index of `thresholds`."""
         return plots.threshold_view(self.scores, float(self.thresholds[choice]), self.title)
 
     def alt(self, choice: int) -> str:
-        """What the figure of a threshold shows, in a sentence."""
+        """Return the alt text of the figure: what it shows, in a sentence."""
         threshold, is_bonafide = self.thresholds[choice], self.scores["label"] == "bonafide"
         rejected = self.scores["score"] <= threshold
         return (
@@ -53,7 +53,7 @@ class ThresholdExplorer:
         )
 
     def widget(self) -> ipywidgets.VBox:
-        """A slider above the figure, which starts at the EER threshold."""
+        """Return the widget: a slider above the figure, starting at the EER threshold."""
         options = [(f"{threshold:.2f}", choice) for choice, threshold in enumerate(self.thresholds)]
         slider = ipywidgets.SelectionSlider(
             options=options, value=STEPS, description="Threshold", continuous_update=False,

@@ -1,8 +1,8 @@
 """Metrics of spoofing detection, equal to those of the ASVspoof organisers.
 
-The contract, for the whole project: bona fide = 1, spoof = 0; logits are `[spoof, bona fide]`; a score is the log-odds
-`logit[1] - logit[0]`, so higher means more bona fide. Rates are fractions in [0, 1]; percent appears in tables and
-figures only. Scores are one-dimensional arrays, one value a trial. Unusable input raises `MetricError`, a ValueError.
+Conventions of the whole project: bona fide = 1, spoof = 0; logits are `[spoof, bona fide]`; a score is the log-odds
+`logit[1] - logit[0]`, so a higher score means more bona fide. Rates are fractions in [0, 1]; percent is used only in tables and
+figures. Scores are one-dimensional arrays with one value per trial. Invalid input raises `MetricError`, a ValueError.
 """
 
 from __future__ import annotations
@@ -82,10 +82,13 @@ __all__ = [
 def summarise(
     bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float = 0.05, c_miss: float = 1.0, c_fa: float = 10.0
 ) -> dict[str, float]:
-    """Every metric of one system from one sort: keys `eer, eer_threshold, min_dcf, act_dcf, cllr, min_cllr`.
+    """Compute all metrics of one system, sorting the scores once.
+
+    Returns:
+        A dict with the keys `eer, eer_threshold, min_dcf, act_dcf, cllr, min_cllr`.
 
     Raises:
-        MetricError: a class is empty, scores are NaN or infinite, or costs are impossible.
+        MetricError: a class is empty, scores are NaN or infinite, or costs are not valid.
     """
     ranked = rank(bonafide, spoof)
     value, threshold = eer_point(ranked.curve)

@@ -1,6 +1,6 @@
-"""Detection costs: DCF of a countermeasure, t-DCF of one placed before a speaker verifier, a-DCF of a joint system.
+"""Detection costs: DCF of a countermeasure, t-DCF of a countermeasure with a speaker verifier, a-DCF of a joint system.
 
-Every cost is normalised by that of the better system that ignores its input, so 1 is useless and 0 is perfect.
+Each cost is divided by the cost of the better constant decision (accept all or reject all): 0 is perfect, 1 is useless.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from .rates import AsvRates, DetCurve, MetricError, Ranked, as_scores, rank
 
 @dataclass(frozen=True)
 class Costs:
-    """Priors of the three classes (they sum to 1) and costs of errors: `c_miss` is for a target who is rejected,
-    `c_fa_asv` for a nontarget and `c_fa_cm` for a spoof that is accepted. The defaults are those of ASVspoof."""
+    """Priors of the three classes, which sum to 1, and costs of errors. The defaults are those of ASVspoof.
+
+    `c_miss` is the cost of rejecting a target, `c_fa_asv` of accepting a nontarget, and `c_fa_cm` of accepting a spoof.
+    """
 
     p_target: float = 0.95 * 0.99
     p_nontarget: float = 0.95 * 0.01
@@ -40,37 +42,37 @@ A_DCF_COSTS = Costs(p_target=0.9, p_nontarget=0.05, p_spoof=0.05, c_miss=1.0, c_
 
 
 def min_dcf(bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float = 0.05, c_miss: float = 1.0, c_fa: float = 10.0) -> float:
-    """Normalised detection cost at the best threshold, in [0, 1]; the defaults are those of ASVspoof 5.
+    """Return the normalised detection cost at the best threshold, in [0, 1]; the defaults are those of ASVspoof 5.
 
     Raises:
-        MetricError: a class is empty, scores are NaN or infinite, or costs are impossible.
+        MetricError: a class is empty, scores are NaN or infinite, or costs are not valid.
     """
     return dcf_minimum(rank(bonafide, spoof).curve, p_spoof, c_miss, c_fa)
 
 
 def act_dcf(bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float = 0.05, c_miss: float = 1.0, c_fa: float = 10.0) -> float:
-    """Normalised detection cost at the Bayes threshold, which takes the scores for log-likelihood ratios.
+    """Return the normalised detection cost at the Bayes threshold, which assumes that scores are log-likelihood ratios.
 
     Raises:
-        MetricError: as `min_dcf`.
+        MetricError: as for `min_dcf`.
     """
     return dcf_actual(rank(bonafide, spoof), p_spoof, c_miss, c_fa)
 
 
 def bayes_threshold(p_spoof: float = 0.05, c_miss: float = 1.0, c_fa: float = 10.0) -> float:
-    """The log-likelihood ratio from which accepting a trial costs less than rejecting it."""
+    """Return the log-likelihood ratio at or above which trials are accepted at the lowest expected cost."""
     _check(p_spoof, c_miss, c_fa)
     return float(-np.log(c_miss * (1 - p_spoof) / (c_fa * p_spoof)))
 
 
 def dcf_minimum(curve: DetCurve, p_spoof: float, c_miss: float, c_fa: float) -> float:
-    """`min_dcf` of a DET curve."""
+    """Return `min_dcf` for a DET curve."""
     _check(p_spoof, c_miss, c_fa)
     return float(np.min(weighted(curve.frr, curve.far, p_spoof, c_miss, c_fa)))
 
 
 def dcf_actual(ranked: Ranked, p_spoof: float, c_miss: float, c_fa: float) -> float:
-    """`act_dcf` of scores already ranked."""
+    """Return `act_dcf` for scores that are already ranked."""
     threshold = bayes_threshold(p_spoof, c_miss, c_fa)
     miss = np.searchsorted(ranked.bonafide, threshold, side="left") / ranked.bonafide.size
     false_alarm = (ranked.spoof.size - np.searchsorted(ranked.spoof, threshold, side="left")) / ranked.spoof.size
@@ -78,7 +80,7 @@ def dcf_actual(ranked: Ranked, p_spoof: float, c_miss: float, c_fa: float) -> fl
 
 
 def weighted(miss: Any, false_alarm: Any, p_spoof: float, c_miss: float, c_fa: float) -> Any:
-    """Normalised cost of given miss and false-alarm rates (fractions, scalars or arrays)."""
+    """Return the normalised cost for miss and false-alarm rates, which are fractions (scalars or arrays)."""
     cost_miss, cost_fa = c_miss * (1 - p_spoof), c_fa * p_spoof
     return (cost_miss * miss + cost_fa * false_alarm) / min(cost_miss, cost_fa)
 
@@ -90,17 +92,17 @@ def min_tdcf(
     version: Literal["2019", "2021"] = "2019",
     costs: Costs | Mapping[str, float] = ASVSPOOF_COSTS,
 ) -> float:
-    """Normalised tandem cost at the countermeasure's best threshold, the verifier fixed.
+    """Return the normalised tandem cost (t-DCF) at the countermeasure's best threshold, for a fixed speaker verifier.
 
     Args:
         bonafide, spoof: countermeasure scores, (trials,).
-        asv_rates: what `asv_error_rates` gives, or a mapping with `pfa`, `pmiss`, `pfa_spoof` (fractions).
-        version: '2019' leaves out the errors that the verifier makes alone; '2021' (ASV-constrained) counts them, so a
-            perfect countermeasure is above 0.
+        asv_rates: the result of `asv_error_rates`, or a mapping with `pfa`, `pmiss`, `pfa_spoof` (fractions).
+        version: '2019' omits the errors that the verifier makes alone; '2021' (ASV-constrained) includes them, so the cost of
+            a perfect countermeasure is above 0.
         costs: a `Costs`, or a mapping of its fields.
 
     Raises:
-        MetricError: unusable scores, rates or costs, or a verifier so weak that the cost is not defined.
+        MetricError: scores, rates or costs are not valid, or the verifier is so weak that the cost is not defined.
     """
     model, rates = _as_costs(costs), _as_rates(asv_rates)
     curve = rank(bonafide, spoof).curve
@@ -108,11 +110,11 @@ def min_tdcf(
     miss_weight = model.p_target * model.c_miss - alone
     spoof_weight = model.p_spoof * model.c_fa_cm * rates["pfa_spoof"]
     if version not in ("2019", "2021"):
-        raise MetricError(f"version = {version!r}: the t-DCF has the forms '2019' and '2021'")
+        raise MetricError(f"version = {version!r}: must be '2019' or '2021'")
     if miss_weight <= 0 or spoof_weight <= 0:
         raise MetricError(
-            f"the t-DCF is not defined for asv_rates = {rates}: the verifier alone costs as much as rejecting all, "
-            "or accepts no spoof; check its scores and threshold"
+            f"the t-DCF is not defined for asv_rates = {rates}: the verifier alone costs as much as rejecting all trials, "
+            "or it accepts no spoof; check its scores and threshold"
         )
     floor = alone if version == "2021" else 0.0
     tandem = floor + miss_weight * curve.frr + spoof_weight * curve.far
@@ -122,12 +124,13 @@ def min_tdcf(
 def min_a_dcf(
     target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, costs: Costs | Mapping[str, float] = A_DCF_COSTS
 ) -> float:
-    """Architecture-agnostic cost, normalised, at its best threshold, of one score that rejects nontargets and spoofs.
+    """Return the normalised architecture-agnostic cost (a-DCF) at the best threshold of a single score.
 
-    The default costs are those of the metric's authors; `ASVSPOOF_COSTS` are the challenges'.
+    The score must reject both nontargets and spoofs. The default costs are those of the metric's authors; `ASVSPOOF_COSTS` are
+    those of the challenges.
 
     Raises:
-        MetricError: a class is empty, scores are NaN or infinite, or costs are impossible.
+        MetricError: a class is empty, scores are NaN or infinite, or costs are not valid.
     """
     model = _as_costs(costs)
     classes = [as_scores(target, "target"), as_scores(nontarget, "nontarget"), as_scores(spoof, "spoof")]
@@ -143,7 +146,7 @@ def min_a_dcf(
 
 def _check(p_spoof: float, c_miss: float, c_fa: float) -> None:
     if not 0 < p_spoof < 1:
-        raise MetricError(f"p_spoof = {p_spoof}: the prior of spoof is a fraction between 0 and 1")
+        raise MetricError(f"p_spoof = {p_spoof}: the spoof prior must be between 0 and 1, both excluded")
     if not min(c_miss, c_fa) > 0:
         raise MetricError(f"c_miss = {c_miss}, c_fa = {c_fa}: costs must be above 0")
 
@@ -154,7 +157,7 @@ def _as_costs(costs: Costs | Mapping[str, float]) -> Costs:
     try:
         return Costs(**costs)
     except TypeError as error:
-        raise MetricError(f"costs: {error}; the fields are {', '.join(Costs.__dataclass_fields__)}") from error
+        raise MetricError(f"costs: {error}; use the fields {', '.join(Costs.__dataclass_fields__)}") from error
 
 
 def _as_rates(rates: AsvRates | Mapping[str, float]) -> dict[str, float]:

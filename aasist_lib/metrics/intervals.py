@@ -1,14 +1,14 @@
-"""How far the numbers can be trusted: bootstrap intervals of one system, DET bands, and paired tests of two systems.
+"""Statistical uncertainty: bootstrap intervals of one system, DET bands, and paired tests of two systems.
 
-A replicate does not draw and sort scores again: it gives every trial the number of times it was drawn, and counts along
-the order that was found once. Trials are drawn within their class. When speakers repeat, trials are not independent:
-pass groups, and whole speakers are drawn instead, which gives the wider and honest interval.
+A replicate does not sort scores again. It weights each trial by the number of times it was drawn, and accumulates the weights
+in an order that is computed once. Trials are drawn within their class. If speakers repeat, trials are not independent: pass
+groups to draw whole speakers instead, which gives a wider, more realistic interval.
 
-No error seen is no certainty, but every replicate of a sample without errors has none. The upper end of a rate is therefore
-that of replicates with one more trial of each class, which is wrong at every threshold; of n trials its share is drawn from
-Beta(1, n). Without errors that gives the exact interval (Clopper and Pearson 1934): 0 of 60 has the upper end 5.96 %. The lower
-end is that of the plain replicates, and so are both ends of a difference of two systems, which are wrong and right on the same
-trials.
+A sample without errors gives only replicates without errors, although zero observed errors do not prove a zero error rate. The
+upper end of a rate's interval therefore comes from replicates with one additional trial in each class that is wrong at every
+threshold. For n trials, its share of the weight is drawn from Beta(1, n). For a sample without errors this gives the exact
+interval (Clopper and Pearson 1934): 0 of 60 has the upper end 5.96 %. The lower end comes from the plain replicates. So do both
+ends of a difference of two systems, because both are evaluated on the same trials.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ Counts = NDArray[np.int64]
 Weights = tuple[Counts, Counts]
 MOST_REDRAWS = 1000
 FINE = 1 << 10
-"""A trial counts as so many where fractions of a trial are added."""
+"""Integer weight of one trial where fractions of a trial are added."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value measured on all trials, and the interval of its replicates."""
+    """A value measured on all trials, and the bootstrap interval from its replicates."""
 
     value: float
     low: float
     high: float
 
     def percent(self, digits: int = 2) -> str:
-        """For tables: '4.20 % (3.10–5.30)'."""
+        """Format as percent for tables: '4.20 % (3.10–5.30)'."""
         return f"{self.value * 100:.{digits}f} % ({self.low * 100:.{digits}f}–{self.high * 100:.{digits}f})"
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Intervals of EER (fraction) and minDCF; `unit` is what was drawn, 'trial' or 'group', out of `units`."""
+    """Intervals of EER (fraction) and minDCF; `unit` is the unit drawn, 'trial' or 'group', and `units` their number."""
 
     eer: Interval
     min_dcf: Interval
@@ -57,8 +57,11 @@ class Bootstrap:
 
 @dataclass(frozen=True)
 class PairedBootstrap:
-    """Two systems on the same trials. Differences are a - b, so below 0 means that a is better; p-values are two-sided,
-    for the hypothesis of no difference."""
+    """Comparison of two systems on the same trials.
+
+    Differences are a - b, so a value below 0 means that a is better. p-values are two-sided; the null hypothesis is that there
+    is no difference.
+    """
 
     eer_a: Interval
     eer_b: Interval
@@ -76,7 +79,7 @@ class PairedBootstrap:
 
 @dataclass(frozen=True)
 class DetBand:
-    """False rejection rates between which the replicates lie, `low` and `high`, at the rates `far`: all (points,)."""
+    """Interval `low` to `high` of the false rejection rate at the false acceptance rates `far`; all (points,)."""
 
     far: Floats
     low: Floats
@@ -96,15 +99,17 @@ def bootstrap(
     c_miss: float = 1.0,
     c_fa: float = 10.0,
 ) -> Bootstrap:
-    """Intervals of EER and minDCF, which hold more than the trials seen have shown (see above).
+    """Compute intervals of EER and minDCF, which allow for errors that the sample does not show (see the module's docstring).
 
     Args:
         bonafide, spoof: scores, (trials,).
-        bonafide_groups, spoof_groups: the speaker (or any other group) of each trial; both or neither. A group that is
-            in both classes is drawn as one. A draw that leaves a class empty is drawn again.
+        replicates, confidence, seed: number of replicates, confidence level of the intervals, and random seed.
+        bonafide_groups, spoof_groups: the speaker (or any other group) of each trial; both or neither. A group that occurs in
+            both classes is drawn as one unit. A draw that leaves a class empty is repeated.
+        p_spoof, c_miss, c_fa: spoof prior and costs of the minDCF.
 
     Raises:
-        MetricError: unusable scores, groups that do not fit the scores or are fewer than two, impossible settings.
+        MetricError: scores or settings are not valid, there are fewer than two groups, or groups do not match the scores.
     """
     _check(replicates, confidence)
     classes = as_scores(bonafide, "bona fide"), as_scores(spoof, "spoof")
@@ -142,7 +147,7 @@ def paired_bootstrap(
     c_miss: float = 1.0,
     c_fa: float = 10.0,
 ) -> PairedBootstrap:
-    """Compare two systems on the same trials: in each replicate both are measured on the same draw.
+    """Compare two systems on the same trials. In each replicate both systems are evaluated on the same draw.
 
     Args:
         labels: 'bonafide' / 'spoof' or 1 / 0, (trials,).
@@ -150,7 +155,7 @@ def paired_bootstrap(
         groups: the speaker of each trial, (trials,), to draw speakers instead of trials.
 
     Raises:
-        MetricError: as `bootstrap`, or lengths that differ.
+        MetricError: as for `bootstrap`, or the lengths differ.
     """
     _check(replicates, confidence)
     systems = [split_classes(labels, scores) for scores in (scores_a, scores_b)]
@@ -190,10 +195,15 @@ def det_band(
     bonafide_groups: ArrayLike | None = None,
     spoof_groups: ArrayLike | None = None,
 ) -> DetBand:
-    """The pointwise band of a DET curve: intervals of the false rejection rate at given false acceptance rates.
+    """Compute the pointwise band of a DET curve: intervals of the false rejection rate at given false acceptance rates.
 
-    `far`, (points,), is by default 200 rates, even on a logarithmic scale, from that of a single spoof to 1. Groups and
-    errors: as `bootstrap`, or rates that are not between 0 and 1.
+    Args:
+        bonafide, spoof: scores, (trials,).
+        far: false acceptance rates, (points,); by default 200 logarithmically spaced rates from 1 / spoof trials to 1.
+        replicates, confidence, seed, bonafide_groups, spoof_groups: as for `bootstrap`.
+
+    Raises:
+        MetricError: as for `bootstrap`, or a rate is not between 0 and 1.
     """
     _check(replicates, confidence)
     classes = as_scores(bonafide, "bona fide"), as_scores(spoof, "spoof")
@@ -203,7 +213,7 @@ def det_band(
         groups = groups[0][orders[0]], groups[1][orders[1]]
     grid = np.geomspace(1 / classes[1].size, 1, 200) if far is None else np.asarray(far, dtype=np.float64)
     if grid.ndim != 1 or not np.all((grid >= 0) & (grid <= 1)):
-        raise MetricError("far has values that are no rates: pass a list of fractions between 0 and 1, not percent")
+        raise MetricError("far has values outside [0, 1]: pass a list of fractions, not percent")
     cuts = _cuts(*(scores[order] for scores, order in zip(classes, orders, strict=True)))
     curves = np.empty((2, replicates, grid.size))
     sizes = classes[0].size, classes[1].size
@@ -218,17 +228,19 @@ def det_band(
 
 
 def _cuts(bonafide: Floats, spoof: Floats) -> NDArray[np.intp]:
-    """Number of spoofs before each bona fide, and before the end, (bona fide + 1,), from sorted scores.
+    """Return the number of spoofs below each bona fide score, and the number of all spoofs: (bona fide + 1,); sorted scores.
 
-    Only these cuts can have the least cost: between two of them, a higher threshold rejects more spoofs for nothing.
+    Only these cuts can have the lowest cost: between two of them, a higher threshold rejects more spoofs at no extra cost.
     """
     return np.append(np.searchsorted(spoof, bonafide, side="left"), spoof.size)
 
 
 def unseen_errors(replicates: int, positives: int, negatives: int, seed: int) -> Counts:
-    """How much one more wrong trial of each class counts in every replicate, `(replicates, 2)`, in parts of 1 / `FINE` of a
-    trial: of n trials and itself its share is that of Beta(1, n), evenly spread over the replicates, so that 0 of n has Clopper
-    and Pearson's upper end."""
+    """Draw the weights of one additional wrong trial per class and replicate, `(replicates, 2)`, in units of 1 / `FINE` trial.
+
+    The additional trial's share of the total weight follows Beta(1, n), sampled at evenly spaced quantiles over the replicates.
+    As a result, 0 errors in n trials have Clopper and Pearson's upper end.
+    """
     rng = np.random.default_rng([seed, 1])
     levels = np.stack([(rng.permutation(replicates) + 0.5) / replicates for _ in range(2)], axis=1)
     shares = 1 - (1 - levels) ** (1 / np.array([positives, negatives]))
@@ -236,8 +248,10 @@ def unseen_errors(replicates: int, positives: int, negatives: int, seed: int) ->
 
 
 def _counted(weights: Weights, unseen: Any) -> tuple[Counts, Counts, int]:
-    """Bona fide missed at each cut and in all, spoofs rejected, and the number of spoofs; `unseen` is missed and never
-    rejected."""
+    """Return running totals of missed bona fide and of rejected spoofs, and the number of spoofs, in units of 1 / `FINE` trial.
+
+    The additional `unseen` bona fide trial is always missed, and the additional spoof trial is never rejected.
+    """
     missed, rejected = FINE * _running(weights[0]) + unseen[0], FINE * _running(weights[1])
     return missed, rejected, int(rejected[-1]) + int(unseen[1])
 
@@ -245,7 +259,7 @@ def _counted(weights: Weights, unseen: Any) -> tuple[Counts, Counts, int]:
 def _replicate(
     cuts: NDArray[np.intp], weights: Weights, costs: tuple[float, float, float], unseen: Any = (0, 0)
 ) -> tuple[float, float]:
-    """EER and minDCF when the trials, in order of score, count `weights` times, with so much of unseen errors beside them."""
+    """Compute EER and minDCF for trials, sorted by score, with the given `weights`; `unseen` adds errors, see `_counted`."""
     if any(unseen):
         missed, rejected, negatives = _counted(weights, unseen)
     else:
@@ -253,14 +267,15 @@ def _replicate(
         negatives = int(rejected[-1])
     frr = missed / missed[-1]
     far = (negatives - rejected[cuts]) / negatives
-    cost = min(1.0, float(np.min(weighted(frr, far, *costs))))  # deciding without listening costs 1, whatever is unseen
+    cost = min(1.0, float(np.min(weighted(frr, far, *costs))))  # a constant decision costs at most 1
     return _crossing(cuts, missed, rejected, negatives), cost
 
 
 def _crossing(cuts: NDArray[np.intp], missed: Counts, rejected: Counts, negatives: int) -> float:
-    """EER from counts along the order: the two points around frr = far, in exact integers, and the closer of them.
+    """Compute the EER from running totals: find the two points around frr = far in exact integers, and use the closer one.
 
-    Up to the first cut with frr >= far the order takes the copies of one bona fide, one by one, then those of spoofs.
+    Just before the first cut with frr >= far, the curve steps through the copies of one bona fide trial, then through those of
+    the spoofs up to that cut.
     """
     positives = int(missed[-1])
     even = positives * negatives
@@ -280,7 +295,7 @@ def _crossing(cuts: NDArray[np.intp], missed: Counts, rejected: Counts, negative
 def _draws(
     rng: np.random.Generator, replicates: int, positives: int, negatives: int, groups: Weights | None
 ) -> Iterator[Weights]:
-    """How many times each bona fide and each spoof trial is drawn, `replicates` times."""
+    """Yield, for each replicate, how many times each bona fide trial and each spoof trial is drawn."""
     for _ in range(replicates):
         if groups is None:
             yield _multinomial(rng, positives), _multinomial(rng, negatives)
@@ -299,11 +314,11 @@ def _draw_groups(rng: np.random.Generator, bonafide: Counts, spoof: Counts) -> W
         weights = drawn[bonafide], drawn[spoof]
         if weights[0].any() and weights[1].any():
             return weights
-    raise MetricError(f"{MOST_REDRAWS} draws of {size} groups held no trial of one class: draw trials, not groups")
+    raise MetricError(f"{MOST_REDRAWS} draws of {size} groups each left one class empty: draw trials instead of groups")
 
 
 def _running(weights: Counts) -> Counts:
-    """Running totals that start at 0, (trials + 1,)."""
+    """Return running totals that start at 0, (trials + 1,)."""
     total = np.zeros(weights.size + 1, dtype=np.int64)
     np.cumsum(weights, out=total[1:])
     return total
@@ -312,7 +327,7 @@ def _running(weights: Counts) -> Counts:
 def _group_numbers(
     bonafide: ArrayLike | None, spoof: ArrayLike | None, positives: int, negatives: int
 ) -> tuple[Weights | None, int]:
-    """Groups as numbers from 0, shared by the classes, and how many units a replicate draws."""
+    """Convert groups to numbers from 0, shared by both classes; also return the number of units that a replicate draws."""
     if bonafide is None and spoof is None:
         return None, positives + negatives
     if bonafide is None or spoof is None:
@@ -320,28 +335,28 @@ def _group_numbers(
     names = np.asarray(bonafide, dtype=object), np.asarray(spoof, dtype=object)
     for name, given, size in zip(("bonafide_groups", "spoof_groups"), names, (positives, negatives), strict=True):
         if given.shape != (size,):
-            raise MetricError(f"{name} has shape {given.shape} for {size} scores: pass one group a score")
+            raise MetricError(f"{name} has shape {given.shape} for {size} scores: pass one group per score")
     unique, numbers = np.unique(np.concatenate(names).astype(str), return_inverse=True)
     if unique.size < 2:
-        raise MetricError(f"every trial is in group '{unique[0]}': drawing groups needs two; draw trials instead")
+        raise MetricError(f"all trials are in group '{unique[0]}', but at least two groups are needed: draw trials instead")
     return (numbers[:positives], numbers[positives:]), unique.size
 
 
 def _split_groups(labels: Any, groups: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
     mask, given = bonafide_mask(labels), np.asarray(groups, dtype=object)
     if given.shape != mask.shape:
-        raise MetricError(f"groups has shape {given.shape} for {mask.size} labels: pass one group a trial")
+        raise MetricError(f"groups has shape {given.shape} for {mask.size} labels: pass one group per trial")
     return given[mask], given[~mask]
 
 
 def _interval(value: float, plain: Floats, widened: Floats, confidence: float) -> Interval:
-    """The lower end of the plain replicates and the upper end of those with unseen errors."""
+    """Return the interval from the lower end of the plain replicates to the upper end of those with unseen errors."""
     low, high = _tails(confidence)
     return Interval(float(value), float(np.quantile(plain, low)), float(np.quantile(widened, high)))
 
 
 def _both(samples: Floats) -> tuple[Floats, Floats]:
-    """The plain and the widened replicates of `(replicates, 2)`."""
+    """Split `(replicates, 2)` into the plain replicates and those with unseen errors."""
     return samples[:, 0], samples[:, 1]
 
 
@@ -356,6 +371,6 @@ def _tails(confidence: float) -> list[float]:
 
 def _check(replicates: int, confidence: float) -> None:
     if replicates < 1:
-        raise MetricError(f"replicates = {replicates}: at least 1, and 1000 for a stable interval")
+        raise MetricError(f"replicates = {replicates}: must be at least 1; use 1000 for a stable interval")
     if not 0 < confidence < 1:
-        raise MetricError(f"confidence = {confidence}: a fraction between 0 and 1, such as 0.95")
+        raise MetricError(f"confidence = {confidence}: must be between 0 and 1, such as 0.95")

@@ -1,7 +1,7 @@
-"""What a threshold that was chosen beforehand does: the operating point, as a user of a detector meets it.
+"""Error rates at a threshold that was chosen beforehand: the operating point of a deployed detector.
 
-An EER on eval belongs to a threshold that only eval's labels can find. A detector is used at one from dev; beside every EER
-therefore stands what that gives.
+The threshold of an eval EER can only be found with eval's labels. In use, the threshold comes from dev. Therefore the error
+rates at the dev threshold are reported next to every EER.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from .rates import MetricError, as_scores
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """False rejection rate of bona fide trials and false acceptance rate of spoofs at a threshold, at or below which a trial is
-    taken for spoof; fractions, with exact intervals (Clopper and Pearson 1934). None of a class without trials."""
+    """False rejection rate (bona fide) and false acceptance rate (spoof) at a threshold, as fractions with exact intervals.
+
+    Trials with scores at or below the threshold are classified as spoof. Intervals: Clopper and Pearson 1934. A class without
+    trials has the rate None.
+    """
 
     threshold: float
     frr: Interval | None
@@ -27,29 +30,30 @@ class OperatingPoint:
 
     @property
     def hter(self) -> float | None:
-        """Half total error rate, the mean of the two; None where a class has no trials."""
+        """Half total error rate, the mean of FRR and FAR; None if a class has no trials."""
         return None if self.frr is None or self.far is None else (self.frr.value + self.far.value) / 2
 
     def rates(self) -> tuple[float, float, float]:
-        """FRR, FAR and HTER as plain numbers, NaN where a class is missing."""
+        """Return FRR, FAR and HTER as plain numbers; a rate is NaN if its class has no trials."""
         of = [np.nan if rate is None else rate.value for rate in (self.frr, self.far)]
         return of[0], of[1], np.nan if self.hter is None else self.hter
 
 
 def operating_point(bonafide: ArrayLike, spoof: ArrayLike, threshold: float, confidence: float = 0.95) -> OperatingPoint:
-    """Both error rates at a threshold.
+    """Compute both error rates at a threshold.
 
     Args:
         bonafide, spoof: scores, (trials,); one of them may be empty.
-        threshold: of dev, such as `eer(...)[1]`.
+        threshold: a threshold chosen on dev, such as `eer(...)[1]`.
+        confidence: confidence level of the intervals.
 
     Raises:
-        MetricError: both classes are empty, scores or the threshold are no finite numbers.
+        MetricError: both classes are empty, or a score or the threshold is not a finite number.
     """
     threshold = float(as_scores([threshold], "threshold")[0])
     classes = [np.asarray(scores, dtype=np.float64) for scores in (bonafide, spoof)]
     if not any(scores.size for scores in classes):
-        raise MetricError("there are no scores: an operating point needs at least one class")
+        raise MetricError("there are no scores: pass scores of at least one class")
     positive, negative = (
         as_scores(scores, name) if scores.size else None for scores, name in zip(classes, ("bona fide", "spoof"), strict=True)
     )
@@ -61,6 +65,6 @@ def operating_point(bonafide: ArrayLike, spoof: ArrayLike, threshold: float, con
 
 
 def exact_rate(errors: int, trials: int, confidence: float = 0.95) -> Interval:
-    """The rate `errors` of `trials` with its exact interval, whose upper end is above 0 where no error was seen."""
+    """Return the rate `errors` / `trials` with its exact interval; the upper end is above 0 even without errors."""
     found = binomtest(errors, trials).proportion_ci(confidence, method="exact")
     return Interval(errors / trials, float(found.low), float(found.high))

@@ -1,7 +1,7 @@
-"""Error rates from one ordering of the scores: the DET curve, the EER, and the error rates of a speaker verifier.
+"""Error rates from sorted scores: the DET curve, the EER, and the error rates of a speaker verifier.
 
-The convention is the ASVspoof organisers': trials are ordered by score, at equal scores bona fide before spoof, and
-each score in turn is a threshold at or below which a trial is rejected.
+As in the ASVspoof organisers' code, trials are sorted by score, with bona fide before spoof at equal scores. Each score is
+used as a threshold; trials at or below it are rejected.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ Floats = NDArray[np.float64]
 
 
 class MetricError(AasistError, ValueError):
-    """Scores, labels or costs from which the metric cannot be computed; the message says what to do."""
+    """The metric cannot be computed from these scores, labels or costs; the message says how to fix it."""
 
 
 class ScoreWarning(UserWarning):
-    """Something about the scores that whoever reads the result must know, such as ties at the threshold."""
+    """A property of the scores that affects how to interpret the result, such as ties at the threshold."""
 
 
 class DetCurve(NamedTuple):
-    """Operating points, one before the first score and one after each: arrays (trials + 1,), rates as fractions."""
+    """Operating points of all thresholds, as arrays (trials + 1,): one below the first score, then one at each score.
+
+    `frr` and `far` are fractions.
+    """
 
     frr: Floats
     far: Floats
@@ -34,7 +37,7 @@ class DetCurve(NamedTuple):
 
 
 class AsvRates(NamedTuple):
-    """Error rates (fractions) of a speaker verifier that accepts scores >= `threshold`; `eer` leaves spoofs out."""
+    """Error rates (fractions) of a speaker verifier that accepts scores >= `threshold`; `eer` ignores spoofs."""
 
     pfa: float
     pmiss: float
@@ -45,7 +48,7 @@ class AsvRates(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """Both classes sorted, (bona fide,) and (spoof,), and the DET curve of their merger: where every metric starts."""
+    """Sorted scores of both classes, (bona fide,) and (spoof,), and their DET curve: the input of all metrics."""
 
     bonafide: Floats
     spoof: Floats
@@ -53,36 +56,36 @@ class Ranked(NamedTuple):
 
 
 def as_scores(values: ArrayLike, name: str) -> Floats:
-    """`values` as a float64 vector of finite scores; `name` ('bona fide', 'target', …) is for the message.
+    """Return `values` as a float64 vector of finite scores; `name` ('bona fide', 'target', …) is used in error messages.
 
     Raises:
-        MetricError: not numbers, not one-dimensional, empty, or with NaN or infinite values.
+        MetricError: the values are not numbers, not one-dimensional, empty, NaN or infinite.
     """
     try:
         scores = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise MetricError(f"{name} scores are not numbers ({error}): pass a one-dimensional array of floats") from error
     if scores.ndim != 1:
-        raise MetricError(f"{name} scores have shape {scores.shape}: pass one score a trial, shape (trials,)")
+        raise MetricError(f"{name} scores have shape {scores.shape}: pass one score per trial, shape (trials,)")
     if not scores.size:
-        raise MetricError(f"there are no {name} scores: error rates need every class; check the labels and filters")
+        raise MetricError(f"there are no {name} scores: error rates need all classes; check the labels and filters")
     bad = ~np.isfinite(scores)
     if bad.any():
         raise MetricError(
             f"{int(bad.sum())} of {scores.size} {name} scores are NaN or infinite (the first at index "
-            f"{int(bad.argmax())}): find the clips that gave them and score them again, or drop them knowingly"
+            f"{int(bad.argmax())}): score these clips again, or remove them deliberately"
         )
     return scores
 
 
 def rank(bonafide: ArrayLike, spoof: ArrayLike, names: tuple[str, str] = ("bona fide", "spoof")) -> Ranked:
-    """Validate, sort each class once and merge the two, bona fide first at equal scores."""
+    """Check the scores, sort each class, and merge both into a DET curve, with bona fide first at equal scores."""
     positive, negative = np.sort(as_scores(bonafide, names[0])), np.sort(as_scores(spoof, names[1]))
     return Ranked(positive, negative, _merge(positive, np.searchsorted(negative, positive, side="left"), negative))
 
 
 def _merge(positive: Floats, passed: NDArray[np.intp], negative: Floats) -> DetCurve:
-    """The DET curve of two sorted classes; `passed` is the number of negatives that come before each positive."""
+    """Compute the DET curve of two sorted classes; `passed` is the number of negatives that precede each positive."""
     size = positive.size + negative.size
     is_positive = np.zeros(size, dtype=bool)
     is_positive[np.arange(positive.size) + passed] = True
@@ -96,16 +99,16 @@ def _merge(positive: Floats, passed: NDArray[np.intp], negative: Floats) -> DetC
 
 
 def det_curve(bonafide: ArrayLike, spoof: ArrayLike) -> DetCurve:
-    """False rejection and false acceptance rates (fractions) at every threshold, in ascending order of threshold."""
+    """Compute false rejection and false acceptance rates (fractions) at all thresholds, in ascending order of threshold."""
     return rank(bonafide, spoof).curve
 
 
 def eer(bonafide: ArrayLike, spoof: ArrayLike) -> tuple[float, float]:
-    """Equal error rate (fraction) and its threshold.
+    """Return the equal error rate (fraction) and its threshold.
 
-    The rate is the mean of the two error rates where they are closest (the first such point). When scores of both
-    classes tie there the value depends on how ties are ordered: the organisers' value is returned, with
-    a UserWarning that gives the interval over all orders.
+    The rate is the mean of the two error rates at the first point where they are closest. If scores of both classes are equal
+    at this point, the rate depends on the order of these ties. The organisers' value is returned, with a UserWarning that
+    reports the range over all orders.
 
     Raises:
         MetricError: a class is empty, or scores are NaN or infinite.
@@ -117,15 +120,15 @@ def eer(bonafide: ArrayLike, spoof: ArrayLike) -> tuple[float, float]:
 
 
 def eer_point(curve: DetCurve) -> tuple[float, float]:
-    """EER (fraction) and threshold of a DET curve, without the look at ties."""
+    """Return the EER (fraction) and threshold of a DET curve, without checking for ties."""
     nearest = int(np.argmin(np.abs(curve.frr - curve.far)))
     return float(np.mean((curve.frr[nearest], curve.far[nearest]))), float(curve.thresholds[nearest])
 
 
 def warn_of_ties(ranked: Ranked, value: float, threshold: float) -> None:
-    """Warn, with the interval, when tied scores of both classes make the EER depend on their order.
+    """Warn if the EER depends on the order of tied scores of both classes, and report the range of its values.
 
-    The error rates cross at the threshold, or between it and the next score; ties elsewhere change nothing.
+    The error rates cross at the threshold, or between it and the next score; ties elsewhere have no effect.
     """
     thresholds = ranked.curve.thresholds
     following = int(np.searchsorted(thresholds, threshold, side="right"))
@@ -151,7 +154,7 @@ def warn_of_ties(ranked: Ranked, value: float, threshold: float) -> None:
 
 
 def asv_error_rates(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, threshold: float | None = None) -> AsvRates:
-    """Error rates of a speaker verifier at `threshold`, by default its own EER threshold (target against nontarget).
+    """Compute a speaker verifier's error rates at `threshold`; the default is its EER threshold (target against nontarget).
 
     Raises:
         MetricError: a class is empty, or scores are NaN or infinite.
@@ -171,20 +174,20 @@ def asv_error_rates(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, t
 
 
 def split_classes(labels: Any, scores: ArrayLike) -> tuple[Floats, Floats]:
-    """Scores of the bona fide and of the spoof trials. `labels` are 1 / 0 or 'bonafide' / 'spoof', one a score.
+    """Split scores into those of bona fide and spoof trials. `labels` are 1 / 0 or 'bonafide' / 'spoof', one per score.
 
     Raises:
-        MetricError: another label, lengths that differ, or what `as_scores` refuses.
+        MetricError: a label is unknown, the lengths differ, or `as_scores` rejects the scores.
     """
     is_bonafide = bonafide_mask(labels)
     values = as_scores(scores, "trial")
     if values.size != is_bonafide.size:
-        raise MetricError(f"{is_bonafide.size} labels for {values.size} scores: pass one label a score, in order")
+        raise MetricError(f"{is_bonafide.size} labels for {values.size} scores: pass one label per score, in the same order")
     return as_scores(values[is_bonafide], "bona fide"), as_scores(values[~is_bonafide], "spoof")
 
 
 def bonafide_mask(labels: Any) -> NDArray[np.bool_]:
-    """True where a label is bona fide. `labels` are 1 / 0 or 'bonafide' / 'spoof'; anything else is a MetricError."""
+    """Return True for each bona fide label. `labels` are 1 / 0 or 'bonafide' / 'spoof'; others raise MetricError."""
     given = np.asarray(labels)
     text = given.dtype.kind in "UTO"
     positive, negative = ("bonafide", "spoof") if text else (1, 0)
@@ -192,5 +195,5 @@ def bonafide_mask(labels: Any) -> NDArray[np.bool_]:
     unknown = ~(is_bonafide | np.asarray(given == negative, dtype=bool))
     if given.ndim != 1 or unknown.any():
         found = repr(given[unknown].tolist()[0]) if given.ndim == 1 else f"an array of shape {given.shape}"
-        raise MetricError(f"labels must be 'bonafide' / 'spoof' or 1 / 0, one a trial, not {found}")
+        raise MetricError(f"labels must be 'bonafide' / 'spoof' or 1 / 0, one per trial, not {found}")
     return is_bonafide

@@ -1,10 +1,11 @@
-"""Systems trained with several seeds: how far their mean EER, and the difference of two of them, can be trusted.
+"""Uncertainty of systems trained with several seeds: intervals of their mean EER and of the difference of two systems.
 
-Two things leave a measured EER to chance: which trials the test set has, and how the training was seeded. A replicate draws
-both: the trials of each class, the same for every system, and seeds. Seeds are few, so two corrections matter. Of n seeds n - 1
-are drawn, which makes the variance of the mean right instead of too small by (n - 1) / n (Rao and Wu 1988). And an
-interval alone would call three seeds of one sign a gain, as chance gives in one of four comparisons of equals: a difference
-only counts as larger than the noise when the paired t-test over seeds agrees.
+A measured EER depends on two random factors: the trials in the test set and the training seed. A replicate draws both: trials
+within each class, the same for all systems, and seeds. Because there are few seeds, two corrections are needed:
+
+- Of n seeds, n - 1 are drawn. The variance of the mean is then correct instead of too small by (n - 1) / n (Rao and Wu 1988).
+- With three seeds, the differences have the same sign by chance in one of four comparisons of equal systems. An interval alone
+  would report this as a gain. A difference therefore exceeds the noise only if the paired t-test over seeds agrees.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from .rates import Floats, MetricError, eer_point, rank, split_classes
 
 @dataclass(frozen=True)
 class SeedComparison:
-    """Mean EER of a minus that of b over paired seeds, so below 0 means that a is better; `p_value` is of the paired t-test
-    over seeds, two-sided, and NaN with a single seed."""
+    """Mean EER of a minus that of b over paired seeds; below 0 means that a is better.
+
+    `p_value` is that of the two-sided paired t-test over seeds, or NaN with a single seed.
+    """
 
     difference: Interval
     p_value: float
@@ -33,22 +36,22 @@ class SeedComparison:
 
     @property
     def exceeds_noise(self) -> bool:
-        """Whether the interval leaves out 0 and the t-test agrees at the same level. One seed never shows it."""
+        """Whether the interval excludes 0 and the t-test agrees at the same level; always False with a single seed."""
         apart = self.difference.low > 0 or self.difference.high < 0
         return bool(apart and self.p_value < 1 - self.confidence)
 
 
 class SeedBootstrap:
-    """EERs of systems over seeds, with replicates that draw trials and seeds together.
+    """EERs of systems over seeds, with bootstrap replicates that draw both trials and seeds.
 
     Args:
         labels: 'bonafide' / 'spoof' or 1 / 0, (trials,).
-        systems: name -> the scores of its trainings, one (trials,) a seed, in the order of `labels`. In a comparison the first
-            seed of a system goes with the first of the other.
-        replicates, confidence, seed: of the bootstrap.
+        systems: name -> scores of its training runs, one array (trials,) per seed, in the order of `labels`. Comparisons pair
+            the seeds of two systems by position.
+        replicates, confidence, seed: number of replicates, confidence level, and random seed of the bootstrap.
 
     Raises:
-        MetricError: a system without scores, unusable scores, impossible settings.
+        MetricError: a system has no scores, or scores or settings are not valid.
     """
 
     def __init__(
@@ -61,12 +64,12 @@ class SeedBootstrap:
     ) -> None:
         _check(replicates, confidence)
         if empty := [name for name, scores in systems.items() if not len(scores)]:
-            raise MetricError(f"no scores of {', '.join(empty)}: pass at least one training a system")
+            raise MetricError(f"no scores of {', '.join(empty)}: pass at least one training run per system")
         self.replicates, self.confidence, self.seed = replicates, confidence, seed
         ranked = {name: [_Drawn(labels, scores) for scores in trainings] for name, trainings in systems.items()}
         self.eer: dict[str, Floats] = {name: np.array([each.eer for each in trainings]) for name, trainings in ranked.items()}
-        """The EERs as measured, (seeds,) of each system."""
-        # plain or with unseen errors, replicate, seed
+        """Measured EERs of each system, (seeds,)."""
+        # axes: plain or with unseen errors, replicate, seed
         self._samples = {name: np.empty((2, replicates, len(trainings))) for name, trainings in ranked.items()}
         bonafide, spoof = split_classes(labels, next(iter(systems.values()))[0])
         draws = _draws(np.random.default_rng(seed), replicates, bonafide.size, spoof.size, None)
@@ -77,24 +80,27 @@ class SeedBootstrap:
                     self._samples[name][kind, row] = [each.replicate(weights, also) for each in trainings]
 
     def mean(self, name: str) -> Interval:
-        """The mean EER of a system over its seeds."""
+        """Return a system's mean EER over its seeds, with its interval."""
         return self._interval(self.eer[name], *self._samples[name])
 
     def compare(self, a: str, b: str) -> SeedComparison:
-        """The difference of two systems.
+        """Compare two systems by the difference of their mean EERs.
 
         Raises:
-            MetricError: they have different numbers of seeds.
+            MetricError: the systems have different numbers of seeds.
         """
         if self.eer[a].size != self.eer[b].size:
-            raise MetricError(f"{a} has {self.eer[a].size} seeds and {b} {self.eer[b].size}: they cannot be paired")
+            raise MetricError(f"{a} has {self.eer[a].size} seeds and {b} {self.eer[b].size}: pass equal numbers of seeds")
         differences = self.eer[a] - self.eer[b]
         interval = self._interval(differences, *[self._samples[a][0] - self._samples[b][0]] * 2)
         return SeedComparison(interval, _t_test(differences), differences.size, self.confidence)
 
     def _interval(self, values: Floats, *samples: Floats) -> Interval:
-        """Of the mean over seeds: `values (seeds,)`, `samples (replicates, seeds)` for the lower and for the upper end. Equal
-        numbers of seeds draw the same."""
+        """Return the mean over seeds of `values (seeds,)` with its interval.
+
+        `samples` are two arrays `(replicates, seeds)`, for the lower and the upper end. Systems with the same number of seeds
+        get the same draws of seeds.
+        """
         seeds = values.size
         drawn = np.random.default_rng([self.seed, seeds]).integers(0, seeds, (self.replicates, max(seeds - 1, 1)))
         low, high = (np.take_along_axis(each, drawn, axis=1).mean(axis=1) for each in samples)
@@ -102,7 +108,7 @@ class SeedBootstrap:
 
 
 class _Drawn:
-    """One training's scores, sorted once for all replicates."""
+    """Scores of one training run, sorted once for all replicates."""
 
     def __init__(self, labels: Any, scores: ArrayLike) -> None:
         classes = split_classes(labels, scores)
@@ -111,13 +117,13 @@ class _Drawn:
         self.cuts, self.eer = _cuts(ranked.bonafide, ranked.spoof), eer_point(ranked.curve)[0]
 
     def replicate(self, weights: Weights, unseen: Any) -> float:
-        """EER when the trials, in the order given, count `weights` times, with so much of unseen errors beside them."""
+        """Compute the EER for trials, in their original order, with the given `weights`; `unseen` adds errors."""
         positives, negatives = (counts[order] for counts, order in zip(weights, self.orders, strict=True))
         return _crossing(self.cuts, *_counted((positives, negatives), unseen))
 
 
 def _t_test(differences: Floats) -> float:
-    """p of the paired t-test; without any spread between the seeds it is 1 for no difference and 0 for any."""
+    """Return the p-value of the paired t-test. If all differences are equal: 1 if they are zero, otherwise 0."""
     if differences.size < 2:
         return float("nan")
     if np.ptp(differences) < 1e-12:

@@ -1,4 +1,4 @@
-"""Breakdowns: the error rates of each attack, codec or combination, with intervals, beside the pooled and the worst."""
+"""Breakdown tables: error rates with intervals for each attack, codec or combination, with pooled rows and the worst case."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .operating import operating_point
 from .rates import MetricError, bonafide_mask
 
 GROUPS = ("known", "unseen", "untold")
-"""Attacks that training had, others, and those of trials whose attack the corpus does not tell."""
+"""Groups of attacks: seen in training ('known'), not seen ('unseen'), and not specified by the corpus ('untold')."""
 MEASURES = ("eer", "eer_low", "eer_high", "min_dcf", "min_dcf_low", "min_dcf_high")
 AT_THRESHOLD = ("frr", "far", "hter")
 DURATIONS = ("< 2 s", "2–4 s", "> 4 s")
 
 
 def duration_class(seconds: pd.Series) -> pd.Series:
-    """How long clips are, as one of `DURATIONS` in their order, for a breakdown by it."""
+    """Return each clip's duration class as an ordered categorical of `DURATIONS`, for a breakdown by duration."""
     classes = np.select([seconds < 2, seconds <= 4], DURATIONS[:2], DURATIONS[2])
     return pd.Series(pd.Categorical(classes, DURATIONS, ordered=True), index=seconds.index, name="duration")
 
@@ -39,27 +39,28 @@ def breakdown(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """EER and minDCF of each combination of the columns `by`.
+    """Compute EER and minDCF for each combination of values (cell) in the columns `by`.
 
-    Spoof trials of a cell stand against the bona fide trials with the same values; a column that is '-' for every bona
-    fide trial (such as `attack`) selects spoof trials only.
+    The spoof trials of a cell are compared with the bona fide trials that have the same values. A column that is '-' for all
+    bona fide trials (such as `attack`) selects spoof trials only.
 
     Args:
         scores: a score table with `score`, `label` ('bonafide' | 'spoof') and the columns `by`.
-        by: e.g. ['attack'] or ['attack', 'codec'].
-        known: the attacks seen in training; adds the column `seen` (one of `GROUPS`) and a pooled row for each.
-        threshold: one chosen beforehand, on dev; adds `frr`, `far` and `hter` (their mean) there, fractions.
+        by: column names, e.g. ['attack'] or ['attack', 'codec'].
+        known: the attacks seen in training; adds the column `seen` (one of `GROUPS`) and a pooled row for each group.
+        threshold: a threshold chosen on dev; adds `frr`, `far` and `hter` (their mean) at this threshold, as fractions.
         groups: a column, such as 'speaker', whose values are drawn in the bootstrap instead of trials.
-        replicates, confidence, seed: as `bootstrap`.
+        replicates, confidence, seed: as for `bootstrap`.
 
     Returns:
-        One row a cell in the order of names, then the pooled rows and the worst cell. Columns: those of `by`, `row`
+        One row per cell, sorted by name, then the pooled rows and the worst cell. Columns: those of `by`, `row`
         ('cell' | 'pooled' | 'worst'), `seen` if `known` is given, `bonafide` and `spoof` (counts), `eer`, `eer_low`,
-        `eer_high`, `min_dcf`, `min_dcf_low`, `min_dcf_high` (NaN in a cell without bona fide trials).
+        `eer_high`, `min_dcf`, `min_dcf_low`, `min_dcf_high` (NaN in a cell without bona fide trials), then `frr`, `far`, `hter`
+        if `threshold` is given.
 
     Raises:
-        MetricError: `by` is empty, a column is missing or has missing values, `known` is given without 'attack' in
-            `by`, or the table has not both classes.
+        MetricError: `by` is empty, a column is missing or has missing values, `known` is given but `by` lacks 'attack', or the
+            table does not contain both classes.
     """
     _check(scores, by, known, groups)
     is_bonafide = bonafide_mask(scores["label"])
@@ -100,18 +101,21 @@ def results_table(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row per system, split and group of attacks (see `GROUPS`), each against all bona fide trials.
+    """Build a results table with one row per system, split and group of attacks (see `GROUPS`).
+
+    Each group of attacks is compared with all bona fide trials of its split.
 
     Args:
         tables: score tables by (system, split); columns `score`, `label`, `attack`.
         known: the attacks seen in training.
-        names: a system's name in the table.
-        thresholds: of dev, by system: what is gained by them stands beside the EER.
-        replicates, confidence, seed: as `bootstrap`.
+        names: system -> its name in the table.
+        thresholds: system -> its dev threshold; adds the error rates at this threshold.
+        replicates, confidence, seed: as for `bootstrap`.
 
     Returns:
-        columns `system, split, attacks, bonafide, spoof, EER, low, high`, then `FRR, FAR, HTER` at the system's threshold where
-        there is one, `min DCF, Cllr`; rates are fractions, Cllr in bits. A split without trials of a group has no row for it.
+        Columns `system, split, attacks, bonafide, spoof, EER, low, high`, then `FRR, FAR, HTER` at the system's threshold if
+        `thresholds` is given, then `min DCF, Cllr`. Rates are fractions, Cllr is in bits. A group without trials in a split has
+        no row.
     """
     rows = []
     for (system, split), table in tables.items():
@@ -172,4 +176,4 @@ def _check(scores: pd.DataFrame, by: list[str], known: Collection[str] | None, g
     if empty:
         raise MetricError(f"missing values in {', '.join(empty)}: write '{UNKNOWN}' where a value is unknown")
     if known is not None and "attack" not in by:
-        raise MetricError(f"known attacks are given but by = {by} does not hold 'attack': add it, or leave known out")
+        raise MetricError(f"known attacks are given, but by = {by} does not contain 'attack': add it, or omit known")

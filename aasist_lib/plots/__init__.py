@@ -1,7 +1,7 @@
-"""Every figure: functions take tables and arrays, and return a matplotlib Figure that pyplot does not know of.
+"""Figures: functions that take tables and arrays and return a matplotlib Figure, which is not registered with pyplot.
 
-Bona fide is blue and solid, spoof is orange and dashed or hatched: colour alone never carries the meaning. Rates come
-as fractions and are drawn in percent. Equal input gives an equal figure, byte for byte.
+Bona fide is blue and solid, spoof is orange and dashed or hatched, so figures can be read without colour. Rates are passed as
+fractions and drawn in percent. Equal input gives byte-identical figures.
 """
 
 from .ablation import ablation_figure, attention_cost_figure

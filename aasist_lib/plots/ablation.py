@@ -1,4 +1,4 @@
-"""The ablation's table and the cost of attention layers as figures."""
+"""Figures of the ablation results and of the cost of attention layers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ LAYERS = {  # attention: label, colour, line style, marker
 
 @styled
 def ablation_figure(rows: pd.DataFrame, trainings: pd.DataFrame, title: str = "Ablation") -> Figure:
-    """EER of each row: a small mark a seed, above these a large one for their mean, with its interval.
+    """Draw the EER of each ablation row: a small mark per seed and, above them, a large mark for the mean with its interval.
 
-    The paper's values are of ASVspoof 5, so they have a panel and a scale of their own, on the right.
+    The paper's values are for ASVspoof 5, so they are drawn in a separate panel with its own scale, on the right.
 
     Args:
-        rows: `ablation.Summary.rows`, the first on top; `dev_eer, dev_low, dev_high` and the same of eval, as fractions;
-            `paper_eer` is NaN where the paper has no such row.
-        trainings: a line a training, as from `run_ablation`: `row, seed, dev_eer, eval_eer`.
+        rows: `ablation.Summary.rows`, drawn from top to bottom; `dev_eer, dev_low, dev_high` and the same for eval, as
+            fractions; `paper_eer` is NaN if the paper has no such row.
+        trainings: one row per training run, as from `run_ablation`: `row, seed, dev_eer, eval_eer`.
     """
     need(rows, "row", "title", "baseline", "paper_eer", "dev_eer", "dev_low", "dev_high", "eval_eer", "eval_low", "eval_high")
     need(trainings, "row", "seed", "dev_eer", "eval_eer")
@@ -66,11 +66,11 @@ def _draw_split(axes: Axes, rows: pd.DataFrame, places: np.ndarray, split: str, 
 
 @styled
 def attention_cost_figure(costs: pd.DataFrame, title: str = "One attention layer, forward and backward") -> Figure:
-    """Time and memory of attention layers over the number of nodes, both on logarithmic scales.
+    """Draw time and memory of attention layers over the number of nodes, on logarithmic scales.
 
     Args:
-        costs: from `cost.attention_costs`: `attention, nodes, seconds, megabytes`; what was not run (NaN) is a cross at the
-            upper edge.
+        costs: the result of `cost.attention_costs`, with columns `attention, nodes, seconds, megabytes`. Cases that were not
+            run (NaN) are marked by a cross at the upper edge.
     """
     need(costs, "attention", "nodes", "seconds", "megabytes")
     figure, panels = make_figure(9.6, 4.4, 1, 2)

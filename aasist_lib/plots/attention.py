@@ -1,4 +1,4 @@
-"""Where a detector attends in one clip, and between its nodes."""
+"""Figures of a detector's attention in one clip, over time and between nodes."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def attention_over_clip(
     drawn: Sequence[str] = ("nodes", "stack"),
     title: str = "Attention",
 ) -> Figure:
-    """Where in a clip the detector attends: over the waveform, above the spectrogram, and every map as a strip.
+    """Draw attention over time: some maps as lines over the waveform, then the spectrogram, then all maps as strips.
 
-    Attention is drawn relative to even attention: 1 means that a node gets its share, 3 three times that.
+    Attention is relative to uniform attention: 1 is the value of a node under uniform attention, 3 is three times that.
 
     Args:
         wave: (samples,) in [-1, 1].
-        rate: in Hz.
-        seconds: the edges of the temporal nodes, (n + 1,).
-        curves: name -> attention over temporal nodes, (n,).
-        drawn: which of them, three at most, are also drawn as lines over the waveform.
+        rate: sampling rate in Hz.
+        seconds: edges of the temporal nodes in seconds, (n + 1,).
+        curves: map name -> attention over temporal nodes, (n,).
+        drawn: names of at most three maps to draw as lines over the waveform.
     """
     relative = {name: _relative(name, curve, len(seconds) - 1) for name, curve in curves.items()}
     figure, top, (middle, strips), bars = _clip_panels(wave, rate, title, (2.4, 2.4, 0.34 * len(curves)))
@@ -57,18 +57,18 @@ def attention_over_clip(
 def map_over_clip(
     wave: Array, rate: int, seconds: Array, values: Array, label: str, signed: bool = False, title: str = "A map"
 ) -> Figure:
-    """One map over waveform and spectrogram.
+    """Draw one map with the waveform and the spectrogram.
 
     Args:
         wave: (samples,) in [-1, 1].
-        rate: in Hz.
-        seconds: edges in time, (n + 1,).
+        rate: sampling rate in Hz.
+        seconds: edges of the map's values in seconds, (n + 1,).
         values: the map, (n,).
-        label: what its values are, with units.
-        signed: above 0 speaks for spoof, below 0 for bona fide: a diverging colour scale around 0.
+        label: name of the values, with units.
+        signed: whether values have a sign (above 0 indicates spoof, below 0 bona fide); uses a diverging colour scale.
     """
     if len(values) != len(seconds) - 1:
-        raise PlotError(f"{len(seconds)} edges and {len(values)} values: these must be n + 1 and n")
+        raise PlotError(f"{len(seconds)} edges and {len(values)} values: pass one edge more than values")
     figure, top, (middle, strip), bars = _clip_panels(wave, rate, title, (2.2, 2.4, 0.5))
     over = top.twinx()
     over.stairs(values, seconds, color=PALETTE[3], linewidth=1.6, baseline=None)
@@ -88,11 +88,11 @@ def map_over_clip(
 
 @styled
 def graph_maps(maps: Mapping[str, Array], kept: Mapping[str, Array], title: str = "Graph attention") -> Figure:
-    """Attention among nodes of one kind, side by side; the nodes that pooling kept are marked below each map.
+    """Draw the attention among nodes of each kind, side by side. Nodes kept by pooling are marked below each map.
 
     Args:
-        maps: kind of node -> (nodes that look, nodes looked at).
-        kept: kind of node -> numbers of the nodes kept.
+        maps: kind of node -> attention (query nodes, key nodes); rows are the nodes that attend.
+        kept: kind of node -> indices of the nodes kept by pooling.
     """
     figure, panels = make_figure(4.9 * len(maps), 4.3, 1, len(maps), squeeze=False)
     for axes, (kind, matrix) in zip(panels[0], maps.items(), strict=True):
@@ -108,11 +108,12 @@ def graph_maps(maps: Mapping[str, Array], kept: Mapping[str, Array], title: str 
 
 @styled
 def stream_maps(maps: Sequence[Array], temporal: int, title: str = "Heterogeneous attention") -> Figure:
-    """Heterogeneous attention of each stream, its blocks parted by lines, with the share of attention that each one gets.
+    """Draw the heterogeneous attention of each stream, with lines between its blocks and each block's share of attention.
 
     Args:
-        maps: for each stream `(T + S + 1, T + S)`: temporal, spectral, and last the stack node look at temporal and spectral.
-        temporal: T.
+        maps: attention of each stream, `(T + S + 1, T + S)`. Rows are the T temporal nodes, the S spectral nodes and the stack
+            node, which attend; columns are the temporal and spectral nodes, which are attended to.
+        temporal: T, the number of temporal nodes.
     """
     figure, panels = make_figure(5.2 * len(maps), 4.9, 1, len(maps), squeeze=False)
     for number, (axes, matrix) in enumerate(zip(panels[0], maps, strict=True), start=1):
@@ -137,7 +138,7 @@ def stream_maps(maps: Sequence[Array], temporal: int, title: str = "Heterogeneou
 
 @styled
 def contributions(parts: Mapping[str, float], xlabel: str, title: str) -> Figure:
-    """Named amounts as bars, in their order from top to bottom, each with its value; hatched where negative."""
+    """Draw named values as horizontal bars with their numbers, from top to bottom; negative bars are hatched."""
     figure, axes = make_figure(6.4, 0.9 + 0.34 * len(parts))
     names, values = list(parts)[::-1], np.array(list(parts.values()))[::-1]
     for place, value in enumerate(values):
@@ -151,7 +152,10 @@ def contributions(parts: Mapping[str, float], xlabel: str, title: str) -> Figure
 
 
 def _clip_panels(wave: Array, rate: int, title: str, heights: Sequence[float]) -> tuple[Figure, Axes, list[Axes], list[Axes]]:
-    """A figure: waveform on top, two panels beneath on the same time axis, and the places of their colour bars."""
+    """Make a figure with the waveform on top and two panels below on the same time axis.
+
+    Returns the figure, the waveform's axes, the two panels, and the axes for their colour bars.
+    """
     with matplotlib.rc_context({"axes.grid": False}):
         figure = Figure(figsize=(8, 0.9 + 1.05 * sum(heights)), dpi=100, layout="constrained")
         grid = figure.add_gridspec(3, 2, height_ratios=heights, width_ratios=[1, 0.018])
@@ -168,7 +172,7 @@ def _clip_panels(wave: Array, rate: int, title: str, heights: Sequence[float]) -
 def _relative(name: str, curve: Array, nodes: int) -> Array:
     curve = np.asarray(curve)
     if curve.size != nodes:
-        raise PlotError(f"curve '{name}' has {curve.size} values for {nodes} nodes: they must agree with the edges")
+        raise PlotError(f"curve '{name}' has {curve.size} values for {nodes} nodes: pass one value per node")
     return curve * curve.size / curve.sum()
 
 
@@ -181,5 +185,5 @@ def _heat(axes: Axes, matrix: Array) -> matplotlib.image.AxesImage:
 
 
 def _stack_height(matrix: Array) -> int:
-    """Rows that the stack node's one row is drawn with, to be seen at all."""
+    """Return how many rows the stack node's single row is drawn with, so that it is visible."""
     return max(1, len(matrix) // 12)

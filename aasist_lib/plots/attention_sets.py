@@ -1,4 +1,4 @@
-"""Attention over many clips: by attack, by class, in silence, and of two systems."""
+"""Figures of attention over many clips: by attack, by class and on silence; and of several systems on one clip."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .style import CLASSES, GREY, PALETTE, Array, make_figure, need, styled
 def attention_by_attack(
     tables: Mapping[str, pd.DataFrame], xlabel: str, hertz: Array | None = None, title: str = "Mean attention by attack"
 ) -> Figure:
-    """For each map a heat map of attacks over places, relative to even attention.
+    """Draw, for each attention map, a heat map of attacks by position, relative to uniform attention.
 
     Args:
-        tables: name of a map -> rows are attacks, columns places, 1 = even.
-        xlabel: what the places are, where they have no frequency.
-        hertz: edges of the places in Hz, where they have one.
+        tables: map name -> table with attacks as rows and positions as columns; 1 = uniform attention.
+        xlabel: name of the positions, used if `hertz` is None.
+        hertz: edges of the positions in Hz, if they are frequencies.
     """
     rows = len(next(iter(tables.values())))
     figure, panels = make_figure(4.8 * len(tables), 1.6 + 0.27 * rows, 1, len(tables), squeeze=False, sharey=True)
@@ -38,11 +38,11 @@ def attention_by_attack(
 
 @styled
 def class_difference(table: pd.DataFrame, xlabel: str, title: str = "Spoof minus bona fide") -> Figure:
-    """Mean attention of either class by place, and their difference with its 95 % interval.
+    """Draw the mean attention of both classes by position, and their difference with its 95 % interval.
 
     Args:
-        table: of `explain.class_difference`.
-        xlabel: what the places are.
+        table: the result of `explain.class_difference`.
+        xlabel: name of the positions.
     """
     need(table, "place", "bonafide", "spoof", "difference", "low", "high")
     figure, (upper, lower) = make_figure(7.2, 4.6, 2, 1, sharex=True)
@@ -64,10 +64,10 @@ def class_difference(table: pd.DataFrame, xlabel: str, title: str = "Spoof minus
 
 @styled
 def silence_attention(table: pd.DataFrame, title: str = "Attention on silence") -> Figure:
-    """How much attention silence gets by map and class, with 95 % intervals; 1 = no more and no less than speech.
+    """Draw the attention on silence by map and class, with 95 % intervals; 1 = the same as on speech.
 
     Args:
-        table: of `explain.silence_attention`.
+        table: the result of `explain.silence_attention`.
     """
     need(table, "map", "label", "attention", "low", "high")
     names = list(dict.fromkeys(table["map"]))
@@ -89,13 +89,13 @@ def silence_attention(table: pd.DataFrame, title: str = "Attention on silence") 
 def two_systems(
     wave: Array, rate: int, seconds: Array, curves: Mapping[str, Mapping[str, Array]], title: str = "Two systems"
 ) -> Figure:
-    """The same clip through several systems: the waveform, and below it every map of every system as a strip.
+    """Draw one clip's waveform and, below it, all attention maps of several systems as strips.
 
     Args:
         wave: (samples,) in [-1, 1].
-        rate: in Hz.
-        seconds: edges of the temporal nodes, (n + 1,).
-        curves: system -> map -> (n,).
+        rate: sampling rate in Hz.
+        seconds: edges of the temporal nodes in seconds, (n + 1,).
+        curves: system -> map -> attention, (n,).
     """
     maps = list(next(iter(curves.values())))
     ratios = {"height_ratios": [2.2] + [0.3 * len(curves)] * len(maps)}

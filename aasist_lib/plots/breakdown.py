@@ -1,4 +1,4 @@
-"""Error rates cell by cell: the EER of each attack, and of each pair of attack and codec."""
+"""Figures of breakdowns: the EER of each attack, and of each pair of attack and codec."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .style import GREY, PALETTE, Array, PlotError, make_figure, need, styled
 
 @styled
 def eer_by_attack(table: pd.DataFrame, title: str = "EER by attack") -> Figure:
-    """EER of each row of a `metrics.breakdown` table as a dot with its interval; the hardest attack is on top.
+    """Draw the EER of each row of a `metrics.breakdown` table with its interval; the hardest attack is on top.
 
-    A disc is an attack known from training, a square an unseen one, a diamond a pooled row.
+    Circles are attacks known from training, squares are unseen attacks, diamonds are pooled rows.
     """
     need(table, "row", "spoof", "eer", "eer_low", "eer_high")
     by = list(table.columns[: list(table.columns).index("row")])
@@ -48,22 +48,22 @@ def eer_by_attack(table: pd.DataFrame, title: str = "EER by attack") -> Figure:
 
 @styled
 def breakdown_heatmap(table: pd.DataFrame, rows: str, columns: str, title: str = "EER of each cell") -> Figure:
-    """EER (%) of each cell of a `metrics.breakdown` by two columns, the count of spoofed clips below it.
+    """Draw the EER (%) of each cell of a `metrics.breakdown` by two columns, with the number of spoofed clips below it.
 
-    The hardest row is on top and the hardest column on the left. A cell that no clip falls into is hatched and empty;
-    one without bona fide clips has no EER: it is hatched, with its count.
+    The hardest row is on top and the hardest column on the left. A cell without clips is hatched and empty. A cell without
+    bona fide clips has no EER; it is hatched and shows only its count.
 
     Args:
-        table: from `metrics.breakdown(scores, [rows, columns])`; pooled rows and the worst cell are left out.
+        table: the result of `metrics.breakdown(scores, [rows, columns])`; its pooled rows and worst cell are not drawn.
         rows, columns: names of two of its columns, such as 'attack' and 'codec'.
 
     Raises:
-        PlotError: a column is missing, the table is empty, or it was broken down by something else as well.
+        PlotError: a column is missing, the table is empty, or it was broken down by other columns too.
     """
     need(table, rows, columns, "row", "spoof", "eer")
     cells = table[table["row"] == "cell"]
     if cells.duplicated([rows, columns]).any():
-        raise PlotError(f"a pair of {rows} and {columns} has more than one cell: break down by these two columns only")
+        raise PlotError(f"a pair of {rows} and {columns} has more than one cell: pass a breakdown by these two columns only")
     rates = 100 * cells.pivot(index=rows, columns=columns, values="eer")
     rates = rates.loc[_hardest_first(rates.mean(axis=1)), _hardest_first(rates.mean(axis=0))]
     counts = cells.pivot(index=rows, columns=columns, values="spoof").reindex_like(rates)
@@ -85,7 +85,7 @@ def _hardest_first(means: pd.Series) -> pd.Index:
 
 
 def _row_names(cells: pd.DataFrame, rows: str, order: pd.Index) -> list[str]:
-    """The rows' names; attacks that were not in training say so where the table knows it."""
+    """Return the rows' names; attacks that the table lists as unseen are marked."""
     unseen = set(cells.loc[cells["seen"] == "unseen", rows]) if "seen" in cells and rows == "attack" else set()
     return [f"{name} (unseen)" if name in unseen else str(name) for name in order]
 

@@ -1,4 +1,4 @@
-"""What a corpus holds, and what it gives away."""
+"""Figures of a corpus: the number of clips, and the leak audit."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .style import CLASSES, GREY, PALETTE, make_figure, need, styled
 
 @styled
 def corpus_overview(trials: pd.DataFrame, title: str = "Clips of each split and attack") -> Figure:
-    """Number of clips by attack, one panel a split, of a trial table. Bona fide bars are plain, spoof bars hatched.
+    """Draw the number of clips by attack for a trial table, one panel per split; spoof bars are hatched.
 
-    The speakers named above a panel are those of bona fide clips: a synthesiser's voice is no speaker.
+    The number of speakers above a panel counts only speakers of bona fide clips, because synthetic voices are not speakers.
     """
     need(trials, "split", "label", "attack", "speaker")
     names = trials["attack"].replace("-", "untold").where(trials["label"] == "spoof", "bona fide")
@@ -41,7 +41,12 @@ def corpus_overview(trials: pd.DataFrame, title: str = "Clips of each split and 
 
 @styled
 def leak_audit(table: pd.DataFrame, floor: float = 0.40, title: str = "What trivial features give away") -> Figure:
-    """Dev EER of classifiers on trivial features, and the line none may fall below: columns `feature, dev_eer`."""
+    """Draw the dev EER of classifiers on trivial features, with `floor` as the lower limit; below it, a feature is a leak.
+
+    Args:
+        table: columns `feature` and `dev_eer` (fraction).
+        floor: lowest EER (fraction) without a leak.
+    """
     need(table, "feature", "dev_eer")
     figure, axes = make_figure(7.2, 1.5 + 0.32 * len(table))
     names, values = table["feature"].astype(str).to_numpy()[::-1], table["dev_eer"].to_numpy()[::-1]

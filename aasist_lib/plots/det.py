@@ -24,11 +24,11 @@ LINES, MARKERS = ("-", "--", "-.", ":"), "osD^vP"
 def det(
     systems: Mapping[str, tuple[Array, Array]], bands: Mapping[str, DetBand] | None = None, title: str = "DET curves"
 ) -> Figure:
-    """Detection error trade-off on probit axes, the EER of each system marked and printed.
+    """Draw detection error trade-off curves on probit axes, and mark each system's EER.
 
     Args:
         systems: name -> (bona fide scores, spoof scores).
-        bands: name -> interval band of that curve, from `metrics.det_band`.
+        bands: name -> interval band of the curve, from `metrics.det_band`.
     """
     curves = {name: det_curve(*scores) for name, scores in systems.items()}
     rates = {name: eer_point(curve)[0] for name, curve in curves.items()}
@@ -50,7 +50,7 @@ def det(
 
 
 def probit_axes(axes: Axes, curves: Iterable[DetCurve]) -> tuple[float, float]:
-    """Make both axes probit, in percent, with a range that fits the curves; return that range (fractions)."""
+    """Set both axes to probit scales in percent, with a range that fits the curves; return the range as fractions."""
     curves = list(curves)
     smaller_class = [min(np.count_nonzero(np.diff(rate)) for rate in (curve.frr, curve.far)) for curve in curves]
     low = min(0.01, max(0.0005, 0.5 / max(smaller_class)))
@@ -69,7 +69,7 @@ def probit_axes(axes: Axes, curves: Iterable[DetCurve]) -> tuple[float, float]:
 
 
 def draw_curve(axes: Axes, curve: DetCurve, limits: tuple[float, float], **style: Any) -> None:
-    """Draw a curve on probit axes of this range, to a little beyond their edges."""
+    """Draw a curve on probit axes with this range, extending slightly beyond the edges."""
     beyond = _beyond(*limits)
     far, frr = np.clip(_thinned(np.column_stack((curve.far, curve.frr)), beyond), *beyond).T
     axes.plot(far, frr, linewidth=1.8, **style)
@@ -80,7 +80,7 @@ def _beyond(low: float, high: float) -> tuple[float, float]:
 
 
 def _thinned(points: Array, inside: tuple[float, float]) -> Array:
-    """The points, (n, 2), less those that fall on the same hundredth of a probit as the point before."""
+    """Remove points, (n, 2), that equal the previous point when rounded to 0.01 probit."""
     place = np.round(ndtri(np.clip(points, *inside)), 2)
     changes = np.any(np.diff(place, axis=0) != 0, axis=1)
     return points[np.concatenate(([True], changes | np.append(changes[1:], True)))]

@@ -1,4 +1,4 @@
-"""The detector as boxes and arrows, from its configuration and the shapes that went through it."""
+"""Block diagram of the detector, drawn from its configuration and its layers' output shapes."""
 
 from __future__ import annotations
 
@@ -39,8 +39,11 @@ LOSSES = {
 
 @dataclass(frozen=True)
 class Box:
-    """A stage and the shape that leaves it. Arrows come from the boxes of the row above that stand over it or in the middle;
-    one that `joins` has arrows from all of them."""
+    """A stage with its output shape, at position `x` in `row`.
+
+    Arrows come from the boxes in the row above that are in the same column or in the middle. A box in the middle, or one with
+    `joins`, gets arrows from all boxes in that row.
+    """
 
     text: str
     shape: str
@@ -51,29 +54,29 @@ class Box:
 
     @property
     def width(self) -> float:
-        """As a share of the figure's."""
+        """Width as a fraction of the figure's width."""
         return WIDE if self.x == MIDDLE else HALF
 
     def leads_to(self, below: Box) -> bool:
-        """Whether there is an arrow."""
+        """Return whether an arrow leads from this box to `below`."""
         return 0 < below.row - self.row < 1.5 and (below.joins or MIDDLE in (self.x, below.x) or self.x == below.x)
 
 
 @styled
 def model_diagram(config: ModelConfig, loss: LossConfig, shapes: Shapes, title: str = "The detector") -> Figure:
-    """The stages from waveform to loss with the shape that leaves each; switches are marked by their position.
+    """Draw the stages from waveform to loss with their output shapes; colours and outlines show how each switch is set.
 
     Args:
-        config, loss: of the profile.
-        shapes: module name -> shapes of its output without the batch, from `cost.shapes(model, config.samples)`.
+        config, loss: the profile's model and loss sections.
+        shapes: module name -> shapes of its outputs without the batch dimension, from `cost.shapes(model, config.samples)`.
 
     Raises:
-        PlotError: the shapes are not those of such a model.
+        PlotError: `shapes` lacks a required module.
     """
     if missing := [
         name for name in ("frontend", "backend.nodes", "backend.streams.1", "backend.readout") if name not in shapes
     ]:
-        raise PlotError(f"no shapes of {', '.join(missing)}: pass what cost.shapes(model, config.samples) gives")
+        raise PlotError(f"no shapes of {', '.join(missing)}: pass the result of cost.shapes(model, config.samples)")
     boxes = _to_nodes(config, shapes)
     boxes += _graphs(config, shapes, boxes[-1].row + 1)
     boxes += _to_loss(config, loss, shapes, boxes[-1].row + 1)
@@ -91,7 +94,7 @@ def model_diagram(config: ModelConfig, loss: LossConfig, shapes: Shapes, title: 
 
 
 def _to_nodes(config: ModelConfig, shapes: Shapes) -> list[Box]:
-    """From the waveform to the nodes of both kinds."""
+    """Return the boxes from the waveform to the nodes of both kinds."""
     front = config.frontend
     name, switch = {
         "encoder": (f"{front.name.rpartition('/')[2]}, {'fine-tuned' if front.finetune else 'frozen'}", "here"),
@@ -114,7 +117,7 @@ def _to_nodes(config: ModelConfig, shapes: Shapes) -> list[Box]:
 
 
 def _graphs(config: ModelConfig, shapes: Shapes, row: float) -> list[Box]:
-    """Attention and pooling in either graph, then two streams over both kinds of node."""
+    """Return the boxes of attention and pooling in both graphs, then those of the two streams over both kinds of nodes."""
     (one, of_graph), (both, of_stream) = GRAPHS[config.graph_attention], STREAMS[config.heterogeneous]
     boxes = []
     for kind, x in (("temporal", LEFT), ("spectral", RIGHT)):
@@ -128,7 +131,7 @@ def _graphs(config: ModelConfig, shapes: Shapes, row: float) -> list[Box]:
 
 
 def _to_loss(config: ModelConfig, loss: LossConfig, shapes: Shapes, row: float) -> list[Box]:
-    """Fusion, readout and loss."""
+    """Return the boxes of fusion, readout and loss."""
     fused = _nodes([shapes[f"backend.fusion.{kind}"][0] for kind in ("temporal", "spectral", "stack")])
     text, switch = FUSIONS[config.fusion]
     boxes = [Box(text, fused, MIDDLE, row, switch)]
@@ -142,7 +145,7 @@ def _to_loss(config: ModelConfig, loss: LossConfig, shapes: Shapes, row: float) 
 
 
 def _nodes(kinds: list[tuple[int, ...]]) -> str:
-    """'25 temporal + 10 spectral + 1 stack × 16'."""
+    """Format node counts and their features: '25 temporal + 10 spectral + 1 stack × 16'."""
     counts = (f"{count} {name}" for (count, _), name in zip(kinds, ("temporal", "spectral", "stack"), strict=True))
     return f"{' + '.join(counts)} × {kinds[0][1]}"
 
@@ -158,7 +161,7 @@ def _draw_box(axes: Axes, box: Box) -> None:
 
 
 def _draw_arrow(axes: Axes, above: Box, below: Box) -> None:
-    """Between two boxes of neighbouring rows, slanted only where both stand in columns."""
+    """Draw an arrow between boxes in adjacent rows; it is slanted only if the boxes are in different side columns."""
     start, end = above.x, below.x
     if MIDDLE in (start, end):
         start = end = below.x if start == MIDDLE else start

@@ -1,4 +1,4 @@
-"""What distortions do: to a clip, to a detector's scores, and to its EER over codecs and bitrates."""
+"""Figures of the effect of distortions on a clip, on a detector's scores, and on its EER over codecs and bitrates."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ DIFFERENCE_DB = 30
 
 @styled
 def distortion_steps(clip: Array, distorted: Sequence[Array], titles: Sequence[str], rate: int, title: str) -> Figure:
-    """A clip, and what a distortion makes of it at several strengths: waveform, and spectrogram against the clip's own.
+    """Draw a clip and its distorted versions: waveforms, the clip's spectrogram, and the versions' differences from it.
 
     Args:
-        clip: `(samples,)`.
-        distorted: versions of it, each `(samples,)`.
-        titles: one a version.
-        rate: in Hz.
-        title: of the figure.
+        clip: the original, `(samples,)`.
+        distorted: distorted versions of the clip, each `(samples,)`.
+        titles: one title per version.
+        rate: sampling rate in Hz.
+        title: title of the figure.
     """
     figure, panels = make_figure(10, 3.8, 2, 1 + len(distorted), sharex=True, sharey="row", height_ratios=[2, 3])
     seconds, top = np.arange(len(clip)) / rate, max(np.abs(wave).max() for wave in (clip, *distorted))
@@ -53,10 +53,10 @@ def distortion_steps(clip: Array, distorted: Sequence[Array], titles: Sequence[s
 
 @styled
 def score_shift_map(shifts: pd.DataFrame, title: str = "What each distortion does to the score") -> Figure:
-    """Mean change of the score by distortion and intensity, a panel a class; lower scores look more like spoof.
+    """Draw the mean score change by distortion and intensity, one panel per class; lower scores indicate spoof.
 
     Args:
-        shifts: columns `kind, intensity, label, shift`, as `robustness.score_shifts` gives.
+        shifts: columns `kind, intensity, label, shift`, as returned by `robustness.score_shifts`.
     """
     need(shifts, "kind", "intensity", "label", "shift")
     kinds, bound = list(dict.fromkeys(shifts["kind"])), max(shifts["shift"].abs().max(), 1e-9)
@@ -80,16 +80,16 @@ def score_shift_map(shifts: pd.DataFrame, title: str = "What each distortion doe
 
 @styled
 def codec_rates(matrices: Mapping[str, pd.DataFrame], title: str = "EER by codec and bitrate") -> Figure:
-    """EER with its interval by codec and bitrate, the systems side by side; unseen codecs are marked.
+    """Draw the EER with its interval by codec and bitrate for several systems; codecs not used in training are marked.
 
-    With two systems the title says for how many rows their intervals keep apart: only there did one of them do better.
+    With two systems, the title reports in how many rows each is better with non-overlapping intervals.
 
     Args:
-        matrices: a table a system, as `robustness.codec_matrix` gives: columns `codec, kbps, trained, eer, low, high`, the same
-            codecs in the same order.
+        matrices: system -> table from `robustness.codec_matrix` with columns `codec, kbps, trained, eer, low, high`; all tables
+            have the same codecs and bitrates in the same order.
 
     Raises:
-        PlotError: the systems' rows are not the same codecs and bitrates.
+        PlotError: the systems' tables have different codecs or bitrates.
     """
     first = next(iter(matrices.values()))
     need(first, "codec", "kbps", "trained", "eer", "low", "high")

@@ -1,4 +1,4 @@
-"""Whether maps tell the truth: localisation, deletion and insertion, and maps beneath a clip of which the truth is known."""
+"""Figures of the faithfulness of maps: localisation, deletion and insertion, and maps of a clip with known spoofed parts."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ KINDS = {  # kind: name, colour, marker
 
 @styled
 def localisation(table: pd.DataFrame, title: str = "Does the map find the spoofed speech?") -> Figure:
-    """ROC AUC and pointing game of every map, with intervals; the dotted lines are chance.
+    """Draw ROC AUC and pointing-game hits of each map with intervals; dotted lines show chance level.
 
     Args:
-        table: of `explain.faithfulness.localisation_table`: `map, kind, auc, hits, chance` and their `_low` and `_high`; one
-            row a map and kind. Maps keep the table's order, from above.
+        table: the result of `explain.faithfulness.localisation_table`: columns `map, kind, auc, hits, chance`, and `_low` and
+            `_high` of `auc` and `hits`; one row per map and kind. Maps are drawn in the table's order, from top to bottom.
     """
     need(table, "map", "kind", "auc", "auc_low", "auc_high", "hits", "hits_low", "hits_high", "chance")
     if table.duplicated(["map", "kind"]).any():
-        raise PlotError("the table has several rows of a map and kind: choose one split and one group of attacks")
+        raise PlotError("the table has several rows per map and kind: choose one split and one group of attacks")
     maps = list(dict.fromkeys(table["map"]))
     kinds = [kind for kind in KINDS if kind in set(table["kind"])]
     figure, panels = make_figure(9.6, 1.6 + 0.42 * len(maps), 1, 2, sharey=True)
@@ -64,12 +64,13 @@ def localisation(table: pd.DataFrame, title: str = "Does the map find the spoofe
 def deletion_insertion(
     curves: pd.DataFrame, names: Sequence[str] | None = None, title: str = "Support of the decision"
 ) -> Figure:
-    """Mean support of the clips' decisions while frames are left out (left) or put back (right) in the order of each map.
+    """Draw the mean support of the decisions as frames are deleted (left) or inserted (right) in the order of each map.
 
-    A good map falls fast on the left and rises fast on the right. Below 0 the decision has changed. 'random' is grey.
+    The curve of a good map falls fast on the left and rises fast on the right. Below 0 the decision has changed. If present,
+    the map 'random' is always drawn, in grey.
 
     Args:
-        curves: of `explain.faithfulness.deletion_insertion`: `map, curve, share, support`.
+        curves: the result of `explain.faithfulness.deletion_insertion`: `map, curve, share, support`.
         names: the maps to draw; None = all.
     """
     need(curves, "map", "curve", "share", "support")
@@ -97,17 +98,17 @@ def partial_clip(
     wave: Array, rate: int, spoofed: Sequence[tuple[float, float]], maps: Mapping[str, Array], frame_seconds: float = 0.02,
     title: str = "A partly spoofed clip",
 ) -> Figure:  # fmt: skip
-    """A clip with its spoofed stretches hatched, and maps over its frames beneath, on the same time axis.
+    """Draw a clip with its spoofed segments hatched and, below it, maps over its frames on the same time axis.
 
     Args:
         wave: (samples,) in [-1, 1].
-        rate: in Hz.
-        spoofed: beginning and end of each spoofed stretch, in seconds; none in a bona fide clip.
-        maps: name -> values of the frames, (frames,). A line at 0 is drawn where values have both signs.
-        frame_seconds: length of a frame.
+        rate: sampling rate in Hz.
+        spoofed: start and end of each spoofed segment in seconds; empty for a bona fide clip.
+        maps: name -> values per frame, (frames,). A line at 0 is drawn if a map has values of both signs.
+        frame_seconds: length of a frame in seconds.
     """
     if not maps:
-        raise PlotError("there is no map to draw: pass at least one, name -> values of the frames")
+        raise PlotError("there is no map to draw: pass at least one, as name -> values per frame")
     heights = [1.6, *[1.0] * len(maps)]
     figure, panels = make_figure(8, 0.6 + 1.05 * sum(heights), len(heights), 1, sharex=True, height_ratios=heights)
     name, colour, _, hatch = CLASSES["spoof"]

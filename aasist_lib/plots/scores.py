@@ -1,4 +1,4 @@
-"""Distributions of scores: beside a threshold that cuts them, and before and after calibration."""
+"""Figures of score distributions: with a threshold, and before and after calibration."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from aasist_lib.metrics import cllr, det_curve, eer_point, min_cllr, split_class
 from .det import draw_curve, probit_axes
 from .style import CLASSES, GREY, PALETTE, Array, make_figure, need, styled
 
-FEWEST_CLIPS = 10  # a share of fewer clips says nothing
+FEWEST_CLIPS = 10  # a fraction of fewer clips is too uncertain to draw
 
 
 @styled
 def score_histograms(scores: pd.DataFrame, threshold: float | None, title: str, bins: int = 40) -> Figure:
-    """Histogram of the scores of each class, each of area 1, with the threshold and the two error rates there.
+    """Draw a score histogram of each class, normalised to area 1, with a threshold and the error rates at this threshold.
 
     Args:
         scores: columns `score` and `label` ('bonafide' | 'spoof').
@@ -38,7 +38,7 @@ def score_histograms(scores: pd.DataFrame, threshold: float | None, title: str, 
 
 @styled
 def threshold_view(scores: pd.DataFrame, threshold: float, title: str) -> Figure:
-    """What a threshold does: both histograms with the errors filled in, and the point on the DET curve that it is.
+    """Draw the effect of a threshold: both histograms with the errors filled, and the operating point on the DET curve.
 
     Args:
         scores: columns `score` and `label` ('bonafide' | 'spoof').
@@ -46,7 +46,7 @@ def threshold_view(scores: pd.DataFrame, threshold: float, title: str) -> Figure
 
     Raises:
         PlotError: a column is missing, or the table is empty.
-        MetricError: there are not both classes.
+        MetricError: a class has no scores.
     """
     need(scores, "score", "label")
     curve = det_curve(*split_classes(scores["label"], scores["score"]))
@@ -56,7 +56,7 @@ def threshold_view(scores: pd.DataFrame, threshold: float, title: str) -> Figure
     left.set_title(title)
     frr, far = _rates(scores, threshold)
     names = f"bona fide rejected: FRR {frr:.1%}", f"spoof accepted: FAR {far:.1%}"
-    cut = np.minimum(edges, threshold), np.maximum(edges, threshold)  # what lies beyond has bins of width 0
+    cut = np.minimum(edges, threshold), np.maximum(edges, threshold)  # bins beyond the threshold get width 0
     for (label, (_, colour, _, hatch)), part, name in zip(CLASSES.items(), cut, names, strict=True):
         density, _ = np.histogram(scores["score"][scores["label"] == label], edges, density=True)
         left.stairs(density, part, fill=True, facecolor=(*colour, 0.75), edgecolor="white", hatch=hatch, lw=0, label=name)
@@ -72,14 +72,14 @@ def threshold_view(scores: pd.DataFrame, threshold: float, title: str) -> Figure
 
 @styled
 def calibration(before: tuple[Array, Array], after: tuple[Array, Array], title: str = "Calibration") -> Figure:
-    """Scores read as log-likelihood ratios, before and after calibration, and whether their promises hold.
+    """Draw score histograms before and after calibration, and a reliability diagram of scores read as log-likelihood ratios.
 
-    Above each histogram stands Cllr, the cost of reading the scores so, and the least that calibration can reach. On the
-    right: when the scores say that a clip is bona fide with some probability (both classes equally likely beforehand), how
-    often it is; a bin with fewer than ten clips is left out.
+    The title of each histogram gives Cllr and its minimum over calibrations. The reliability diagram on the right compares the
+    probability of bona fide that the scores imply, for equal priors, with the fraction of clips that are bona fide. Bins with
+    fewer than ten clips are omitted.
 
     Args:
-        before, after: (bona fide, spoof) scores of the same clips, natural logarithms where they are ratios.
+        before, after: (bona fide, spoof) scores of the same clips; log-likelihood ratios use the natural logarithm.
     """
     figure, panels = make_figure(12.0, 4.2, 1, 3, width_ratios=[1, 1, 0.85])
     scores = np.concatenate([*before, *after])
@@ -119,20 +119,23 @@ def _edges(scores: pd.Series, bins: int) -> Array:
 
 
 def _rates(scores: pd.DataFrame, threshold: float) -> tuple[float, float]:
-    """FRR and FAR (fractions) of a threshold at or below which clips are rejected."""
+    """Return FRR and FAR (fractions) at a threshold; scores at or below it are rejected."""
     rejected, is_bonafide = scores["score"] <= threshold, scores["label"] == "bonafide"
     return float(rejected[is_bonafide].mean()), float(1 - rejected[~is_bonafide].mean())
 
 
 def _mark_point(axes: Axes, far: float, frr: float, low: float, high: float) -> None:
-    """A star at the operating point, with a line to each axis; a rate beyond the range is marked at its edge."""
+    """Draw a star at the operating point, with a line to each axis; rates outside the range are drawn at its edge."""
     x, y = np.clip((far, frr), low, high)
     axes.plot([x, x, low], [low, y, y], color="black", linestyle=":", linewidth=1.2)
     axes.plot([x], [y], "*", color="black", markersize=14, clip_on=False, zorder=6, label="this threshold")
 
 
 def _reliability(bonafide: Array, spoof: Array) -> tuple[Array, Array]:
-    """Mean stated probability and true share (%) of bona fide in ten bins of equal width; the classes weigh the same."""
+    """Return the mean predicted probability and the true fraction (%) of bona fide in ten bins of equal width.
+
+    Both classes have the same total weight.
+    """
     stated = expit(np.concatenate((bonafide, spoof)))
     is_bonafide = np.repeat([True, False], [len(bonafide), len(spoof)])
     weight = np.where(is_bonafide, 1 / len(bonafide), 1 / len(spoof))

@@ -17,7 +17,7 @@ SPECTROGRAM_RANGE_DB = 80
 
 @styled
 def spectrogram_pair(wave_a: Array, wave_b: Array, titles: Sequence[str], rate: int) -> Figure:
-    """Spectrograms of two waveforms, (samples,), side by side on one time axis and one scale of level."""
+    """Draw spectrograms of two waveforms, (samples,), side by side with a common time axis and level scale."""
     figure, panels = make_figure(9, 3.4, 1, 2, sharey=True, sharex=True)
     drawn = [decibels(wave, rate) for wave in (wave_a, wave_b)]
     top = max(level.max() for _, _, level in drawn)
@@ -31,7 +31,7 @@ def spectrogram_pair(wave_a: Array, wave_b: Array, titles: Sequence[str], rate: 
 
 
 def decibels(wave: Array, rate: int) -> tuple[Array, Array, Array]:
-    """Times (s), frequencies (kHz), and levels (frequencies, times) in dB re a full-scale sine; 25 ms windows."""
+    """Compute times (s), frequencies (kHz) and levels (frequencies, times) in dB re a full-scale sine; 25 ms windows."""
     length = min(len(wave), round(0.025 * rate))
     overlap = max(0, length - round(0.010 * rate))
     settings = {"window": "hann", "nperseg": length, "noverlap": overlap, "nfft": max(512, length)}

@@ -1,6 +1,6 @@
-"""The look of every figure: colours, line styles, and the few helpers that all themes share.
+"""Common style of all figures: colours, line styles and shared helpers.
 
-Bona fide is blue and solid, spoof is orange and dashed or hatched: colour alone never carries the meaning.
+Bona fide is blue and solid, spoof is orange and dashed or hatched, so figures can be read without colour.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ STYLE = {
     "hatch.linewidth": 0.6,
     "legend.edgecolor": "none",
     "legend.framealpha": 0.85,
-    "text.parse_math": False,  # names of attacks, speakers and clips may hold $; no text of ours is a formula
+    "text.parse_math": False,  # names of attacks, speakers and clips may contain $; no figure text is a formula
 }
 
 
 class PlotError(AasistError, ValueError):
-    """A table or array that the figure cannot be drawn from; the message says what is missing."""
+    """The figure cannot be drawn from this table or array; the message says what is missing."""
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw with the house style, and leave matplotlib's settings as they were."""
+    """Decorate a drawing function to use `STYLE`, without changing matplotlib's global settings."""
 
     @wraps(draw)
     def inside(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -61,7 +61,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def make_figure(width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Figure, Any]:
-    """A Figure of `width` × `height` inches and its axes, without the upper and right spines."""
+    """Make a Figure of `width` × `height` inches with axes that have no upper and right spines; return both."""
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
     axes = figure.subplots(rows, columns, **grid)
     sns.despine(figure)
@@ -69,9 +69,9 @@ def make_figure(width: float, height: float, rows: int = 1, columns: int = 1, **
 
 
 def need(table: pd.DataFrame, *columns: str) -> None:
-    """Refuse an empty table, or one without these columns, with a PlotError."""
+    """Raise PlotError if the table is empty or lacks one of these columns."""
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise PlotError(f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
     if table.empty:
-        raise PlotError("the table is empty: there is nothing to draw")
+        raise PlotError("the table is empty: pass a table with at least one row")

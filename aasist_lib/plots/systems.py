@@ -1,4 +1,4 @@
-"""Systems beside each other: their costs over priors, and the difference of two."""
+"""Figures that compare systems: detection costs over priors, and the difference of two systems."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ HIGHEST_COST = 2.0
 
 @styled
 def dcf_over_priors(systems: Mapping[str, tuple[Array, Array]], title: str = "Detection cost over priors") -> Figure:
-    """Normalised cost of each system as spoof gets rarer or more common, with the costs of ASVspoof 5.
+    """Draw each system's normalised detection cost over the spoof prior, with the costs of ASVspoof 5.
 
-    One curve is minDCF, at the best threshold for each prior; the thin one actDCF, at the threshold that follows from
-    reading the scores as log-likelihood ratios. At 1 a system costs as much as ignoring it. The marks stand at the prior
-    of ASVspoof 5, 5 %.
+    The thick curve is minDCF, at the best threshold for each prior. The thin curve is actDCF, at the Bayes threshold, which
+    assumes that scores are log-likelihood ratios. A cost of 1 is that of ignoring the system. Marks show ASVspoof 5's spoof
+    prior, 5 %.
 
     Args:
         systems: name -> (bona fide scores, spoof scores).
@@ -59,13 +59,13 @@ def dcf_over_priors(systems: Mapping[str, tuple[Array, Array]], title: str = "De
 
 @styled
 def comparison(paired: Mapping[str, PairedBootstrap], names: tuple[str, str], title: str = "Comparison") -> Figure:
-    """The difference of two systems on the same trials, in EER and in minDCF, with its interval.
+    """Draw the differences of two systems on the same trials, in EER and in minDCF, with intervals.
 
-    Left of the line the first system is better. An interval that reaches over the line does not tell them apart.
+    Left of the line the first system is better. If an interval crosses the line, the data do not show which system is better.
 
     Args:
-        paired: what was drawn, such as 'trials' or 'speakers' -> `metrics.paired_bootstrap` of systems a and b.
-        names: of a and b.
+        paired: unit drawn, such as 'trials' or 'speakers' -> the result of `metrics.paired_bootstrap` for systems a and b.
+        names: names of a and b.
     """
     figure, panels = make_figure(9.6, 1.4 + 0.6 * len(paired), 1, 2, sharey=True)
     rows = list(paired.values())[::-1]

@@ -1,4 +1,4 @@
-"""A detector's score along a recording."""
+"""Figure of a detector's scores over the time of a recording."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from .style import CLASSES, GREY, PALETTE, Array, make_figure, need, styled
 
 MOST_MARKERS = 150
-"""More windows than this are drawn as a line alone."""
+"""Up to this number of windows, markers are large; beyond it, they are small."""
 MINUTES_FROM = 600
-"""A recording of so many seconds has its time axis in minutes."""
+"""Recordings of at least this length, in seconds, have a time axis in minutes."""
 
 
 @styled
@@ -23,18 +23,18 @@ def score_timeline(
     title: str,
     truth: pd.DataFrame | None = None,
 ) -> Figure:
-    """The score of every window over the waveform's envelope, with the decision at a threshold.
+    """Draw the waveform's envelope and, below it, each window's score with its decision at a threshold.
 
-    A window's score stands at its middle: a filled circle above the threshold (taken for bona fide), an open square at or
-    below it (taken for spoof), a cross where there is no speech and so no decision. Where the truth is known, spoofed stretches
-    are hatched in both panels.
+    Each score is drawn at the middle of its window: a filled circle above the threshold (classified as bona fide), an open
+    square at or below it (classified as spoof), or a cross if the window contains no speech and has no decision. If `truth` is
+    given, spoofed segments are hatched in both panels.
 
     Args:
-        timeline: columns `start`, `end` (s), `score` and, where it is there, `decision`; a row per window, in order of time.
-        threshold: scores at or below it are taken for spoof.
-        peaks: largest absolute sample of frames of equal length that cover the recording, `(frames,)`.
-        title: of the figure.
-        truth: columns `start`, `end` (s) and `label` ('bonafide' | 'spoof') of known stretches.
+        timeline: columns `start`, `end` (s), `score` and, optionally, `decision`; one row per window, in time order.
+        threshold: scores at or below it are classified as spoof.
+        peaks: largest absolute sample of each of the equally long frames that cover the recording, `(frames,)`.
+        title: title of the figure.
+        truth: columns `start`, `end` (s) and `label` ('bonafide' | 'spoof') of segments with known labels.
 
     Raises:
         PlotError: a column is missing, or the timeline is empty.
@@ -56,7 +56,7 @@ def score_timeline(
 
 
 def _draw_envelope(axes: Axes, peaks: Array, end: float) -> None:
-    """At most 1800 values, each the largest of its stretch, mirrored."""
+    """Draw the mirrored envelope with at most 1800 values, each the largest peak of its segment."""
     count = min(1800, len(peaks))
     largest = np.maximum.reduceat(peaks, np.arange(count) * len(peaks) // count)
     axes.fill_between(np.linspace(0, end, count), -largest, largest, color="0.6", linewidth=0)

@@ -1,4 +1,4 @@
-"""What happened while a detector was trained."""
+"""Figure of a detector's training history."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .style import GREY, PALETTE, PlotError, make_figure, need, styled
 def training_history(
     history: pd.DataFrame, switch_epoch: int | None, best_epoch: int | None, title: str = "Training"
 ) -> Figure:
-    """Loss, dev EER, learning rate, loss weight and strength of the distortions over epochs; the loss switch is marked.
+    """Draw loss, dev EER, learning rate, focal-loss weight and augmentation strength over epochs, with the loss switch.
 
     Args:
         history: columns `epoch, train_loss, dev_loss, dev_eer` (fraction), `learning_rate, focal_weight` (0 to 1),
             `augmentation_probability` (0 to 1), `augmentation_intensity`.
         switch_epoch: the first epoch with focal loss, or None.
-        best_epoch: the epoch whose checkpoint was kept, or None.
+        best_epoch: the epoch of the best checkpoint, or None.
     """
     need(history, "epoch", "train_loss", "dev_loss", "dev_eer", "learning_rate", "focal_weight")
     need(history, "augmentation_probability", "augmentation_intensity")
@@ -42,7 +42,7 @@ def training_history(
         axes.set_ylabel(label)
     if best_epoch is not None:
         if best_epoch not in epoch:
-            raise PlotError(f"best_epoch = {best_epoch} is not in the history of epochs {epoch[0]} to {epoch[-1]}")
+            raise PlotError(f"best_epoch = {best_epoch} is not in the history, which has epochs {epoch[0]} to {epoch[-1]}")
         value = float(eer[epoch == best_epoch][0])
         text = f"best: {value:.2f} % at epoch {best_epoch}"
         panels[1].plot(best_epoch, value, "*", color="black", markersize=13, linestyle="none", zorder=5, label=text)

@@ -40,7 +40,7 @@ class WriteError(AasistError, OSError):
     """A file cannot be written; the message says which, why, and how to fix it."""
 
 
-def explain(error: OSError, path: str | Path | None = None) -> str:
+def advise(error: OSError, path: str | Path | None = None) -> str:
     """One line about an error of the operating system: the file, the reason, and how to fix it."""
     number = error.errno or (errno.ENOENT if isinstance(error, FileNotFoundError) else 0)  # libraries leave the number out
     name, advice = path or error.filename, _ADVICE.get(number, "check whether its disk is full or failing")
@@ -80,7 +80,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         refused = _refusal(error, path, temporary)
         if refused is None:
             raise
-        raise WriteError(explain(refused, path)) from error
+        raise WriteError(advise(refused, path)) from error
 
 
 def _refusal(error: BaseException | None, path: Path, temporary: Path) -> OSError | None:

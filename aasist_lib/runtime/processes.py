@@ -71,9 +71,9 @@ def _raise(error: BaseException | None, name: str) -> None:
         raise WorkError(f"{name}: {type(error).__name__}: {error}") from error
 
 
-def team() -> PartialState:
+def launched() -> PartialState:
     """The processes that `accelerate launch` or `torchrun` started together: `process_index`, `num_processes`,
-    `is_main_process`, `device`, `wait_for_everyone()`. A process that was started alone is a team of one.
+    `is_main_process`, `device`, `wait_for_everyone()`. A process started alone is a world of one.
 
     Raises:
         WorkError: processes were launched together but cannot reach one another on this device.
@@ -84,15 +84,15 @@ def team() -> PartialState:
 
     # Unless told, accelerate treats processes on a machine without a GPU as unrelated.
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    members = PartialState(cpu=cpu, timeout=timedelta(hours=GROUP_HOURS))
+    world = PartialState(cpu=cpu, timeout=timedelta(hours=GROUP_HOURS))
     atexit.unregister(_part)
     atexit.register(_part)
-    if members.num_processes != (started := int(os.environ.get("WORLD_SIZE", "1"))):
+    if world.num_processes != (started := int(os.environ.get("WORLD_SIZE", "1"))):
         raise WorkError(
-            f"{started} processes were launched, but they cannot reach one another on {members.device.type}: "
+            f"{started} processes were launched, but they cannot reach one another on {world.device.type}: "
             "set ACCELERATE_USE_CPU=true for the CPU, or start one process"
         )
-    return members
+    return world
 
 
 def _part() -> None:
@@ -115,7 +115,7 @@ def agreed() -> Iterator[None]:
         SystemExit: either of these, on any process but the main one.
     """
 
-    members = team()
+    world = launched()
     error: Exception | None = None
     try:
         yield
@@ -123,9 +123,9 @@ def agreed() -> Iterator[None]:
         if not of_library(raised):  # a defect: raised at once, with its traceback; the launcher stops the others
             raise
         error = raised
-    texts = _gathered(None if error is None else str(error), members)
+    texts = _gathered(None if error is None else str(error), world)
     failed = [process for process, text in enumerate(texts) if text is not None]
-    if failed and not members.is_main_process:
+    if failed and not world.is_main_process:
         raise SystemExit(0)
     if error:
         raise error
@@ -133,25 +133,25 @@ def agreed() -> Iterator[None]:
         raise WorkError(f"process {failed[0]}: {texts[failed[0]]}")
 
 
-def _gathered(text: str | None, members: PartialState) -> list[str | None]:
+def _gathered(text: str | None, world: PartialState) -> list[str | None]:
     """The text of every process."""
     from accelerate.utils import gather_object
 
     try:
         return gather_object([text])
     except RuntimeError as lost:  # from gloo; with NCCL the launcher ends the waiting processes
-        if not members.is_main_process:
+        if not world.is_main_process:
             raise SystemExit(1) from lost
         message = "another process has ended, perhaps out of memory; rerun the same command to resume"
         raise WorkError(message) from lost
 
 
 @contextmanager
-def team_alone(lock: Path, busy: Exception) -> Iterator[None]:
+def launched_alone(lock: Path, busy: Exception) -> Iterator[None]:
     """`files.alone` for launched processes: the main process holds the lock; all of them raise `busy` if it is taken."""
     with ExitStack() as held:
         with agreed():
-            if team().is_main_process:
+            if launched().is_main_process:
                 held.enter_context(alone(lock, busy))
         yield
 

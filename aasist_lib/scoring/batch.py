@@ -14,7 +14,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from aasist_lib import audio
 from aasist_lib.runtime.files import atomic
 from aasist_lib.runtime.kept import digest
-from aasist_lib.runtime.processes import agreed, team
+from aasist_lib.runtime.processes import agreed, launched
 from aasist_lib.scoring.detector import Detector, posterior
 from aasist_lib.scoring.progress import Progress
 from aasist_lib.scoring.recordings import LeftOut, Recording, find, hop_samples, no_audio, score_file
@@ -138,16 +138,16 @@ def score_to_csv(
             cases nothing is written.
         WorkError, SystemExit: see `processes.agreed`.
     """
-    members, table = team(), None
+    world, table = launched(), None
     shared: list[tuple[list[Path], list[Path]]] = [([], [])]
     content = digest([detector.model.content_digest(), detector.facts])
     settings = {"detector": content, "hop_seconds": hop_seconds, "each_channel": each_channel}
-    unfinished = Progress(out, settings, members.process_index)
+    unfinished = Progress(out, settings, world.process_index)
     with agreed():
         posterior(0.0, p_spoof)  # check the prior before hours of scoring
         hop_samples(hop_seconds, detector.model.config.samples)
         refuse_out(out, timeline)
-        if members.is_main_process:
+        if world.is_main_process:
             found = find(paths)
             shared = [(found.files, found.empty)]
             if found.left_out:
@@ -159,7 +159,7 @@ def score_to_csv(
     missed: dict[str, LeftOut] = {}
     with agreed():
         unfinished.read()
-        for file in files[members.process_index :: members.num_processes]:
+        for file in files[world.process_index :: world.num_processes]:
             if unfinished.has(file):
                 continue
             scored = score_file(detector, file, hop_seconds, on_progress, each_channel)
@@ -171,7 +171,7 @@ def score_to_csv(
     missed = {path: each for part in gather_object([missed]) for path, each in part.items()}
     left_out = [missed[name] for name in map(audio.printable, files) if name in missed] + [no_audio(folder) for folder in empty]
     with agreed():
-        if members.is_main_process:
+        if world.is_main_process:
             names = [str(file) for file in files if audio.printable(file) not in missed]
             table = _write(detector, unfinished, names, left_out, out, p_spoof, timeline)
     return table, left_out

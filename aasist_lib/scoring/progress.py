@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from aasist_lib.runtime.files import WriteError, atomic, explain, sweep
+from aasist_lib.runtime.files import WriteError, advise, atomic, sweep
 from aasist_lib.runtime.kept import changes, file_state, make_key
 from aasist_lib.scoring.recordings import Recording
 
@@ -106,7 +106,7 @@ class Progress:
             with self.path.open("ab") as file:
                 file.write(line if file.tell() else self._head + line)
         except OSError as error:
-            raise WriteError(explain(error, self.path)) from error
+            raise WriteError(advise(error, self.path)) from error
 
     def remove(self) -> None:
         """Delete all processes' lists once scoring is finished."""

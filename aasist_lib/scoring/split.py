@@ -21,7 +21,7 @@ from aasist_lib.errors import AasistError
 from aasist_lib.models import AASIST
 from aasist_lib.runtime.files import atomic
 from aasist_lib.runtime.kept import BY_CONTENT, Key, digest, make_key, trials_digest
-from aasist_lib.runtime.processes import agreed, team, team_alone
+from aasist_lib.runtime.processes import agreed, launched, launched_alone
 from aasist_lib.runtime.run_folder import RunFolder
 
 BLOCK = 2048
@@ -81,20 +81,20 @@ def _in_blocks(
     """Compute the scores `(trials,)` of a source, shared among processes in blocks that are stored until all are done."""
     folder = project_root() / profile.folder / "scores" / f"unfinished-{split}-{name}"
     busy = ScoringError(f"another process is scoring split '{split}' with this detector, in {folder}; wait for it to finish")
-    with team_alone(folder.with_name(f".{folder.name}.lock"), busy):
-        members, starts = team(), range(0, len(source), BLOCK)
+    with launched_alone(folder.with_name(f".{folder.name}.lock"), busy):
+        world, starts = launched(), range(0, len(source), BLOCK)
         blocks = [folder / f"{start:09d}.npy" for start in starts]
         todo = [start for start, file in zip(starts, blocks, strict=True) if not file.is_file()]
-        members.wait_for_everyone()  # all processes list the blocks before any finishes one
-        mine, hidden = todo[members.process_index :: members.num_processes], not members.is_main_process or len(todo) == 1
+        world.wait_for_everyone()  # all processes list the blocks before any finishes one
+        mine, hidden = todo[world.process_index :: world.num_processes], not world.is_main_process or len(todo) == 1
         with agreed():
             for start in tqdm(mine, desc=f"scoring {split}", unit="block", mininterval=5, disable=hidden or None):
                 stop = min(start + BLOCK, len(source))
                 with atomic(folder / f"{start:09d}.npy") as file:
                     np.save(file, _scores(model, source, start, stop, profile.training.workers, device))
         scores = np.concatenate([np.load(file, allow_pickle=False) for file in blocks])
-        members.wait_for_everyone()
-        if members.is_main_process:
+        world.wait_for_everyone()
+        if world.is_main_process:
             for old in folder.parent.glob(f"unfinished-{split}-*"):  # including those of other detectors or other code
                 shutil.rmtree(old)
     return scores

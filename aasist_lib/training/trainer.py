@@ -47,7 +47,7 @@ from aasist_lib.models.checkpoints import (
     trained_weights,
 )
 from aasist_lib.runtime.kept import Key, changes, make_key, trials_digest
-from aasist_lib.runtime.processes import agreed, team, team_alone
+from aasist_lib.runtime.processes import agreed, launched, launched_alone
 from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.training.averaging import WeightAverage
 from aasist_lib.training.history import EpochRecord, History, TrainingResult
@@ -75,8 +75,8 @@ def train(profile: Profile, run: RunFolder, on_epoch: Callable[[EpochRecord], No
         TrialTableError, BadAudio, EncoderUnavailable: the data or the encoder is at fault; train or dev may lack a class.
     """
     busy = TrainingError(f"another training is working in {run.folder}; wait for it, or set run_dir")
-    with team_alone(run.path("checkpoints", ".train.lock"), busy):
-        if team().is_main_process:
+    with launched_alone(run.path("checkpoints", ".train.lock"), busy):
+        if launched().is_main_process:
             run.sweep()
         return Trainer(profile, run).fit(on_epoch or (lambda record: None))
 
@@ -324,7 +324,7 @@ class Trainer:
 
 def _accelerator(profile: Profile, run: RunFolder) -> Accelerator:
     """accelerate's view of devices and processes, in the profile's precision, with its tracker."""
-    team()  # first: it sets how long processes wait for one another
+    launched()  # first: it sets how long processes wait for one another
     AcceleratorState._reset_state()  # or the precision of a kernel's first training would apply to all
     tracker = None if profile.training.tracker == "none" else profile.training.tracker
     accelerator = Accelerator(

@@ -1,4 +1,4 @@
 from benchmarks.reliability.harness import main
 
-if __name__ == "__main__":  # worker processes import this file too
+if __name__ == "__main__":  # spawned worker processes import this file too
     main()

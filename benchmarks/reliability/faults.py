@@ -1,4 +1,4 @@
-"""What goes wrong around a command: provoked on the real command, undone, and the command repeated."""
+"""Fault injection: provoke a fault while a real command runs, undo it, and run the command again."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from benchmarks.reliability.project import Command
 from benchmarks.reliability.starting import Started
 
 WAITING = ("prepare", "features")
-"""Commands of which a second one waits for the first; of the others it is refused."""
+"""Commands whose second instance waits for the first. For all other commands the second instance is refused."""
 
 
 @dataclass
 class FaultTally:
-    """One fault and command: the exit code, the message's line, and whether the same command then ended as undisturbed."""
+    """One fault and command: the exit code, the message, and whether the repeated command gave the undisturbed results."""
 
     command: str
     fault: str
@@ -30,7 +30,7 @@ class FaultTally:
 
 
 def try_faults(command: Command) -> list[FaultTally]:
-    """Provoke every fault once; see `FAULTS`."""
+    """Provoke every fault of `FAULTS` once."""
     command.wipe()
     command.finish(typed=False)
     expected = command.results()
@@ -44,7 +44,7 @@ def try_faults(command: Command) -> list[FaultTally]:
 
 
 def _full_disk(command: Command) -> tuple[int, str]:
-    """The folder is a disk of its own, in memory, with room for half of what the command makes."""
+    """Run the command in a memory file system with space for half of its output."""
     command.finish(typed=False)
     size = sum(path.stat().st_size for path in command.state.rglob("*") if path.is_file()) // 2
     command.wipe()
@@ -55,12 +55,12 @@ def _full_disk(command: Command) -> tuple[int, str]:
         return process.wait(), _line(command, process, "No space left on device", "GB free; keep fewer")
     finally:
         left = [path.name for path in command.state.rglob(".tmp-*")]
-        subprocess.run(["umount", "-l", str(command.state)], check=True)  # nosec B607  # the system's, wherever it lies
+        subprocess.run(["umount", "-l", str(command.state)], check=True)  # nosec B607  # the system's program
         assert not left, f"{command.name}: a full disk left {left}"
 
 
 def _vanished_folder(command: Command) -> tuple[int, str]:
-    """The folder that it writes to is taken away in the middle, and brought back at the end."""
+    """Move the output folder away while the command runs, and restore it at the end."""
     process = command.start(typed=False)
     _until(lambda: _locks(command), process)
     time.sleep(0.5)
@@ -69,14 +69,14 @@ def _vanished_folder(command: Command) -> tuple[int, str]:
     code = process.wait()
     shutil.rmtree(command.state, ignore_errors=True)
     away.rename(command.state)
-    return code, _line(command, process, "restore it") if code else "(goes on in a folder that it makes anew)"
+    return code, _line(command, process, "restore it") if code else "(recreates the folder and continues)"
 
 
 def _two_at_once(command: Command) -> tuple[int, str]:
-    """The same command is started while a first one, which is held for so long, works in the same folder."""
+    """Start the same command a second time while the first one, paused by SIGSTOP, works in the same folder."""
     first = command.start(typed=False)
     _until(lambda: _locks(command), first)
-    time.sleep(0.3)  # from the lock's file to the lock
+    time.sleep(0.3)  # time between creating the lock file and locking it
     first.send_signal(signal.SIGSTOP)
     second = command.start(typed=False)
     if command.name in WAITING:
@@ -92,7 +92,7 @@ def _two_at_once(command: Command) -> tuple[int, str]:
 
 
 FAULTS = {"disk full": _full_disk, "folder vanishes": _vanished_folder, "two at once": _two_at_once}
-"""`disk full` mounts, and so needs root."""
+"""`disk full` mounts a file system, which requires root."""
 
 
 def _locks(command: Command) -> list[Path]:
@@ -107,7 +107,7 @@ def _until(condition: Callable[[], object], process: Started) -> None:
 
 
 def _line(command: Command, process: Started, *needed: str) -> str:
-    """The line that tells what is the matter; a traceback is allowed in a notebook's cell only."""
+    """Return the line with the error message; a traceback is allowed only in a notebook's cell."""
     said = process.said()
     assert command.name == "run" or "Traceback" not in said, said
     lines = [line.strip() for line in said.splitlines() if any(text in line for text in needed)]

@@ -1,10 +1,11 @@
-"""Kills every long command of the library over and over, and writes what came of it into docs/reliability.md.
+"""Kill every long-running command of the library many times, and write the results into docs/reliability.md.
 
     nice python -m benchmarks.reliability --keep records/reliability.jsonl --table docs/reliability.md
     nice python -m benchmarks.reliability --keep kept.jsonl --only train score --kills 5
 
 The commands work on a toy project in a temporary folder: real code and real files, a tiny random wav2vec 2.0 and clips of
-noise and tones. Moments are drawn from a seed. One JSON line comes last; the exit code is 1 where anything was lost.
+noise and tones. The times of the kills are drawn with a seed. The last line is JSON. The exit code is 1 if a result was lost or
+changed, or if temporary files or processes were left.
 """
 
 from __future__ import annotations
@@ -28,26 +29,26 @@ MARKS = ("<!-- made by python -m benchmarks.reliability -->", "<!-- end of what 
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="of each command (default 20)")
-    parser.add_argument("--signals", type=int, default=20, help="SIGINT and SIGTERM to each, in turn (default 20)")
-    parser.add_argument("--only", nargs="+", default=[], choices=NAMES, help="e.g. train score")
-    parser.add_argument("--typed", type=int, default=5, help="every so many-th try starts a new interpreter (default 5)")
+    parser.add_argument("--kills", type=int, default=20, help="number of kills per command (default 20)")
+    parser.add_argument("--signals", type=int, default=20, help="SIGINT and SIGTERM per command, in turn (default 20)")
+    parser.add_argument("--only", nargs="+", default=[], choices=NAMES, help="commands to test, e.g. train score")
+    parser.add_argument("--typed", type=int, default=5, help="start a new interpreter in every n-th try (default 5)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--no-faults", action="store_true", help="kills and signals only")
+    parser.add_argument("--no-faults", action="store_true", help="only test kills and signals")
     parser.add_argument(
         "--keep",
         type=Path,
         required=True,
         metavar="FILE",
-        help="tallies are added, one JSON a line; the tables are of all in it",
+        help="results are appended, one JSON object per line; the tables show all results in FILE",
     )
-    parser.add_argument("--table", type=Path, help="a document with the two marks, between which the table goes")
+    parser.add_argument("--table", type=Path, help="document with two markers, between which the tables are written")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
         blows = options.kills or options.signals
-        for command in make_project(Path(folder)) if blows or not options.no_faults else ():  # else for the table alone
+        for command in make_project(Path(folder)) if blows or not options.no_faults else ():  # only the table
             if options.only and command.name not in options.only:
                 continue
             print(command.name, file=sys.stderr, flush=True)
@@ -72,7 +73,7 @@ def _keep(file: Path, tallies: Sequence[Tally | FaultTally]) -> None:
 
 
 def read_tallies(file: Path) -> tuple[list[Tally], list[FaultTally]]:
-    """The last tally of each command, and of each fault and command, from a file with one JSON a line."""
+    """Read the last tally of each command, and of each fault and command, from a file with one JSON object per line."""
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     kills = {line["command"]: Tally(**line) for line in lines if "kills" in line}
     faults = {(line["fault"], line["command"]): FaultTally(**line) for line in lines if "fault" in line}
@@ -81,7 +82,7 @@ def read_tallies(file: Path) -> tuple[list[Tally], list[FaultTally]]:
 
 
 def kill_table(tallies: Sequence[Tally]) -> str:
-    """What was killed and interrupted, and what came of it, as a table in Markdown."""
+    """Return the results of kills and signals as a Markdown table."""
     heads = (
         "command", "artefacts compared", "killed (in a write)", "SIGINT, SIGTERM", "slowest stop",
         "ran to the end", "equal to the undisturbed run", "left behind", "processes left",
@@ -95,7 +96,7 @@ def kill_table(tallies: Sequence[Tally]) -> str:
 
 
 def fault_table(tallies: Sequence[FaultTally]) -> str:
-    """What was provoked, what the command said, and what came of it, as a table in Markdown."""
+    """Return the provoked faults, the command's messages and the results as a Markdown table."""
     heads = ("fault", "command", "exit code", "what it says", "afterwards the same command's results are")
     rows = [
         (each.fault, f"`{each.command}`", each.code, each.said.replace("|", "\\|"), "equal" if each.equal else "DIFFERENT")
@@ -110,14 +111,14 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def write_table(document: Path, tables: str) -> None:
-    """Put the tables between the document's marks.
+    """Write the tables between the document's markers.
 
     Raises:
-        SystemExit: the marks are not there, once each and in order.
+        SystemExit: a marker is missing, or they are in the wrong order.
     """
     before, mark, rest = document.read_text(encoding="utf-8").partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
     if not (mark and end):
-        raise SystemExit(f"{document}: no lines '{MARKS[0]}' and '{MARKS[1]}' for the tables to go between")
+        raise SystemExit(f"{document}: add the lines '{MARKS[0]}' and '{MARKS[1]}' around the place of the tables")
     with atomic(document) as file:
         file.write_text(f"{before}{mark}\n\n{tables}\n\n{end}{after}", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment, SIGINT and SIGTERM: what a command leaves, and whether the same command goes on from it."""
+"""Send SIGKILL, SIGINT and SIGTERM at random times, and check what a command leaves and whether it resumes from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ORPHAN_SECONDS = 10.0
 
 @dataclass
 class Tally:
-    """What was tried with one command and what came of it; `lost` names artefacts that differ from an undisturbed run's."""
+    """Test results for one command; `lost` names artefacts that differ from those of an undisturbed run."""
 
     command: str
     undisturbed_seconds: float
@@ -41,7 +41,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Blow:
-    """A signal after so many seconds, or, where `write` is not 0, as that many files have begun to be written."""
+    """A signal after `seconds`, or, if `write` is not 0, as soon as that many files have started to be written."""
 
     number: signal.Signals
     seconds: float
@@ -49,21 +49,21 @@ class Blow:
 
     @property
     def kills(self) -> bool:
-        """The process cannot answer it."""
+        """Whether the signal is SIGKILL, which the process cannot handle."""
         return self.number == signal.SIGKILL
 
 
 def try_command(command: Command, kills: int, rng: np.random.Generator, typed: int = 5, signals: int = 20) -> Tally:
-    """Kill and restart, over and over, then interrupt and restart, over and over; compare after every end of the command.
+    """Kill and restart a command many times, then interrupt and restart it; compare the results after every completed run.
 
     Args:
-        kills: how many; every third is aimed at a file that is being written, the others are spread evenly over the time an
-            undisturbed run takes, its start included. What one restart makes, the next goes on from.
-        typed: every so many-th try is the command as typed; the others begin with the libraries loaded. 0 for none.
-        signals: how many SIGINT and SIGTERM, in turn, at moments as for kills, from where the command has begun to listen.
+        kills: number of kills. Every third is aimed at a file that is being written. The others are spread evenly over the
+            duration of an undisturbed run, including its start. Each restart resumes from what the previous one left.
+        typed: every `typed`-th try starts a new interpreter; the others start with the libraries loaded. 0 = never.
+        signals: number of SIGINT and SIGTERM, in turn, at times as for kills, counted from when the signal handlers are set.
     """
     command.wipe()
-    command.finish(typed=False)  # what is made outside of its folder, such as a bank to score from, is there from here on
+    command.finish(typed=False)  # also creates what is stored outside its folder, such as a feature bank
     command.wipe()
     started = time.monotonic()
     command.finish(typed=False)
@@ -89,7 +89,7 @@ def _blows(count: int, seconds: float, numbers: Sequence[signal.Signals], rng: n
 
 
 def _round(command: Command, blows: Iterator[Blow], until: int, tally: Tally, typed: int) -> None:
-    """From nothing to the end of the command, with blows in between, up to so many in the tally."""
+    """Run the command from an empty folder to its end, with signals in between, until the tally has `until` signals."""
     command.wipe()
     children: list[psutil.Process] = []
     while (number := tally.kills + tally.signals) < until:
@@ -100,7 +100,7 @@ def _round(command: Command, blows: Iterator[Blow], until: int, tally: Tally, ty
         try:
             children += psutil.Process(process.pid).children(recursive=True)
             process.send_signal(blow.number)
-        except (psutil.NoSuchProcess, ProcessLookupError):  # it has ended since
+        except (psutil.NoSuchProcess, ProcessLookupError):  # it has ended in the meantime
             process.wait()
             _wait(process, command, blow)
             break
@@ -117,7 +117,7 @@ def _round(command: Command, blows: Iterator[Blow], until: int, tally: Tally, ty
 
 
 def _wait(process: Started, command: Command, blow: Blow) -> bool:
-    """Until the moment has come (False) or the command has ended (True), which is a success or an error here."""
+    """Wait for the time of the signal (returns False) or the end of the command (returns True, raises if it failed)."""
     while not blow.kills and process.poll() is None and not process.listens():
         time.sleep(0.005)
     until, seen = time.monotonic() + blow.seconds, set(_being_written(command))
@@ -131,23 +131,23 @@ def _wait(process: Started, command: Command, blow: Blow) -> bool:
     if process.poll() is None:
         return False
     if process.poll():
-        raise AssertionError(f"{command.name}: exit code {process.poll()} where it was to go on: {process.said()}")
+        raise AssertionError(f"{command.name}: exit code {process.poll()} instead of resuming: {process.said()}")
     return True
 
 
 def _being_written(command: Command) -> list[Path]:
     try:
         return list(command.state.rglob(command.writes))
-    except FileNotFoundError:  # a folder that went while it was looked at
+    except FileNotFoundError:  # a folder was removed while it was being listed
         return []
 
 
 def _stopped(command: Command, process: Started, blow: Blow, tally: Tally) -> None:
-    """A signal was sent; it must end in time, with the signal's exit code and a line that says how to go on."""
+    """Check that the command ends in time after a signal, with the signal's exit code and a line that says how to resume."""
     sent = time.monotonic()
     code = process.wait(60)
     took = time.monotonic() - sent
-    if code == 0:  # it had done all by then
+    if code == 0:  # it had finished before the signal
         return
     tally.signals += 1
     tally.slowest_stop = round(max(tally.slowest_stop, took), 1)
@@ -158,7 +158,7 @@ def _stopped(command: Command, process: Started, blow: Blow, tally: Tally) -> No
 
 
 def _compare(command: Command, expected: dict[str, str], tally: Tally) -> None:
-    """Note what an end of the command left."""
+    """Record the results and leftovers of a completed run."""
     found = command.results()
     differing = sorted(name for name in expected | found if expected.get(name) != found.get(name))
     tally.ends += 1

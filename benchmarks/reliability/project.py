@@ -1,4 +1,4 @@
-"""The toy project that the reliability harness works on: inputs, the commands, and what they leave, in a form to compare."""
+"""The toy project of the reliability harness: inputs, commands, and comparable digests of their results."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.demo_corpus.conftest import RATE, talk
 
 NAMES = ("prepare", "features", "train", "score", "score --profile", "run")
 RUN_NOTEBOOKS = ("01", "03", "05")
-"""Those that `run` is tried with: data, training with probe and scores, evaluation with tables and figures."""
+"""Notebooks for testing `run`: data, training with probe and scores, evaluation with tables and figures."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command of the library as it is typed, and the folder with all that it makes.
+    """A command of the library as it is typed, and the folder with all its output.
 
-    `writes` is a pattern of the files whose writing is watched for: a kill is aimed at the moment one appears.
+    `writes` is a pattern of temporary files. Some kills are sent at the moment such a file appears.
     """
 
     name: str
@@ -39,40 +39,40 @@ class Command:
     writes: str = ".tmp-*"
 
     def start(self, typed: bool = True, **options) -> Started:
-        """The command as a process; see `Started`."""
+        """Start the command as a process; see `Started`."""
         return Started(
             self.arguments, self.state.parent / f"{self.name.replace(' ', '')}-{uuid.uuid4().hex[:8]}", typed, **options
         )
 
     def finish(self, typed: bool = True) -> str:
-        """Run it to its end and return what it said; anything but success is an AssertionError."""
+        """Run the command to its end and return its output; raise AssertionError if it fails."""
         process = self.start(typed)
         if code := process.wait():
             raise AssertionError(f"{self.name}: exit code {code}\n{process.said()}")
         return process.said()
 
     def wipe(self) -> None:
-        """Remove all that it made; the folder itself may be a mount point."""
+        """Remove all its output, but not the folder itself, which may be a mount point."""
         self.state.mkdir(parents=True, exist_ok=True)
         for path in self.state.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def results(self) -> dict[str, str]:
-        """A digest of every final artefact by its name in the folder."""
+        """Return a digest of every final artefact by its name in the folder."""
         return {name: _digest(path) for name, path in _artefacts(self.state)}
 
     def leftovers(self) -> list[str]:
-        """What should not be there after the end: temporary and unfinished files."""
+        """Return temporary and unfinished files, which should not exist after a completed run."""
         marks = (".tmp-", ".tmp", ".part.", "unfinished")
         return [str(path.relative_to(self.state)) for path in self.state.rglob("*") if any(mark in path.name for mark in marks)]
 
 
 def make_project(folder: Path, scale: int = 1) -> list[Command]:
-    """Make encoder, corpora, recordings and a trained detector in a folder, and return the commands that work on them.
+    """Create encoder, corpora, recordings and a trained detector in a folder, and return the commands that use them.
 
     Args:
-        folder: new or empty.
-        scale: 1 for commands whose work takes about as long as their start; more for more work.
+        folder: a new or empty folder.
+        scale: amount of work; at 1, the commands need about as much time for the work as for their start.
     """
     encoder = make_encoder(_made(folder / "encoder"))
     corpus = make_corpus(_made(folder / "corpus"), 24 * scale)
@@ -121,7 +121,7 @@ def _made(folder: Path) -> Path:
 
 
 def _people(folder: Path, clips: int) -> Path:
-    """Three speakers' recordings, enough like speech for every synthesiser."""
+    """Write recordings of three speakers, similar enough to speech for every synthesiser."""
     for speaker in range(3):
         for clip in range(clips):
             soundfile.write(_made(folder / f"speaker {speaker}") / f"{clip}.wav", talk(10 * speaker + clip), RATE)
@@ -136,7 +136,7 @@ def _recordings(folder: Path, count: int) -> Path:
 
 
 def _many_trials(corpus: Path, count: int) -> Path:
-    """An eval split of many trials of few clips: scoring goes on from whole blocks of them."""
+    """Write an eval split with many trials of few clips, because scoring resumes from complete blocks of trials."""
     trials = pd.read_parquet(corpus / "trials.parquet")
     trials = trials[trials["split"] == "eval"]
     rows = trials.iloc[np.arange(count) % len(trials)].assign(utt_id=[f"E{number}" for number in range(count)])
@@ -145,7 +145,7 @@ def _many_trials(corpus: Path, count: int) -> Path:
 
 
 def _more_speakers(corpus: Path) -> Path:
-    """The trial table with two speakers a split, each in both classes: notebook 05 draws speakers."""
+    """Write the trial table with two speakers per split, each in both classes: notebook 05 resamples speakers."""
     trials = pd.read_parquet(corpus / "trials.parquet")
     number = trials.groupby("split").cumcount() // 2 % 2
     trials.assign(speaker=trials["speaker"] + "-" + number.astype(str)).to_parquet(corpus / "speakers.parquet", index=False)
@@ -155,7 +155,7 @@ def _more_speakers(corpus: Path) -> Path:
 # ---- what is compared ------------------------------------------------------------------------------------------------
 
 NOT_COMPARED = ("manifest.json", "notebooks/", "report/")
-"""They hold times of day and durations by nature. In the training's history `seconds` is left out, wherever it stands."""
+"""Files that are not compared, because they contain times. Also excluded is `seconds` in all copies of the training history."""
 
 
 def _artefacts(state: Path) -> Iterator[tuple[str, Path]]:
@@ -185,7 +185,7 @@ def _checkpoint(file: Path) -> object:
 
 
 def _plain(value: object) -> object:
-    """Tensors as digests of their bytes, and nothing that is called 'seconds'."""
+    """Convert a value to JSON: tensors become digests of their bytes, and keys named 'seconds' are dropped."""
     if isinstance(value, torch.Tensor):
         return [str(value.dtype), list(value.shape), hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()]
     if isinstance(value, dict):

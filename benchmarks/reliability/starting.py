@@ -1,4 +1,4 @@
-"""A command of the library in a process of its own: as it is typed, or forked from a process that has the libraries loaded."""
+"""Run a command of the library in a new process: as typed, or forked from a process that has the libraries loaded."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LOADED = [
 
 
 class Started:
-    """A running command. What it says goes to files beside `log`.
+    """A running command. Its output is written to files next to `log`.
 
     Args:
-        arguments: behind `python -m aasist_lib`.
-        log: without a suffix.
-        typed: start a new interpreter, which loads the libraries for some seconds; else fork one that has them, which makes
-            the same calls from there on.
-        environment: more variables.
+        arguments: the arguments after `python -m aasist_lib`.
+        log: path of the output files without suffix.
+        typed: True starts a new interpreter, which loads the libraries for some seconds. False forks a process that has
+            loaded them, and makes the same calls from there.
+        environment: additional environment variables.
     """
 
     def __init__(self, arguments: Sequence[str], log: Path, typed: bool, environment: Mapping[str, str] | None = None) -> None:
@@ -45,16 +45,16 @@ class Started:
             context.set_forkserver_preload(_LOADED)
             told = (list(arguments), str(self.out), str(self.err), more)
             self._forked = context.Process(target=_command, args=told)
-            with settings(more):  # the first starts the server, whose libraries read the number of threads as they load
+            with settings(more):  # the first start also starts the server, whose libraries read the number of threads on import
                 self._forked.start()
         self.pid: int = (self._typed or self._forked).pid
 
     def poll(self) -> int | None:
-        """The exit code, negative after a signal, or None while it runs."""
+        """Return the exit code, negative after a signal, or None while the command runs."""
         return self._typed.poll() if self._typed else self._forked.exitcode
 
     def wait(self, timeout: float = 900) -> int:
-        """Wait for its end and return the exit code."""
+        """Wait for the end of the command and return the exit code."""
         until = time.monotonic() + timeout
         while (code := self.poll()) is None:
             if time.monotonic() > until:
@@ -64,11 +64,11 @@ class Started:
         return code
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send a signal to the command."""
         os.kill(self.pid, number)
 
     def listens(self) -> bool:
-        """Whether a handler of its own answers SIGTERM, which is so once the command has begun."""
+        """Return whether the process handles SIGTERM, which it does once the command has started."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace")
         except (FileNotFoundError, ProcessLookupError):  # it has ended
@@ -77,19 +77,19 @@ class Started:
         return bool(caught >> (signal.SIGTERM - 1) & 1)
 
     def said(self) -> str:
-        """The end of its output."""
+        """Return the end of the output."""
         texts = (file.read_text(errors="replace") if file.exists() else "" for file in (self.out, self.err))
         return "\n".join(text[-3000:] for text in texts)
 
 
 def _command(arguments: list[str], out: str, err: str, environment: dict[str, str]) -> None:
-    """In the forked process: what `python -m aasist_lib` does."""
+    """Run `python -m aasist_lib` in the forked process."""
     for number, name in ((1, out), (2, err)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.chdir(ROOT)
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    multiprocessing.set_start_method("fork", force=True)  # as in a process of its own
+    multiprocessing.set_start_method("fork", force=True)  # as in a separately started process
     from aasist_lib.__main__ import main
 
     sys.argv = ["python -m aasist_lib", *arguments]

@@ -1,7 +1,7 @@
-"""The demo's attacks: ten ways to make speech that nobody said, each `(Source, rng) -> waveform`.
+"""The demo's attacks: ten ways to make synthetic or converted speech, each `(Source, rng) -> waveform`.
 
-Copies and conversions start from a bona fide clip of the same speaker; text-to-speech takes from it only the
-language and the duration.
+Copies and conversions start from a bona fide clip of the same speaker. Text-to-speech uses only the clip's language and
+duration.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ ATTACKS: dict[str, Callable[[Source, np.random.Generator], np.ndarray]] = {
     "piper": speech.piper,
 }
 KNOWN_ATTACKS = ("world-copy", "world-convert", "mlsa", "griffin-lim-mel", "psola", "espeak")
-"""In train, dev and eval: one of each of a vocoder copy, a vocoder conversion, a mel-cepstral vocoder, a phase
-reconstruction, a waveform conversion and a formant synthesiser."""
+"""Attacks in train, dev and eval: a vocoder copy, a vocoder conversion, a mel-cepstral vocoder, a phase reconstruction, a
+waveform conversion and a formant synthesiser."""
 UNSEEN_ATTACKS = ("griffin-lim", "lpc-pulse", "hibari", "piper")
-"""In eval only: the two neural voices (one voice each, so they could not be disjoint by split), the attack
-closest to its source (linear Griffin-Lim) and the easiest (linear prediction from pulses)."""
+"""Attacks in eval only: the two neural synthesisers (each has one voice, which cannot be disjoint between splits), the attack
+closest to its source (linear Griffin-Lim) and the easiest one (linear prediction from pulses)."""
 TTS_ATTACKS = ("espeak", "hibari", "piper")
-"""Attacks with a voice, a text and, but for eSpeak, a language of their own."""
+"""Text-to-speech attacks, with their own voice and text; except for eSpeak, also with their own language."""

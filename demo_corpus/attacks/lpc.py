@@ -35,7 +35,7 @@ def mel_cepstral(source: Source, rng: np.random.Generator) -> np.ndarray:
 
 
 def linear_prediction(source: Source, rng: np.random.Generator) -> np.ndarray:
-    """LPC vocoder: an all-pole filter of order 18 a frame, pulses where voiced and noise elsewhere, `(samples,)`."""
+    """LPC vocoder: all-pole filters of order 18, excited by pulses where voiced and noise elsewhere, `(samples,)`."""
     wave = source.wave + rng.uniform(-_LSB, _LSB, len(source.wave))
     frames = _frames(wave, _LPC_FRAME) * get_window("hann", _LPC_FRAME)
     excitation = _excitation(wave, len(frames), rng)
@@ -52,13 +52,13 @@ def linear_prediction(source: Source, rng: np.random.Generator) -> np.ndarray:
 
 
 def _frames(wave: np.ndarray, size: int) -> np.ndarray:
-    """Overlapping frames centred every 5 ms, `(frames, size)`."""
+    """Return overlapping frames centred every 5 ms, `(frames, size)`."""
     padded = np.pad(wave, size // 2)
     return np.lib.stride_tricks.sliding_window_view(padded, size)[:-1:_HOP]
 
 
 def _excitation(wave: np.ndarray, frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Unit-power pulses at the clip's F0, white noise where it has none, `(frames * 80,)`."""
+    """Return unit-power pulses at the clip's F0, and white noise where it is unvoiced, `(frames * 80,)`."""
     f0 = pysptk.swipe(wave, RATE, _HOP, threshold=0.25, min=60, max=400)
     f0 = np.pad(f0, (0, max(frames - len(f0), 0)))[:frames]
     per_sample = np.repeat(f0, _HOP)

@@ -40,13 +40,13 @@ def _griffin_lim(magnitude: np.ndarray, samples: int, rng: np.random.Generator) 
 
 
 def _transform(wave: np.ndarray) -> np.ndarray:
-    """Short-time spectrum `(frames, 513)`; the ends are padded so that every sample is in four frames."""
+    """Return the short-time spectrum `(frames, 513)`; the ends are padded so that every sample is in four frames."""
     padded = np.pad(wave, (_FRAME, _FRAME + -len(wave) % _HOP))
     return rfft(np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP] * _WINDOW)
 
 
 def _inverse(spectrum: np.ndarray, samples: int) -> np.ndarray:
-    """Least-squares inverse of `_transform`."""
+    """Return the least-squares inverse of `_transform`."""
     frames = irfft(spectrum, _FRAME) * _WINDOW
     parts = frames.reshape(len(frames), -1, _HOP)
     blocks = np.zeros((len(frames) + parts.shape[1] - 1, _HOP))
@@ -58,7 +58,7 @@ def _inverse(spectrum: np.ndarray, samples: int) -> np.ndarray:
 
 @cache
 def _mel_filters() -> tuple[np.ndarray, np.ndarray]:
-    """Triangular mel filters `(80, 513)` and their pseudo-inverse."""
+    """Return triangular mel filters `(80, 513)` and their pseudo-inverse."""
     mels = np.linspace(0, 2595 * np.log10(1 + RATE / 2 / 700), _MELS + 2)
     edges = 700 * (10 ** (mels / 2595) - 1)
     bins = np.fft.rfftfreq(_FRAME, 1 / RATE)

@@ -1,4 +1,4 @@
-"""Pitch and formant conversion by PSOLA, made by Praat in a separate program."""
+"""Pitch and formant conversion by PSOLA, with Praat in a separate program."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from demo_corpus.attacks.source import Source
 
 
 def psola(source: Source, rng: np.random.Generator) -> np.ndarray:
-    """Another voice: pitch moved by 2–6 semitones, formants by 6–18 %, pitch range by up to 30 %, `(samples,)`."""
+    """Convert the voice: pitch shifted by 2–6 semitones, formants by 6–18 %, pitch range by up to 30 %, `(samples,)`."""
     direction = rng.choice([-1, 1])
     return external.call(
         "psola",

@@ -1,4 +1,4 @@
-"""Text-to-speech: eSpeak NG and Piper in a separate program, hibari in this one."""
+"""Text-to-speech: eSpeak NG and Piper in a separate program, hibari in this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STRAY = 0.1
 
 
 def espeak(source: Source, rng: np.random.Generator) -> np.ndarray:
-    """Formant synthesis of sentences in the source's language, by the voice `espeak-<voice>`, `(samples,)`."""
+    """Formant synthesis of sentences in the source's language, with the voice `espeak-<voice>`, `(samples,)`."""
     voice = source.voice.removeprefix("espeak-")
     style: dict[str, Any] = {
         "rate": int(rng.integers(140, 185)),
@@ -31,19 +31,19 @@ def espeak(source: Source, rng: np.random.Generator) -> np.ndarray:
 
 
 def piper(source: Source, rng: np.random.Generator) -> np.ndarray:
-    """VITS, an end-to-end neural network, in English, `(samples,)`."""
+    """Synthesis in English by VITS, an end-to-end neural network, `(samples,)`."""
     style: dict[str, Any] = {"seed": int(rng.integers(1, 2**31)), "slowness": float(rng.uniform(0.9, 1.15))}
     return _speak(source, rng, lambda text: external.call("piper", text=text, **style))
 
 
 def hibari(source: Source, rng: np.random.Generator) -> np.ndarray:
-    """A small neural network distilled from Kokoro, in English, `(samples,)`."""
+    """Synthesis in English by a small neural network distilled from Kokoro, `(samples,)`."""
     style: dict[str, Any] = {"seed": int(rng.integers(1, 2**31)), "speed": float(rng.uniform(0.9, 1.15))}
     return _speak(source, rng, lambda text: soxr.resample(_hibari()(text, **style), 24_000, RATE))
 
 
 def _speak(source: Source, rng: np.random.Generator, say: Callable[[str], np.ndarray]) -> np.ndarray:
-    """Sentences for about the source's duration, ended at a quiet moment; `(samples,)`."""
+    """Speak sentences for about the source's duration, cut at a quiet moment, `(samples,)`."""
     texts = TEXTS[source.language if source.voice.startswith("espeak") else "en"]
     order = rng.permutation(len(texts))
     wanted = round(len(source.wave) * (1 + _STRAY))
@@ -59,7 +59,7 @@ def _speak(source: Source, rng: np.random.Generator, say: Callable[[str], np.nda
 
 
 def _end(spoken: np.ndarray, samples: int) -> int:
-    """The quietest moment within 10 % of a duration; exactly at the duration where the source itself was cut."""
+    """Return the quietest moment within 10 % of a duration in samples; the exact duration if the source itself was cut."""
     if samples >= MAX_SECONDS * RATE:
         return samples
     frame = RATE // 50

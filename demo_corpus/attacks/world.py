@@ -10,7 +10,7 @@ from demo_corpus.attacks.source import Source
 
 
 def copy(source: Source, rng: np.random.Generator) -> np.ndarray:
-    """Copy synthesis: analysed and synthesised with nothing changed, `(samples,)`."""
+    """Copy synthesis: analysis and synthesis without changes, `(samples,)`."""
     return _synthesise(*_analyse(source.wave), len(source.wave))
 
 

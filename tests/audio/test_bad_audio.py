@@ -130,9 +130,8 @@ def test_training_tells_all_bad_files_before_the_first_step(corpus, files, tiny_
         train(profile, RunFolder.open(profile))
     text, listed = str(error.value), pd.read_csv(tmp_path / "run" / "trials" / "bad_audio_train.csv", keep_default_na=False)
     bad = [path for name, path in files.items() if name in BAD and name != "a name that is not UTF-8" and os.path.isfile(path)]
-    assert set(listed["path"]) == set(map(str, bad)) and text.startswith(
-        f"{len(bad)} clip(s) cannot be used as audio (train {len(bad)}"
-    )
+    assert set(listed["path"]) == set(map(str, bad))
+    assert text.startswith(f"{len(bad)} clip(s)") and f"(train {len(bad)}" in text
     assert str(tmp_path / "run" / "trials" / "bad_audio_train.csv") in text and "training.bad_audio=skip" in text
     assert text.count("\n  ") == preflight.SHOWN + 1 and f"and {len(bad) - preflight.SHOWN} more" in text
     assert sorted(corpus.glob("features/*")) == before, "nothing was computed"
@@ -179,7 +178,7 @@ def test_every_distortion_takes_odd_clips(files, kind):
 
 def test_scoring_a_split_tells_or_leaves_out_and_says_so(corpus, tiny_encoder, tmp_path, detector):
     profile = profile_for(tiny_encoder, corpus, tmp_path).model_copy(update={"model": detector.model.config})
-    with pytest.raises(preflight.BadAudio, match=r"clip\(s\) cannot be used as audio"):
+    with pytest.raises(preflight.BadAudio, match=r"\d+ clip\(s\)"):
         score_split(profile, detector.model, "train")
     skipping = profile.model_copy(update={"training": profile.training.model_copy(update={"bad_audio": "skip"})})
     table = score_split(skipping, detector.model, "train")
@@ -198,9 +197,7 @@ def test_a_trial_table_does_not_take_what_is_no_plain_file(corpus, files, tiny_e
     (tmp_path / "corpus").mkdir()
     trials.to_parquet(tmp_path / "corpus" / "trials.parquet", index=False)
     profile = profile_for(tiny_encoder, tmp_path / "corpus", tmp_path)
-    with pytest.raises(
-        TrialTableError, match=f"1 of {len(trials)} listed files are absent:\n  .*:5: {re.escape(str(files[name]))}"
-    ):
+    with pytest.raises(TrialTableError, match=f"1 of {len(trials)} .*\n  .*:5: {re.escape(str(files[name]))}"):
         load_trials(profile.data)
 
 
@@ -232,9 +229,9 @@ def test_what_may_not_be_read_is_an_error():
             os.seteuid(65_534)
         try:
             for path in (folder / "file.flac", folder / "closed" / "a.flac"):
-                with pytest.raises(audio.AudioError, match=f"{path}: cannot be read as audio: .*Permission denied"):
+                with pytest.raises(audio.AudioError, match=f"{path}: .*Permission denied"):
                     audio.read(path)
-            with pytest.raises(audio.AudioError, match="closed: cannot be searched: Permission denied"):
+            with pytest.raises(audio.AudioError, match="closed: .*Permission denied"):
                 audio.files_below(folder)
         finally:
             os.seteuid(user)

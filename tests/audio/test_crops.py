@@ -133,7 +133,7 @@ def test_nan_is_an_error_where_it_is_in_the_crop(tmp_path):
     wave = noise(1000)[:, 0]
     wave[500] = np.nan
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
-    with pytest.raises(audio.AudioError, match="a.wav: holds NaN or infinite"):
+    with pytest.raises(audio.AudioError, match="a.wav: .*NaN"):
         audio.read_crop(tmp_path / "a.wav", 100, lambda length: 450)
     assert len(audio.read_crop(tmp_path / "a.wav", 100)) == 100
 
@@ -147,7 +147,7 @@ def test_a_damaged_flac_is_an_error_where_the_crop_needs_the_damaged_part(tmp_pa
     content[middle : middle + 400] = bytes(400)
     path.write_bytes(content)
     for start in (40_000, 48_000, 50_000):
-        with pytest.raises(audio.AudioError, match="a.flac: damaged after [23].. s: "):
+        with pytest.raises(audio.AudioError, match="a.flac: damaged .*[23].. s: "):
             audio.read_crop(path, 10_000, lambda length, start=start: start)
     for start in (0, 30_000, 60_000, 90_000):
         crop = audio.read_crop(path, 10_000, lambda length, start=start: start)
@@ -171,5 +171,5 @@ def test_where_a_header_gives_a_cut_off_file_away_every_crop_is_an_error(tmp_pat
     path = tmp_path / name
     soundfile.write(path, noise(100_000), 16_000, format=form, subtype="PCM_16")
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    with pytest.raises(audio.AudioError, match="cut off or damaged"):
+    with pytest.raises(audio.AudioError, match="cut off"):
         audio.read_crop(path, 1000)

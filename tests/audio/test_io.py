@@ -121,7 +121,7 @@ def test_a_file_that_is_cut_off_is_an_error_and_not_half_a_file(tmp_path, name):
     content = (tmp_path / name).read_bytes()
     cut = tmp_path / f"cut-{name}"
     cut.write_bytes(content[: len(content) * 6 // 10])
-    with pytest.raises(audio.AudioError, match="cut off|damaged|cannot be read") as error:
+    with pytest.raises(audio.AudioError, match=f"cut-{name}: .*(cut off|damaged|read)") as error:
         audio.read(cut)
     assert str(cut) in str(error.value)
 
@@ -136,7 +136,7 @@ def test_a_file_that_is_damaged_in_the_middle_is_an_error(tmp_path, name):
     middle = len(content) // 2
     content[middle : middle + 400] = bytes(400)
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(audio.AudioError, match="cut off|damaged"):
+    with pytest.raises(audio.AudioError, match=f"{name}: .*(cut off|damaged)"):
         audio.read(tmp_path / name)
 
 
@@ -162,7 +162,7 @@ def test_a_playlist_opens_no_other_file(tmp_path):
     (tmp_path / "list.m4a").write_text("ffconcat version 1.0\nfile a.wav\n")
     (tmp_path / "list2.m4a").write_text("#EXTM3U\n#EXTINF:1,\na.wav\n#EXT-X-ENDLIST\n")
     for name in ("list.m4a", "list2.m4a"):
-        with pytest.raises(audio.AudioError, match="cannot be read as audio"):
+        with pytest.raises(audio.AudioError, match=f"{name}: .*read"):
             audio.read(tmp_path / name)
 
 
@@ -173,12 +173,12 @@ def test_a_film_without_sound_and_samples_without_header_are_refused(tmp_path):
         for _ in range(3):
             file.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")))
         file.mux(stream.encode(None))
-    with pytest.raises(audio.AudioError, match="no sound track"):
+    with pytest.raises(audio.AudioError, match=r"film\.mp4: .*sound"):
         audio.read(tmp_path / "film.mp4")
     (tmp_path / "a.raw").write_bytes(os.urandom(4000))
-    with pytest.raises(audio.AudioError, match="cannot be read as audio"):
+    with pytest.raises(audio.AudioError, match=r"a\.raw: .*read"):
         audio.read(tmp_path / "a.raw")
-    with pytest.raises(audio.AudioError, match="a folder"):
+    with pytest.raises(audio.AudioError, match=f"{tmp_path}: .*folder"):
         audio.read(tmp_path)
 
 
@@ -199,12 +199,12 @@ def test_read_mixes_to_mono_and_resamples(tmp_path):
     np.testing.assert_allclose(wave[500:-500], expected[500:-500], atol=2e-3)
 
 
-@pytest.mark.parametrize(("content", "reason"), [(None, "no such file"), (b"text", "cannot be read"), (b"", "cannot be read")])
+@pytest.mark.parametrize(("content", "reason"), [(None, "such file"), (b"text", "read"), (b"", "read")])
 def test_unreadable_files_are_named(tmp_path, content, reason):
     path = tmp_path / "x.flac"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(audio.AudioError, match=reason) as error:
+    with pytest.raises(audio.AudioError, match=f"x.flac: .*{reason}") as error:
         audio.read(path)
     assert str(path) in str(error.value)
 
@@ -212,9 +212,9 @@ def test_unreadable_files_are_named(tmp_path, content, reason):
 def test_empty_and_non_finite_waves_are_errors(tmp_path):
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16_000)
     soundfile.write(tmp_path / "nan.wav", np.array([0.1, np.nan]), 16_000, subtype="FLOAT")
-    with pytest.raises(audio.AudioError, match="holds no samples"):
+    with pytest.raises(audio.AudioError, match="empty.wav: .*samples"):
         audio.read(tmp_path / "empty.wav")
-    with pytest.raises(audio.AudioError, match="NaN or infinite"):
+    with pytest.raises(audio.AudioError, match="NaN"):
         audio.read(tmp_path / "nan.wav")
 
 

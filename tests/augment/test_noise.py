@@ -111,7 +111,7 @@ def test_ranges_read_alike_in_either_order(additive):
 
 @pytest.mark.parametrize("snr_db", [(10, 101), (-41, 0), (float("nan"), 10)])
 def test_an_snr_that_makes_no_sense_is_an_error_saying_what_is_allowed(additive, snr_db):
-    with pytest.raises(AugmentationError, match=r"snr_db = .* leaves \[-40, 100\]"):
+    with pytest.raises(AugmentationError, match=r"snr_db = .*\[-40, 100\]"):
         additive(snr_db)
 
 
@@ -134,7 +134,7 @@ def test_all_colours_asked_for_come_up_and_others_are_refused():
     assert {call(Noise(p=1.0), CLIP[:100], seed)[1]["colour"] for seed in range(60)} == set(EXPONENTS)
     assert {call(Noise(colours=("pink",), p=1.0), CLIP[:100], seed)[1]["colour"] for seed in range(9)} == {"pink"}
     for colours in ((), ("grey",)):
-        with pytest.raises(AugmentationError, match="one or more of white, pink, brown, blue, violet"):
+        with pytest.raises(AugmentationError, match="colours = .*white, .*violet"):
             Noise(colours=colours)
 
 
@@ -192,16 +192,16 @@ def test_a_silent_background_adds_nothing(tmp_path):
 
 
 def test_folders_without_noise_are_errors_naming_them(musan, tmp_path):
-    with pytest.raises(AugmentationError, match="nowhere: no such folder$"):
+    with pytest.raises(AugmentationError, match="/nowhere: "):
         Background(tmp_path / "nowhere")
-    with pytest.raises(AugmentationError, match=r"birds: no such folder; .* holds \['music', 'noise', 'speech'\]"):
+    with pytest.raises(AugmentationError, match=r"birds: .*\['music', 'noise', 'speech'\]"):
         Background(musan, ("noise", "birds"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(AugmentationError, match="empty: no audio files"):
+    with pytest.raises(AugmentationError, match="/empty: "):
         Background(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("content, reason", [(b"no audio", "cannot be"), (None, "cannot be"), (np.zeros(0), "no samples")])
+@pytest.mark.parametrize("content, reason", [(b"no audio", "read"), (None, "read"), (np.zeros(0), "samples")])
 def test_files_that_cannot_be_used_are_named(tmp_path, content, reason):
     file = tmp_path / "bad.wav"
     soundfile.write(file, content if isinstance(content, np.ndarray) else np.ones(9), RATE)
@@ -250,7 +250,7 @@ def test_parameters_frozen_for_another_clip_do_not_let_it_in(split):
     talker = call(transform, CLIP[:50])[1]["clips"][0]
     transform.freeze_parameters()
     transform.current = split[talker]
-    with pytest.raises(AugmentationError, match=f"{split[talker]} is among the talkers"):
+    with pytest.raises(AugmentationError, match=split[talker]):
         call(transform, CLIP[:50])
 
 
@@ -272,7 +272,7 @@ def test_a_silent_talker_is_no_harm(tmp_path):
 
 
 def test_babble_that_cannot_be_made_is_an_error(split):
-    with pytest.raises(AugmentationError, match="babble of 7 talkers needs more clips than 7"):
+    with pytest.raises(AugmentationError, match="7 talkers .* 7 clips"):
         Babble(split[:7] * 2)
-    with pytest.raises(AugmentationError, match="talkers = .* leaves"):
+    with pytest.raises(AugmentationError, match=r"talkers = .*\[1, 32\]"):
         Babble(split, (0, 3))

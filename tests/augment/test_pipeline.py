@@ -72,7 +72,7 @@ def test_background_noise_comes_from_the_folder_asked_for(tmp_path):
     spectrum = np.abs(np.fft.rfft(wave - WAVE))
     assert spectrum.argmax() * 16_000 / len(WAVE) == pytest.approx(3000, abs=1)
     assert applied[0].snr_db == pytest.approx(5, abs=0.5) and applied[0].parameters["file"].endswith("hum.wav")
-    with pytest.raises(AugmentationError, match="no such folder"):
+    with pytest.raises(AugmentationError, match="/nowhere: "):
         make({"kind": "background", "folder": str(tmp_path / "nowhere")})
 
 
@@ -119,9 +119,9 @@ def test_the_strength_set_reaches_the_pipeline_by_name_of_its_ends():
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda samples, sample_rate: samples[:-1], r"clip7: Gain \{.*\} gave \(47999,\) samples for \(48000,\)"),
-        (lambda samples, sample_rate: samples * np.nan, r"clip7: Gain \{.*\} gave NaN"),
-        (lambda samples, sample_rate: samples * 0, r"clip7: Gain \{.*\} gave silence"),
+        (lambda samples, sample_rate: samples[:-1], r"clip7: Gain \{.*\} .*\(47999,\) .*\(48000,\)"),
+        (lambda samples, sample_rate: samples * np.nan, r"clip7: Gain \{.*\} .*NaN"),
+        (lambda samples, sample_rate: samples * 0, r"clip7: Gain \{.*\} .*silence"),
     ],
 )
 def test_a_distortion_that_breaks_the_clip_is_an_error_naming_clip_and_parameters(damage, message):

@@ -251,5 +251,5 @@ def test_what_makes_no_sense_is_refused_by_name(wrong):
 
 
 def test_another_rate_is_refused():
-    with pytest.raises(AugmentationError, match="16000 Hz, not at 8000"):
+    with pytest.raises(AugmentationError, match="16000 Hz.* 8000"):
         RawBoost(p=1.0)(NOISE, sample_rate=8000)

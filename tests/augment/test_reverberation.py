@@ -180,22 +180,22 @@ def test_the_reverberation_time_of_an_ideal_decay():
 
 def test_what_cannot_be_used_is_an_error_saying_so(folder, tmp_path):
     for times in ((0.05, 0.5), (0.5, 2.5)):
-        with pytest.raises(AugmentationError, match="rt60_seconds = .* leaves"):
+        with pytest.raises(AugmentationError, match=r"rt60_seconds = .*\[0.1, 2\]"):
             Reverberation(times)
-    with pytest.raises(AugmentationError, match="wet = .* leaves"):
+    with pytest.raises(AugmentationError, match=r"wet = .*\[0, 1\]"):
         Reverberation(wet=(0.5, 1.5))
-    with pytest.raises(AugmentationError, match="nowhere: no such folder"):
+    with pytest.raises(AugmentationError, match="/nowhere: "):
         Reverberation(folder=tmp_path / "nowhere")
-    with pytest.raises(AugmentationError, match="only noises"):
+    with pytest.raises(AugmentationError, match="/other: .*impulse"):
         (tmp_path / "other").mkdir()
         soundfile.write(tmp_path / "other" / "noise_1.wav", np.ones(9), RATE)
         Reverberation(folder=tmp_path / "other")
     for name, wave in (("silent", np.zeros(99)), ("nan", np.full(99, np.nan)), ("empty", np.zeros(0))):
         (tmp_path / name).mkdir()
         soundfile.write(tmp_path / name / "rir.wav", wave, RATE, subtype="FLOAT")
-        with pytest.raises(AugmentationError, match="rir.wav: no impulse response"):
+        with pytest.raises(AugmentationError, match="rir.wav: .*impulse"):
             call(Reverberation(folder=tmp_path / name, p=1.0))
     (tmp_path / "silent" / "rir.wav").write_bytes(b"no audio")
-    with pytest.raises(AugmentationError, match="other.wav: cannot be read as audio"):
+    with pytest.raises(AugmentationError, match="other.wav: .*read"):
         (tmp_path / "silent" / "rir.wav").rename(tmp_path / "silent" / "other.wav")
         call(Reverberation(folder=tmp_path / "silent", p=1.0))

@@ -57,7 +57,7 @@ def test_a_telephone_is_finite_on_silence_and_on_short_clips():
 
 
 def test_a_wide_band_codec_is_no_telephone():
-    with pytest.raises(AugmentationError, match="takes 8000 Hz; these do not: g722"):
+    with pytest.raises(AugmentationError, match="8000 Hz.*: g722"):
         Telephone(("a-law", "g722"))
 
 
@@ -138,11 +138,11 @@ def test_no_loss_changes_nothing_and_the_clip_handed_in_stays_as_it_was():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"loss": (0.1, 0.95)}, r"fractions in \[0, 0.9\]"),
-        ({"loss": (-0.1, 0.5)}, r"fractions in \[0, 0.9\]"),
-        ({"loss": (float("nan"), 0.5)}, r"fractions in \[0, 0.9\]"),
-        ({"burst": 0.5}, "1 frame or more"),
-        ({"concealment": "guess"}, "one of zero, repeat, not 'guess'"),
+        ({"loss": (0.1, 0.95)}, r"loss .*\[0, 0.9\]"),
+        ({"loss": (-0.1, 0.5)}, r"loss .*\[0, 0.9\]"),
+        ({"loss": (float("nan"), 0.5)}, r"loss .*\[0, 0.9\]"),
+        ({"burst": 0.5}, "burst .*1 frame"),
+        ({"concealment": "guess"}, "concealment .*zero, repeat.*'guess'"),
     ],
 )
 def test_bad_arguments_are_errors_that_say_what_is_allowed(arguments, message):

@@ -96,7 +96,7 @@ def test_an_upload_that_the_server_would_not_take_is_refused_aloud(
         press(explorer.get_by_role("button", name="Upload"), "Enter")
     chooser.value.set_files(tmp_path / "huge.wav")
     refused = notebook.page.get_by_role("alert").filter(has_text="huge.wav was not uploaded")
-    expect(refused).to_contain_text("it has 230 MB, this server takes 217; give it to PATHS")
+    expect(refused).to_contain_text("it has 230 MB, the limit is 217 MB; add it to PATHS")
     assert control(explorer, "Recording").get_by_role("combobox").input_value() == before and notebook.problems == []
 
 

@@ -90,10 +90,10 @@ def test_any_override_is_refused_by_name_or_taken(key: str, equals: str, value: 
 def test_a_key_given_twice_is_an_error_with_its_lines(file: Path) -> None:
     file.write_text(TINY + "seed: 2\ntraining: {epochs: 9}\n")
     line = TINY.count("\n") + 2
-    with pytest.raises(ConfigError, match=rf"mine.yaml:{line}: the key 'training' is given a second time"):
+    with pytest.raises(ConfigError, match=rf"mine.yaml:{line}: .*'training'"):
         load_profile(file)
     file.write_text("name: x\ntitle: x\ntraining:\n  epochs: 3\n  epochs: 4\n")
-    with pytest.raises(ConfigError, match=r"mine.yaml:5: the key 'epochs' is given a second time"):
+    with pytest.raises(ConfigError, match=r"mine.yaml:5: .*'epochs'"):
         load_profile(file)
 
 

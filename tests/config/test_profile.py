@@ -25,41 +25,40 @@ def test_overrides_are_typed_and_reach_their_section(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.epoch=3", "--set training.epoch=3: unknown key 'training.epoch'; did you mean 'training.epochs'?"),
-        ("trainig.epochs=3", "--set trainig.epochs=3: unknown key 'trainig'; did you mean 'training'?"),
+        ("training.epoch=3", "^--set training.epoch=3: .*'training.epoch'.*'training.epochs'"),
+        ("trainig.epochs=3", "^--set trainig.epochs=3: .*'trainig'.*'training'"),
         (
             "model.frontend.nam=x",
-            "--set model.frontend.nam=x: unknown key 'model.frontend.nam'; did you mean 'model.frontend.name'?",
+            "^--set model.frontend.nam=x: .*'model.frontend.nam'.*'model.frontend.name'",
         ),
-        ("nothing=3", "--set nothing=3: unknown key 'nothing'"),
+        ("nothing=3", "^--set nothing=3: .*'nothing'"),
         ("training.epochs=0", "'training.epochs' = 0"),
         ("training.epochs=many", "'training.epochs' = 'many'"),
-        ("model.heads=3", "does not divide graph_dims"),
-        ("model.pool_ratios=[0, 0.5, 0.5]", "at 0 no node is kept"),
-        ("training.feature_cache=false", "set feature_cache: true, or remove crop_frames"),
+        ("model.heads=3", "heads = 3 .*graph_dims"),
+        ("model.pool_ratios=[0, 0.5, 0.5]", "pool_ratios"),
+        ("training.feature_cache=false", "set feature_cache: true, .*crop_frames"),
         ("model.fusion=sum", "'model.fusion' = 'sum'"),
-        ("seed.x=1", "'seed' is a value, not a section"),
-        ("seed", "not of the form section.key=value"),
-        ("seed=[1", "not valid YAML"),
+        ("seed.x=1", "'seed' "),
+        ("seed", "section.key=value"),
+        ("seed=[1", "YAML"),
     ],
 )
 def test_wrong_keys_and_values_are_named(override, message):
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(ConfigError, match=message):
         load_profile("demo", [override])
-    assert message in str(error.value)
 
 
 def test_missing_profiles_list_those_there_are():
-    with pytest.raises(ConfigError, match="nothere.*configs/ has .*demo"):
+    with pytest.raises(ConfigError, match="nothere.*configs/.*demo"):
         load_profile("nothere")
 
 
 def test_bad_files_are_named(tmp_path):
     (tmp_path / "list.yaml").write_text("- a\n")
     (tmp_path / "broken.yaml").write_text("a: [1\n")
-    with pytest.raises(ConfigError, match="list.yaml: a profile is a mapping"):
+    with pytest.raises(ConfigError, match="list.yaml: .*mapping"):
         load_profile(tmp_path / "list.yaml")
-    with pytest.raises(ConfigError, match="broken.yaml: not valid YAML"):
+    with pytest.raises(ConfigError, match="broken.yaml: .*YAML"):
         load_profile(tmp_path / "broken.yaml")
 
 

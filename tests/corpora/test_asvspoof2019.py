@@ -44,7 +44,7 @@ def test_the_tree_is_found_with_the_folder_la_and_without(tree, below):
 
 def test_a_missing_protocol_names_every_place(tree):
     (tree / "LA" / "ASVspoof2019_LA_cm_protocols" / "ASVspoof2019.LA.cm.dev.trl.txt").unlink()
-    with pytest.raises(TrialTableError, match="no protocol of the dev split; looked for") as error:
+    with pytest.raises(TrialTableError, match="protocol .*dev split") as error:
         load(tree)
     for place in ("", "LA/", "LA/LA/"):
         assert f"\n  {tree}/{place}ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.dev.trl.txt\n" in str(error.value)
@@ -59,10 +59,8 @@ def test_protocols_may_lie_beside_the_folders_of_audio(tree):
 
 def test_missing_audio_is_named(tree):
     (tree / "LA" / "ASVspoof2019_LA_eval" / "flac" / "LA_E_5849185.flac").unlink()
-    with pytest.raises(
-        TrialTableError, match=rf"^{tree}: 1 of 6 listed files are absent:\n.*cm\.eval\.trl\.txt:2: .*LA_E_5849185\.flac"
-    ):
+    with pytest.raises(TrialTableError, match=rf"^{tree}: 1 of 6 .*\n.*cm\.eval\.trl\.txt:2: .*LA_E_5849185\.flac"):
         load(tree)
     shutil.rmtree(tree / "LA" / "ASVspoof2019_LA_eval")
-    with pytest.raises(TrialTableError, match="no folder with the audio of the eval split; looked for"):
+    with pytest.raises(TrialTableError, match="audio .*eval split"):
         load(tree)

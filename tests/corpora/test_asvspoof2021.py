@@ -66,7 +66,7 @@ def test_df_is_found_in_all_its_archives(tmp_path):
 
 def test_a_missing_key_names_every_place_and_the_download(tmp_path):
     record(tmp_path / "ASVspoof2021_DF_eval" / "flac" / "DF_E_2000026.flac")
-    with pytest.raises(TrialTableError, match="no key of ASVspoof 2021 DF; looked for") as error:
+    with pytest.raises(TrialTableError, match="key .*ASVspoof 2021 DF") as error:
         load_trials(config(tmp_path, "DF"))
     for place in ("keys/DF/CM", "DF-keys-full/keys/DF/CM"):
         assert f"\n  {tmp_path / place / 'trial_metadata.txt'}\n" in str(error.value)
@@ -75,25 +75,23 @@ def test_a_missing_key_names_every_place_and_the_download(tmp_path):
 
 def test_missing_audio_names_the_line_of_the_key(tmp_path):
     write_key(tmp_path, "DF", "keys/DF")
-    with pytest.raises(TrialTableError, match=r"no folder with the audio; looked for\n.*ASVspoof2021_DF_eval/flac\n"):
+    with pytest.raises(TrialTableError, match=r"audio.*\n.*ASVspoof2021_DF_eval/flac\n"):
         load_trials(config(tmp_path, "DF"))
     record(tmp_path / "ASVspoof2021_DF_eval" / "flac" / "DF_E_2000026.flac")
-    with pytest.raises(
-        TrialTableError, match=rf"^{tmp_path}: 1 of 2 listed files are absent:\n.*trial_metadata\.txt:2: .*DF_E_2000053"
-    ):
+    with pytest.raises(TrialTableError, match=rf"^{tmp_path}: 1 of 2 .*\n.*trial_metadata\.txt:2: .*DF_E_2000053"):
         load_trials(config(tmp_path, "DF"))
 
 
 def test_a_key_without_the_subset_eval_is_refused(tmp_path):
     file = write_key(tmp_path, "LA", "keys/LA")
     file.write_text(KEYS["LA"][2] + "\n")
-    with pytest.raises(TrialTableError, match="no trial of the subset eval; the full key is needed"):
+    with pytest.raises(TrialTableError, match="subset eval"):
         load_trials(config(tmp_path, "LA"))
     file.write_text("LA_E_9332881 spoof\n")
-    with pytest.raises(TrialTableError, match="no subsets in it; the full key is needed"):
+    with pytest.raises(TrialTableError, match="subsets"):
         load_trials(config(tmp_path, "LA"))
 
 
 def test_there_is_nothing_to_train_on(tmp_path):
-    with pytest.raises(TrialTableError, match="has an eval split only; train on another corpus"):
+    with pytest.raises(TrialTableError, match="eval split"):
         load_asvspoof2021_la(tmp_path, ("train", "dev"))

@@ -60,13 +60,13 @@ def test_without_its_eval_set_the_other_splits_are_loaded_in_any_order(tree):
 def test_an_eval_set_that_is_asked_for_alone_must_be_there(tree):
     assert set(load_asvspoof5(tree, ("eval",))["split"]) == {"eval"}
     (tree / "ASVspoof5.eval.track_1.tsv").unlink()
-    with pytest.raises(TrialTableError, match="no protocol of the eval split; looked for"):
+    with pytest.raises(TrialTableError, match="protocol .*eval split"):
         load_asvspoof5(tree, ("eval",))
 
 
 def test_a_missing_protocol_says_where_it_was_looked_for(tree):
     (tree / "ASVspoof5.dev.track_1.tsv").unlink()
-    with pytest.raises(TrialTableError, match="no protocol of the dev split; looked for") as error:
+    with pytest.raises(TrialTableError, match="protocol .*dev split") as error:
         load(tree)
     for name in ("ASVspoof5.dev.track_1.tsv", "ASVspoof5_protocols/ASVspoof5.dev.metadata.txt"):
         assert f"\n  {tree / name}\n" in str(error.value)
@@ -91,12 +91,12 @@ def test_archives_unpacked_side_by_side_are_found(tree):
 
 def test_a_missing_audio_folder_says_where_it_was_looked_for(tree):
     shutil.rmtree(tree / "flac_T")
-    with pytest.raises(TrialTableError, match=r"no folder with the audio of the train split; looked for\n.*/flac_T\n"):
+    with pytest.raises(TrialTableError, match=r"audio .*train split.*\n.*/flac_T\n"):
         load(tree)
 
 
 def test_a_missing_root_says_so(tmp_path):
-    with pytest.raises(TrialTableError, match="nowhere: no such folder. Download ASVspoof 5"):
+    with pytest.raises(TrialTableError, match="/nowhere: .*ASVspoof 5"):
         load(tmp_path / "nowhere")
 
 
@@ -104,17 +104,17 @@ def test_an_utterance_in_two_splits_names_both_lines(tree):
     with (tree / "ASVspoof5.dev.track_1.tsv").open("a") as file:
         file.write(LINES["train"][1] + "\n")
     (tree / "flac_D" / "T_0000000001.flac").touch()
-    with pytest.raises(TrialTableError, match=r"dev\.track_1\.tsv:3: utt_id 'T_0000000001' is already at .*train\.tsv:2"):
+    with pytest.raises(TrialTableError, match=r"dev\.track_1\.tsv:3: .*'T_0000000001' .*train\.tsv:2"):
         load(tree)
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("T_1 T_2 F - - - AC3 A05 spoof", "10 fields are needed"),
-        ("T_1 T_2 F - - - AC3 A05 spoof - -", "10 fields are needed"),
-        ("T_1 T_2 F - - - AC3 A05 maybe -", "unknown label 'maybe'"),
-        ("", "remove the line if it is empty"),
+        ("T_1 T_2 F - - - AC3 A05 spoof", "10 fields"),
+        ("T_1 T_2 F - - - AC3 A05 spoof - -", "10 fields"),
+        ("T_1 T_2 F - - - AC3 A05 maybe -", "label 'maybe'"),
+        ("", "column speaker"),
     ],
 )
 def test_a_bad_line_is_named(tree, line, message):
@@ -126,7 +126,5 @@ def test_a_bad_line_is_named(tree, line, message):
 
 def test_absent_audio_is_counted(tree):
     (tree / "flac_D" / "D_0000000022.flac").unlink()
-    with pytest.raises(
-        TrialTableError, match=rf"^{tree}: 1 of 6 listed files are absent:\n.*dev\.track_1\.tsv:2: .*/D_0000000022.flac"
-    ):
+    with pytest.raises(TrialTableError, match=rf"^{tree}: 1 of 6 .*\n.*dev\.track_1\.tsv:2: .*/D_0000000022.flac"):
         load(tree)

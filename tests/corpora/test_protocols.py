@@ -131,31 +131,31 @@ def test_our_own_tables_are_keys(name, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("u1 spoof\nu2 spoof more\n", r"key\.txt:2: 2 fields are needed \(utterance and label\), found 3: 'u2 spoof more'"),
-        ("u1 spoof\nu2\n", r"key\.txt:2: 2 fields are needed .* found 1: 'u2'"),
-        ("u1 spoof\nu2 spoof\n\nu3 spoof\n", r"key\.txt:3: no value in column utt_id; .*remove the line if it is empty"),
-        ("a b - A11 spoof\nc d - - bonafide x\n", r"key\.txt:2: 5 fields are needed \(ASVspoof 2019 protocol\), found 6"),
-        ("utt_id,label\nu1,spoof\nu2\n", r"key\.txt:3: 2 fields are needed, found 1"),
-        ("utt_id,label\nu1,spoof,1\n", r"key\.txt:2: 2 fields are needed, found 3"),
-        ("utt_id,label\nu1,spoof\nu2,\n", r"key\.txt:3: no value in column label"),
+        ("u1 spoof\nu2 spoof more\n", r"key\.txt:2: 2 fields .*label\), .*3: 'u2 spoof more'"),
+        ("u1 spoof\nu2\n", r"key\.txt:2: 2 fields .*1: 'u2'"),
+        ("u1 spoof\nu2 spoof\n\nu3 spoof\n", r"key\.txt:3: .*utt_id; .*empty"),
+        ("a b - A11 spoof\nc d - - bonafide x\n", r"key\.txt:2: 5 fields .*\(ASVspoof 2019 protocol\), .*6"),
+        ("utt_id,label\nu1,spoof\nu2\n", r"key\.txt:3: 2 fields .*1"),
+        ("utt_id,label\nu1,spoof,1\n", r"key\.txt:2: 2 fields .*3"),
+        ("utt_id,label\nu1,spoof\nu2,\n", r"key\.txt:3: .*label"),
         (
             "u1 spoof\nu2 maybe\nu3 so\n",
-            r"key\.txt:2: unknown label 'maybe'; known are bonafide, .*\(and 1 more",
+            r"key\.txt:2: .*label 'maybe'; .*bonafide, .*\(and 1 more",
         ),
-        ("u1 spoof\nu2 spoof\nu1 bonafide\n", r"key\.txt:3: utt_id 'u1' is already at .*key\.txt:1"),
-        ("filename cm-score\nu1 0.5\n", r"key\.txt:1: no column label or key; the heading has filename, cm-score"),
+        ("u1 spoof\nu2 spoof\nu1 bonafide\n", r"key\.txt:3: .*'u1' .*key\.txt:1"),
+        ("filename cm-score\nu1 0.5\n", r"key\.txt:1: .*label or key; .*filename, cm-score"),
         (
             "D_1 D_2 F A11 spoof\nD_1 D_3 F - target\n",
-            r"key\.txt:2: a key of speaker verification; the countermeasure's \(CM\) is needed",
+            r"key\.txt:2: .*speaker verification.*\(CM\)",
         ),
-        ("LA_E_1\nLA_E_2\n", r"key\.txt:1: no known form of key: .* 8 \(ASVspoof 2021 LA key\), .* not 1: 'LA_E_1'"),
-        ("", r"key\.txt:1: no known form of key"),
-        ("u1 spoof " + 60 * "x " + "\n", rf"not 62: 'u1 spoof {55 * 'x '}x'$"),
-        ("u1\t\tspoof\n", r": a heading needs a column utt_id, filename, file, .* or wav; .* not 3: 'u1\\t\\tspoof'$"),
-        ("a\tu1\t\tx\tspoof\n", r"key\.txt:1: 5 fields are needed \(ASVspoof 2019 protocol\), found 4: 'a u1 x spoof'"),
-        ("\xa0\tu1\t-\tA11\tspoof\n", r"key\.txt:1: no value in column speaker"),
-        ('utt_id,"label\n', r"/key\.txt:1: unclosed quotation mark; "),
-        ("utt_id label\n", r"key\.txt: no trials in it"),
+        ("LA_E_1\nLA_E_2\n", r"key\.txt:1: .* 8 \(ASVspoof 2021 LA key\), .* 1: 'LA_E_1'"),
+        ("", r"key\.txt:1: .*form of key"),
+        ("u1 spoof " + 60 * "x " + "\n", rf" 62: 'u1 spoof {55 * 'x '}x'$"),
+        ("u1\t\tspoof\n", r":1: .*utt_id, filename, .* wav; .* 3: 'u1\\t\\tspoof'$"),
+        ("a\tu1\t\tx\tspoof\n", r"key\.txt:1: 5 fields .*\(ASVspoof 2019 protocol\), .*4: 'a u1 x spoof'"),
+        ("\xa0\tu1\t-\tA11\tspoof\n", r"key\.txt:1: .*speaker"),
+        ('utt_id,"label\n', r"/key\.txt:1: .*quotation mark"),
+        ("utt_id label\n", r"key\.txt: .*trials"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(text, message, write):
@@ -166,14 +166,14 @@ def test_a_bad_file_is_named_with_its_line(text, message, write):
 def test_damaged_and_missing_files_say_so(tmp_path):
     (tmp_path / "key.txt").write_bytes(b"\xff\xfe spoof\n")
     (tmp_path / "key.txt.gz").write_bytes(gzip.compress(b"u1 spoof\n" * 100)[:30])
-    with pytest.raises(ProtocolError, match=r"key\.txt:1: not a text file in UTF-8 \(byte 0xff\)"):
+    with pytest.raises(ProtocolError, match=r"key\.txt:1: .*UTF-8.* 0xff\b"):
         read_key(tmp_path / "key.txt")
-    with pytest.raises(ProtocolError, match=r"key\.txt\.gz: cannot be read"):
+    with pytest.raises(ProtocolError, match=r"key\.txt\.gz: "):
         read_key(tmp_path / "key.txt.gz")
     (tmp_path / "key.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ProtocolError, match=r"key\.parquet: not a parquet file, or damaged"):
+    with pytest.raises(ProtocolError, match=r"key\.parquet: .*damaged"):
         read_key(tmp_path / "key.parquet")
-    with pytest.raises(TrialTableError, match="none.txt: no such file"):
+    with pytest.raises(TrialTableError, match="none.txt: "):
         read_key(tmp_path / "none.txt")
 
 
@@ -195,7 +195,7 @@ def test_the_published_protocol_of_2019_la_is_read_whole():
 
 
 def test_a_heading_that_names_a_column_twice_is_refused(write):
-    with pytest.raises(ProtocolError, match=r"key\.txt:1: the heading has utt_id, label more than once: rename or remove one$"):
+    with pytest.raises(ProtocolError, match=r"key\.txt:1: .*utt_id, label "):
         read_key(write("utt_id,label,utt_id,label\nu1,spoof,u2,spoof\n"))
     assert read_key(write("utt_id,label,x,x\nu1,spoof,1,2\n"))["utt_id"].tolist() == ["u1"]
 
@@ -203,10 +203,10 @@ def test_a_heading_that_names_a_column_twice_is_refused(write):
 def test_rows_of_parquet_are_counted_from_1(tmp_path):
     file = tmp_path / "key.parquet"
     pd.DataFrame({"utt_id": ["a", "b"], "label": ["spoof", "maybe"]}).to_parquet(file)
-    with pytest.raises(ProtocolError, match=rf"^{file}:2: unknown label 'maybe'"):
+    with pytest.raises(ProtocolError, match=rf"^{file}:2: .*label 'maybe'"):
         read_key(file)
     pd.DataFrame({"utt_id": ["a", "b"]}).to_parquet(file)
-    with pytest.raises(ProtocolError, match=rf"^{file}:1: no column label or "):
+    with pytest.raises(ProtocolError, match=rf"^{file}:1: .*column label or "):
         read_key(file)
 
 
@@ -214,5 +214,5 @@ def test_rows_of_parquet_are_counted_from_1(tmp_path):
     ("text", "name"), [("S u1 a b - bonafide x evil\n", "subset"), ("utt_id,label,split\nu1,spoof,evil\n", "split")]
 )
 def test_a_misspelt_subset_or_split_is_not_left_out_in_silence(text, name, write):
-    with pytest.raises(ProtocolError, match=rf"key\.txt:[12]: unknown {name} 'evil'; known are "):
+    with pytest.raises(ProtocolError, match=rf"key\.txt:[12]: .*{name} 'evil'; "):
         read_key(write(text))

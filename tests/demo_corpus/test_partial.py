@@ -184,12 +184,12 @@ def test_what_cannot_be_made_says_why(config, tmp_path):
         build_partial(DataConfig(corpus="asvspoof5", root=tmp_path), "eval", 1, SAMPLES)
     with pytest.raises(ValueError, match="split = 'test'"):
         build_partial(config("x"), "test", 1, SAMPLES)
-    with pytest.raises(ValueError, match="at least 1 and 24000"):
+    with pytest.raises(ValueError, match="samples = .*24000"):
         build_partial(config("x"), "eval", 1, 8_000)
     said: list[str] = []
     data = config("broken")
     for file in Path(data.bonafide).rglob("*.wav"):
         soundfile.write(file, np.pad(talk(1, seconds=0.8), RATE), RATE)
-    with pytest.raises(SourceError, match=r"none of 2 recordings gives 1\.5 s of speech"):
+    with pytest.raises(SourceError, match=r"2 recordings .*1\.5 s"):
         build_partial(data, "eval", 2, SAMPLES, workers=1, say=said.append)
-    assert "left out" in said[-1] and "s of speech, less than 1.5 s" in said[-1]
+    assert "left out" in said[-1] and "1.5 s" in said[-1]

@@ -333,17 +333,16 @@ def test_a_set_has_no_more_processes_than_recordings_or_cores(fake, tmp_path, mo
         try:
             build_partial(DataConfig(root=tmp_path / f"{cores}-{asked}-{clips}"), "eval", clips or 1, 24_000, asked, quiet)
         except SourceError as error:
-            told = "partial spoofs, eval: none of 0 recordings gives 1.5 s of speech"
-            assert not clips and str(error) == told
+            assert not clips and "eval: " in str(error) and " 0 recordings " in str(error)
         used.append(fake["run"][2])
     assert used == [2, 1, 1, 3, 2, 1]
 
 
 def test_the_splits_there_are_and_the_smallest_set_are_told(tmp_path):
-    with pytest.raises(ValueError, match=r"^split = 'test': one of train, dev, eval is needed$"):
+    with pytest.raises(ValueError, match="^split = 'test': .*train, dev, eval"):
         build_partial(DataConfig(root=tmp_path), "test", 1, SAMPLES)
     for clips, samples in ((0, 24_000), (1, 23_999)):
-        with pytest.raises(ValueError, match=f"^clips = {clips}, samples = {samples}: at least 1 and 24000 are needed$"):
+        with pytest.raises(ValueError, match=f"^clips = {clips}, samples = {samples}: .*1 .*24000"):
             build_partial(DataConfig(root=tmp_path), "dev", clips, samples)
 
 

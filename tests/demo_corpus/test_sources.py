@@ -94,9 +94,8 @@ def test_full_adds_the_larger_packages_behind_the_others(tmp_path, unpacked):
 def test_a_package_without_recordings_of_a_speaker_is_named(tmp_path, unpacked):
     for file in (tmp_path / "fillets-ng-data-cs").rglob("*v*.ogg"):
         file.unlink()
-    with pytest.raises(SourceError) as error:
+    with pytest.raises(SourceError, match=f"^{tmp_path / 'fillets-ng-data-cs'}: .* fillets-cs-v; "):
         collect("debian", False, tmp_path, 1, quiet)
-    assert str(error.value) == f"{tmp_path / 'fillets-ng-data-cs'}: no recordings of fillets-cs-v; delete it and run again"
 
 
 def test_a_link_that_leads_out_of_its_package_is_named_and_one_inside_is_not(tmp_path, unpacked):
@@ -105,10 +104,8 @@ def test_a_link_that_leads_out_of_its_package_is_named_and_one_inside_is_not(tmp
     (inside / "again.g722").symlink_to(inside / "a.g722")
     assert inside / "again.g722" in [recording.path for recording in collect("debian", False, tmp_path, 1, quiet)]
     (inside / "out.g722").symlink_to(tmp_path / SPEAKERS[1].package / "usr/share/asterisk/sounds/en/a.g722")
-    with pytest.raises(SourceError) as error:
+    with pytest.raises(SourceError, match=f"^{inside / 'out.g722'}: .* {folder} "):
         collect("debian", False, tmp_path, 1, quiet)
-    told = f"a link that leads out of its package; delete {folder} and its .deb, and run again"
-    assert str(error.value) == f"{inside / 'out.g722'}: {told}"
 
 
 # ---- folders ---------------------------------------------------------------------------------------------------------
@@ -148,20 +145,12 @@ def test_who_is_held_out_of_a_folder_stays_from_version_to_version(tmp_path):
     assert {name: split for name, split in splits.items() if split != "train"} == {"c": "eval", "d": "dev"}
 
 
-@pytest.mark.parametrize(
-    ("speakers", "told"),
-    [
-        (0, "0 sub-folders with recordings"),
-        (2, "2 sub-folders with recordings"),
-    ],
-)
-def test_a_folder_of_too_few_speakers_says_how_many_are_needed(tmp_path, speakers, told):
+@pytest.mark.parametrize("speakers", [0, 2])
+def test_a_folder_of_too_few_speakers_says_how_many_are_needed(tmp_path, speakers):
     for number in range(speakers):
         record(tmp_path / f"{number}" / "a.wav")
-    with pytest.raises(SourceError) as error:
+    with pytest.raises(SourceError, match=f"^bonafide = '{tmp_path}': {speakers} .*three sub-folders"):
         collect(str(tmp_path), False, tmp_path, 1, quiet)
-    needed = "train, dev and eval need a speaker each, so at least three sub-folders (one a speaker)"
-    assert str(error.value) == f"bonafide = '{tmp_path}': {told}; {needed}"
 
 
 def test_three_speakers_are_enough(tmp_path):
@@ -232,27 +221,22 @@ def test_librispeech_that_cannot_be_had_names_the_alternatives(tmp_path, monkeyp
         raise OSError("no route to host")
 
     monkeypatch.setattr(torchaudio.datasets, "LIBRISPEECH", refuse)
-    with pytest.raises(SourceError) as error:
+    said = r"^LibriSpeech dev-clean .*\(no route to host\).*`--bonafide debian`.* apt-get .*`--bonafide DIR`"
+    with pytest.raises(SourceError, match=said):
         collect("librispeech", False, tmp_path, 1, quiet)
-    assert str(error.value) == (
-        "LibriSpeech dev-clean cannot be downloaded (no route to host). Use `--bonafide debian` where there is apt-get, or "
-        "`--bonafide DIR`, a folder of recordings with a sub-folder a speaker."
-    )
     assert list((tmp_path / "LibriSpeech").iterdir()) == []
 
 
 def test_librispeech_without_torchaudio_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchaudio.datasets", None)
-    with pytest.raises(SourceError, match=r"^bonafide = 'librispeech' needs a working torchaudio: .*; run the set-up$"):
+    with pytest.raises(SourceError, match="^bonafide = 'librispeech' .*torchaudio.*`make setup`$"):
         collect("librispeech", False, tmp_path, 1, quiet)
 
 
 def test_full_is_for_packages_only(tmp_path):
     for bonafide in (str(tmp_path), "librispeech"):
-        with pytest.raises(SourceError) as error:
+        with pytest.raises(SourceError, match=f"^data.full .*bonafide = '{bonafide}'"):
             collect(bonafide, True, tmp_path, 1, quiet)
-        told = f"data.full adds Debian packages; with bonafide = '{bonafide}' leave it false"
-        assert str(error.value) == told
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -288,9 +272,8 @@ def test_unsigned_bytes_span_full_scale(tmp_path):
 def test_a_file_of_a_header_alone_holds_no_samples(tmp_path, name):
     for size in (0, 40):
         (tmp_path / name).write_bytes(bytes(size))
-        with pytest.raises(AudioError) as error:
+        with pytest.raises(AudioError, match=f"^{tmp_path / name}: .*samples"):
             load(tmp_path / name)
-        assert str(error.value) == f"{tmp_path / name}: holds no samples"
     (tmp_path / name).write_bytes(bytes(41))
     assert len(load(tmp_path / name)) > 40
 

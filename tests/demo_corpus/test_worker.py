@@ -110,7 +110,7 @@ def test_espeak_without_its_data_is_an_error(tmp_path):
     """Left to itself, the library would end the process."""
     espeak = gpl_worker.Espeak()
     espeak._data = str(tmp_path)
-    with pytest.raises(RuntimeError, match="^eSpeak NG does not start: its data folder is absent$"):
+    with pytest.raises(RuntimeError, match="^eSpeak NG .*data folder"):
         espeak(np.zeros(0), TEXT, "en-us", rate=160)
 
 
@@ -205,7 +205,7 @@ def test_espeak_reads_letters_of_other_languages_as_such():
 
 
 def test_espeak_without_a_voice_or_a_setting_says_so():
-    with pytest.raises(ExternalToolError, match=r"^espeak: ValueError: eSpeak NG has no voice 'nobody'; the GPL tools come"):
+    with pytest.raises(ExternalToolError, match="^espeak: ValueError: .*'nobody'"):
         call("espeak", text=TEXT, voice="nobody", rate=160)
     with pytest.raises(ExternalToolError, match="^espeak: KeyError: 'volume'"):
         call("espeak", text=TEXT, voice="en-us", volume=3)

@@ -84,18 +84,18 @@ def test_drawing_speakers(table: pd.DataFrame) -> None:
 def test_a_wrong_sign_and_ties_are_warnings(table: pd.DataFrame) -> None:
     assert "SIGN" in evaluate(table.assign(score=-table["score"]), **SETTINGS).warnings[0]
     (ties,) = evaluate(table.assign(score=table["score"].round(0)), **SETTINGS).warnings
-    assert "at the EER threshold" in ties and "organisers" in ties
+    assert "EER threshold" in ties and "organisers" in ties
 
 
 def test_what_the_key_does_not_tell_cannot_be_asked(table: pd.DataFrame) -> None:
-    with pytest.raises(EvaluationError, match="no codec for any trial"):
+    with pytest.raises(EvaluationError, match="codec"):
         evaluate(table.assign(codec="-"), by=["attack", "codec"])
     table.loc[:6, "speaker"] = "-"
-    with pytest.raises(EvaluationError, match="no speaker for 7 of 400 trials"):
+    with pytest.raises(EvaluationError, match="speaker .*7 of 400"):
         evaluate(table, groups="speaker")
-    with pytest.raises(EvaluationError, match="no column room"):
+    with pytest.raises(EvaluationError, match="room"):
         evaluate(table, groups="room")
-    with pytest.raises(metrics.MetricError, match="no column device"):
+    with pytest.raises(metrics.MetricError, match="device"):
         evaluate(table, by=["device"], replicates=1)
 
 
@@ -147,7 +147,7 @@ def test_the_folder_of_the_results(tmp_path: Path) -> None:
     RunFolder.of_evaluation(tmp_path / "scores-2", others)
     assert evaluation_folder(first, {"scores": "3d"}) == tmp_path / "scores-3"
     assert evaluation_folder(first, others) == tmp_path / "scores-2"
-    with pytest.raises(RunError, match=r"holds an evaluation of scores 1f: .*--out"):
+    with pytest.raises(RunError, match="scores 1f.*--out"):
         RunFolder.of_evaluation(first, others)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
@@ -158,7 +158,7 @@ def test_a_class_alone_has_rates_at_a_threshold(table: pd.DataFrame) -> None:
     """For a corpus of one class: the detection or false alarm rate instead of an EER."""
     for label, rate in (("spoof", "far"), ("bonafide", "frr")):
         part = table[table["label"] == label].reset_index(drop=True)
-        with pytest.raises(EvaluationError, match=f"all {len(part)} trials are {label}: .*--threshold T.*--dev-scores FILE"):
+        with pytest.raises(EvaluationError, match=f"{len(part)} trials .*{label}.*--threshold T.*--dev-scores FILE"):
             evaluate(part)
         found = evaluate(part, threshold=0.25)
         wrong = (part["score"] >= 0.25) if label == "spoof" else (part["score"] < 0.25)
@@ -166,7 +166,7 @@ def test_a_class_alone_has_rates_at_a_threshold(table: pd.DataFrame) -> None:
         assert (found.summary, found.intervals) == (None, None)
         assert f"{wrong.mean():.3%}" in format_evaluation(found)
         assert ("detected" in format_evaluation(found)) == (label == "spoof")
-        with pytest.raises(EvaluationError, match="leave out --by and --bootstrap"):
+        with pytest.raises(EvaluationError, match="--by .*--bootstrap"):
             evaluate(part, threshold=0.25, by=["attack"])
 
 
@@ -195,7 +195,7 @@ def test_two_systems_on_the_same_trials(tmp_path: Path, table: pd.DataFrame) -> 
     facts = json.loads(write_evaluation(evaluate(table, **SETTINGS), table, run, against=found)[0].read_text())
     assert facts["against"]["eer_p_value"] == found.eer_p_value
     assert compare(table, worse, "speaker", **SETTINGS).units == 5
-    with pytest.raises(EvaluationError, match="different trials: 2 are"):
+    with pytest.raises(EvaluationError, match="trials: 2 "):
         compare(table, worse.assign(utt_id=["v0", *worse["utt_id"][1:]]))
 
 
@@ -210,10 +210,10 @@ def test_only_warnings_of_the_library_are_findings(table: pd.DataFrame, monkeypa
     monkeypatch.setattr("aasist_lib.evaluation.evaluate.summarise", warning_summary)
     with pytest.warns(UserWarning, match="values are odd"), pytest.warns(DeprecationWarning, match="internals"):
         found = evaluate(table.assign(score=table["score"].round(0)), **SETTINGS)
-    assert len(found.warnings) == 1 and "at the EER threshold" in found.warnings[0]
+    assert len(found.warnings) == 1 and "EER threshold" in found.warnings[0]
 
 
 def test_a_scorer_that_gives_constants_is_an_error():
     table = pd.DataFrame({"score": [0.5] * 4, "label": ["bonafide", "spoof"] * 2})
-    with pytest.raises(EvaluationError, match=r"all 4 scores are 0\.5"):
+    with pytest.raises(EvaluationError, match=r"4 scores .*0\.5"):
         evaluate(table)

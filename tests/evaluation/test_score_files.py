@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -103,11 +104,11 @@ def test_the_organisers_forms_are_theirs(tmp_path: Path, table: pd.DataFrame) ->
 
 
 def test_what_cannot_be_written(tmp_path: Path, table: pd.DataFrame) -> None:
-    with pytest.raises(TableError, match="written as asvspoof5, asvspoof2019"):
+    with pytest.raises(TableError, match="asvspoof5, asvspoof2019"):
         write_scores(table, tmp_path / "x", "kaldi")
-    with pytest.raises(TableError, match="the table has no attack, label"):
+    with pytest.raises(TableError, match="attack, label"):
         write_scores(table[["utt_id", "score"]], tmp_path / "x", "asvspoof2019")
-    with pytest.raises(TableError, match="1 values of utt_id .*'a b'"):
+    with pytest.raises(TableError, match="1 .*utt_id .*'a b'"):
         write_scores(table.replace({"utt_id": {"a": "a b"}}), tmp_path / "x", "asvspoof2021")
     assert not list(tmp_path.iterdir())
 
@@ -115,25 +116,25 @@ def test_what_cannot_be_written(tmp_path: Path, table: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a 1\n\nb\nc 2\n", "scores.txt:3: 2 fields are needed, found 1: 'b'"),
-        ("utt_id,score\na,1\n\nb,\n", "scores.txt:4: 1 scores are not finite numbers: ''"),
-        ("a 1\nb four\nc nan\n", "scores.txt:2: 2 scores are not finite numbers: 'four', 'nan'"),
-        ("utt_id score\na 1\nb inf\n", "scores.txt:3: 1 scores are not finite"),
-        ("a 1\nb 2\na 3\n", r"scores.txt:3: 1 ids are duplicates.*scores.txt:1: 'a'"),
-        ("a 1\nb 2 3\n", "scores.txt:2: 2 fields are needed, found 3: 'b 2 3'"),
-        ("a - 1\nb - 2\n", "scores.txt:1: 3 columns without a known heading, .* with --columns: utt_id - score"),
-        ("a - maybe 1\n", "4 columns without a known heading, .* with --columns: utt_id - - score"),
-        ("a 1 real\nb 2 maybe\nc 3 fake\n", "scores.txt:2: 1 labels are neither bonafide, .* nor spoof, .*: 'maybe'"),
-        ("utt_id value\na 1\n", "no column score; it has utt_id, value"),
-        ("utt_id score\n", "a heading but no scores"),
-        ("file,trial,score\na,b,1\n", "columns file, trial could all be utt_id"),
-        ("utt_id,score,label\na,1,2\n", "scores.txt:2: 1 labels are neither bonafide, .* nor spoof, .*: '2'"),
+        ("a 1\n\nb\nc 2\n", "scores.txt:3: 2 fields .*1: 'b'"),
+        ("utt_id,score\na,1\n\nb,\n", "scores.txt:4: 1 scores .*: ''"),
+        ("a 1\nb four\nc nan\n", "scores.txt:2: 2 scores .*: 'four', 'nan'"),
+        ("utt_id score\na 1\nb inf\n", "scores.txt:3: 1 scores .*: 'inf'"),
+        ("a 1\nb 2\na 3\n", r"scores.txt:3: 1 ids .*scores.txt:1: 'a'"),
+        ("a 1\nb 2 3\n", "scores.txt:2: 2 fields .*3: 'b 2 3'"),
+        ("a - 1\nb - 2\n", "scores.txt:1: 3 columns .*--columns: utt_id - score"),
+        ("a - maybe 1\n", "4 columns .*--columns: utt_id - - score"),
+        ("a 1 real\nb 2 maybe\nc 3 fake\n", "scores.txt:2: 1 labels .*bonafide, .*spoof, .*: 'maybe'"),
+        ("utt_id value\na 1\n", "column score.* utt_id, value"),
+        ("utt_id score\n", "heading"),
+        ("file,trial,score\na,b,1\n", "columns file, trial .*utt_id"),
+        ("utt_id,score,label\na,1,2\n", "scores.txt:2: 1 labels .*bonafide, .*spoof, .*: '2'"),
         ('{"utt": "a", "score": 1}\n', "scores.txt:1: JSON"),
-        ("a 0,5\nb 1,25\n", "scores.txt:1: '0,5' has a decimal comma"),
-        ("utt_id,score\n,1\n", "scores.txt:2: 1 scores have no id"),
-        ("a 1\n\u2028 2\n", "scores.txt:2: 1 scores have no id: '2'"),
-        (f"a 1\nb {'x' * 100_000}\n", "scores.txt:2: 1 scores are not finite numbers: 'x{20,250} … x{249}'$"),
-        ("", "not a table"),
+        ("a 0,5\nb 1,25\n", "scores.txt:1: '0,5'"),
+        ("utt_id,score\n,1\n", "scores.txt:2: 1 scores .*id"),
+        ("a 1\n\u2028 2\n", "scores.txt:2: 1 scores .*id: '2'"),
+        (f"a 1\nb {'x' * 100_000}\n", "scores.txt:2: 1 scores .*: 'x{20,250} … x{249}'$"),
+        ("", "scores.txt: .*table"),
     ],
 )
 def test_what_is_no_score_file(tmp_path: Path, text: str, message: str) -> None:
@@ -142,13 +143,13 @@ def test_what_is_no_score_file(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_broken_and_missing_files(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="none: no such file"):
+    with pytest.raises(TableError, match="/none: "):
         read_scores(tmp_path / "none")
     (tmp_path / "x.gz").write_bytes(b"a 1\n")
-    with pytest.raises(TableError, match="x.gz: cannot be read .*Not a gzipped file"):
+    with pytest.raises(TableError, match="x.gz: .*gzip"):
         read_scores(tmp_path / "x.gz")
     (tmp_path / "x.parquet").write_bytes(b"a 1\n")
-    with pytest.raises(TableError, match="x.parquet: not a parquet file"):
+    with pytest.raises(TableError, match="x.parquet: "):
         read_scores(tmp_path / "x.parquet")
 
 
@@ -167,10 +168,10 @@ def test_ids_that_do_not_match_are_counted_on_both_sides(table: pd.DataFrame, ke
     with pytest.raises(TableError) as error:
         join(scores, key.drop(index=1), ("s.txt", "k.txt"))
     text = str(error.value)
-    assert "2 of 4 ids of s.txt are not in k.txt: e, b" in text
-    assert "1 of 3 ids of k.txt are not in s.txt: a" in text and "file extensions" not in text
+    assert re.search("2 of 4 .*s.txt .*k.txt: e, b", text)
+    assert re.search("1 of 3 .*k.txt .*s.txt: a", text) and "extensions" not in text
     many = pd.concat([scores, pd.DataFrame({"utt_id": [f"n{i}" for i in range(9)], "score": 0.0})])
-    with pytest.raises(TableError, match=r"10 of 13 ids .*: e, n0, n1, n2, n3 …"):
+    with pytest.raises(TableError, match=r"10 of 13 .*: e, n0, n1, n2, n3 …"):
         join(many, key)
 
 
@@ -201,16 +202,16 @@ def test_names_that_are_not_unique_are_not_guessed(table: pd.DataFrame, key: pd.
     scores = table.assign(utt_id=["x/1.wav", "y/1.wav", "x/2.wav", "y/2.wav"])[["utt_id", "score"]]
     with pytest.raises(TableError) as error:
         join(scores, key.assign(utt_id=["1", "2", "3", "4"]), ("s.txt", "k.txt"))
-    assert "s.txt has folders in its ids, such as x/1.wav." in str(error.value)
-    assert "In s.txt several ids have the same file name" in str(error.value) and "In k.txt" not in str(error.value)
+    assert re.search(r"s\.txt .*x/1\.wav", str(error.value))
+    assert "In s.txt" in str(error.value) and "In k.txt" not in str(error.value)
 
 
 def test_contradicting_labels_and_repeated_ids(table: pd.DataFrame, key: pd.DataFrame) -> None:
     wrong = table[["utt_id", "score", "label"]].copy()
     wrong.loc[1, "label"] = "bonafide"
-    with pytest.raises(TableError, match="1 of 4 labels in the scores contradict the key: b"):
+    with pytest.raises(TableError, match="1 of 4 labels .*: b"):
         join(wrong, key)
-    with pytest.raises(TableError, match="the key: 1 ids occur more than once: a"):
+    with pytest.raises(TableError, match="the key: 1 ids .*: a"):
         join(table[["utt_id", "score"]], pd.concat([key, key.iloc[:1]]))
 
 
@@ -218,7 +219,7 @@ def test_only_the_splits_that_were_scored_count(table: pd.DataFrame, key: pd.Dat
     whole = pd.concat([key.assign(split="dev"), key.assign(split="train", utt_id="t-" + key["utt_id"])])
     scores = table[["utt_id", "score"]]
     assert join(scores, whole)["utt_id"].tolist() == key["utt_id"].tolist()
-    with pytest.raises(TableError, match="1 of 4 ids of the key are not in the scores: a"):
+    with pytest.raises(TableError, match="1 of 4 .*the key .*the scores: a"):
         join(scores.iloc[1:], whole)
 
 
@@ -227,9 +228,9 @@ def test_only_the_subset_eval_counts(table: pd.DataFrame, key: pd.DataFrame) -> 
     scores = table[["utt_id", "score"]]
     assert join(scores, key)["utt_id"].tolist() == ["a", "b", "d"]
     assert len(join(scores.drop(index=2), key)) == 3
-    with pytest.raises(TableError, match="1 of 3 ids of the key are not in the scores: a"):
+    with pytest.raises(TableError, match="1 of 3 .*the key .*the scores: a"):
         join(scores.drop(index=0), key)
-    with pytest.raises(TableError, match="no trial of the subset 'eval'"):
+    with pytest.raises(TableError, match="subset 'eval'"):
         join(scores, key.assign(subset="hidden"))
 
 
@@ -260,7 +261,7 @@ def test_asv_scores_of_2021_are_labelled_by_the_key_beside_them(tmp_path: Path) 
     path = tmp_path / "ASV" / "ASVTorch_Kaldi" / "score.txt"
     path.parent.mkdir(parents=True)
     path.write_text(scores)
-    with pytest.raises(TableError, match=r"must be at .*ASV/trial_metadata.txt"):
+    with pytest.raises(TableError, match=r"score\.txt.*/ASV/trial_metadata\.txt"):
         read_asv(path)
     key = path.parent.parent / "trial_metadata.txt"
     lines = [("u1", "target", "eval"), ("u2", "nontarget", "eval"), ("u3", "spoof", "eval"), ("u4", "target", "hidden")]
@@ -268,17 +269,17 @@ def test_asv_scores_of_2021_are_labelled_by_the_key_beside_them(tmp_path: Path) 
     key.write_text(text)
     assert [each.tolist() for each in read_asv(path)] == [[3.5], [-1], [1.25]]
     key.write_text(text.replace("u3", "u9"))
-    with pytest.raises(TableError, match="not the key of"):
+    with pytest.raises(TableError, match="trial_metadata.txt"):
         read_asv(path)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a 1\n", "scores.txt:1: 2 columns; ASV scores have three"),
-        ("bonafide target 1\nbonafide nontarget x\n", "scores.txt:2: 1 scores are not finite numbers: 'x'"),
-        ("bonafide target 1\nbonafide other 2\n", "scores.txt:2: 1 keys are none of target, nontarget, spoof: 'other'"),
-        ("bonafide target 1\nA07 spoof 2\n", "no nontarget scores"),
+        ("a 1\n", "scores.txt:1: 2 columns"),
+        ("bonafide target 1\nbonafide nontarget x\n", "scores.txt:2: 1 scores .*: 'x'"),
+        ("bonafide target 1\nbonafide other 2\n", "scores.txt:2: 1 keys .*target, nontarget, spoof: 'other'"),
+        ("bonafide target 1\nA07 spoof 2\n", "nontarget"),
     ],
 )
 def test_what_is_no_asv_file(tmp_path: Path, text: str, message: str) -> None:

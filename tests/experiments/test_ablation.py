@@ -236,16 +236,14 @@ def test_the_start_of_all_rows_is_written_and_is_the_profile(profile):
 
 def test_what_cannot_be_run_is_refused_before_anything_starts(profile):
     run = RunFolder(profile.folder)
-    with pytest.raises(AblationError, match="no row magic: ablation.rows may name finetuned, frozen"):
+    with pytest.raises(AblationError, match="magic: ablation.rows .*finetuned, frozen"):
         plan(profile, run, ["magic"])
-    with pytest.raises(AblationError, match=r"ablation.seeds = \[1, 1\]: name each once"):
+    with pytest.raises(AblationError, match=r"ablation\.seeds = \[1, 1\]: "):
         plan(profile, run, ["frozen"], [1, 1])
     wrong = profile.model_copy(update={"ablation": profile.ablation.model_copy(update={"settings": ("training.epoch=2",)})})
-    with pytest.raises(
-        ConfigError, match="^--set training.epoch=2: unknown key 'training.epoch'; did you mean 'training.epochs'"
-    ):
+    with pytest.raises(ConfigError, match="^--set training.epoch=2: .*'training.epoch'.*'training.epochs'"):
         plan(wrong, run)
-    with pytest.raises(AblationError, match="not trained yet: frozen, seed 1; .*: call run_ablation first"):
+    with pytest.raises(AblationError, match="frozen, seed 1; .*run_ablation"):
         summarise_ablation(profile, run)
 
 
@@ -254,5 +252,5 @@ def test_a_training_that_fails_stops_all_with_its_row_and_seed(profile):
         update={"settings": ("training.learning_rate=1e30", "training.epochs=1"), "workers": 1}
     )
     failing = profile.model_copy(update={"ablation": section})
-    with pytest.raises(WorkError, match=r"frozen, seed 1: TrainingError: epoch 1, step \d: the loss is nan"):
+    with pytest.raises(WorkError, match=r"frozen, seed 1: TrainingError: epoch 1, step \d: .*\bnan\b"):
         run_ablation(failing, RunFolder.open(failing), ["frozen"], [1], say=lambda line: None)

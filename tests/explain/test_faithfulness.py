@@ -134,9 +134,9 @@ def test_gain_is_what_the_control_does_not_explain():
 
 
 def test_a_table_without_controls_or_a_verdict_without_energy_is_refused(clips):
-    with pytest.raises(ValueError, match="recording r0 has clips of kind bona fide in spoof, spoof in bona fide only"):
+    with pytest.raises(ValueError, match="recording r0 .*in spoof, .*in bona fide"):
         localisation_table(clips[clips["kind"] != "control"])
-    with pytest.raises(ValueError, match="no map 'energy' to compare with"):
+    with pytest.raises(ValueError, match="map 'energy'"):
         verdicts(localisation_table(clips[clips["map"] != "energy"], replicates=10))
 
 
@@ -156,9 +156,9 @@ def test_the_best_map_is_chosen_on_dev_and_is_no_baseline(clips, model):
     assert name in BY_THE_SCORE
     only = table.loc[(table["kind"] == "both") & table["map"].isin(BY_THE_SCORE)]
     assert name == only.loc[only["auc"].idxmax(), "map"]
-    with pytest.raises(ValueError, match="chosen on dev"):
+    with pytest.raises(ValueError, match="dev, .*eval"):
         best_map(table.assign(split="eval"))
-    with pytest.raises(ValueError, match="no map with attacks 'unseen'"):
+    with pytest.raises(ValueError, match="'unseen'"):
         best_map(table, "unseen")
     scores = localise(model, planted_wave(SAMPLES, 40, 70), name)
     assert scores.shape == (FRAMES,) and 40 <= scores.argmax() < 70
@@ -221,23 +221,24 @@ def test_verdicts_follow_from_the_numbers():
     found = verdicts(table).set_index("map")
     assert found["believed"].to_dict() == dict.fromkeys(set(cases) - {"random"}, "no") | {"good": "yes", "faint": "weakly"}
     says = {
-        "good": "Points at spoofed speech: ", "faint": "too weakly", "chance": "includes chance", "loud": "not above the level",
+        "good": "Points at spoofed speech: ", "faint": "too weakly", "chance": "includes chance",
+        "loud": "not better than the frame",
         "joints": "in 'bona fide in spoof'", "odd": "whether it is spoofed or not", "away": "Points away",
     }  # fmt: skip
     for name, part in says.items():
         assert part in found.loc[name, "verdict"], name
     assert "AUC 0.80 (0.70 to 0.90)" in found.loc["good", "verdict"]
-    with pytest.raises(ValueError, match="those of one split"):
+    with pytest.raises(ValueError, match="one split"):
         verdicts(pd.concat([table, table.assign(split="dev")]))
-    with pytest.raises(ValueError, match="no rows of known attacks"):
+    with pytest.raises(ValueError, match="known attacks"):
         verdicts(table.assign(attacks="unseen"))
 
 
 @pytest.mark.parametrize(
     ("lows", "says"),
     [
-        ((0.1, 0.2), "shows what the decision rests on"),
-        ((0.1, -0.1), "in deletion alone"),
+        ((0.1, 0.2), "shows what the decision depends on"),
+        ((0.1, -0.1), "in deletion only"),
         ((-0.1, -0.1), "does not show what"),
     ],
 )
@@ -251,5 +252,5 @@ def test_verdicts_add_what_deletion_and_insertion_say(lows, says):
 
 def test_a_clip_without_both_sorts_of_frames_is_named(partial, model):
     whole = partial.iloc[[0]].assign(start=0.0, end=3.0)
-    with pytest.raises(ValueError, match="r0-spoof-in-bona-fide: no frame inside or none outside"):
+    with pytest.raises(ValueError, match="r0-spoof-in-bona-fide: "):
         localisation(model, whole, ["energy"])

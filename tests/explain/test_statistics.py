@@ -113,5 +113,5 @@ def test_agreement_of_a_system_with_itself_is_one_and_with_noise_none():
     table = explain.agreement(attended({"a": curves, "b": curves}), attended({"a": curves, "b": noise}))
     assert table["correlation"][0] == pytest.approx(1)
     assert table["low"][1] < 0 < table["high"][1] and abs(table["correlation"][1]) < 0.1
-    with pytest.raises(ValueError, match="30 and 20 temporal nodes"):
+    with pytest.raises(ValueError, match="30 .*20 temporal"):
         explain.agreement(attended({"a": curves}), attended({"a": curves[:, :20]}))

@@ -82,9 +82,9 @@ def test_live_it_is_a_widget(explorer, shown, monkeypatch):
 
 
 def test_what_cannot_be_shown_is_refused(explorer):
-    with pytest.raises(ValueError, match="lack path"):
+    with pytest.raises(ValueError, match="rows .*path"):
         ClipExplorer(explorer.model, explorer.scores.drop(columns="path"), 0.5)
-    with pytest.raises(ValueError, match="0 rows"):
+    with pytest.raises(ValueError, match=" 0 rows"):
         ClipExplorer(explorer.model, explorer.scores[:0], 0.5)
-    with pytest.raises(ValueError, match="no map 'x'; there are nodes"):
+    with pytest.raises(ValueError, match="'x'.*nodes"):
         ClipExplorer(explorer.model, explorer.scores, 0.5, first="x")

@@ -54,7 +54,7 @@ def test_the_page_has_numbers_player_curve_and_alt_text(detector, paths):
     found = explorer.recording("two.wav")
     assert verdict(found, detector, 0.2) in page and f"score {found.score:+.2f}" in page
     odds = np.exp(2 * found.score + 0.5) * 4
-    assert f"bona fide with a probability of {odds / (1 + odds):.1%}" in page
+    assert f"the probability of bona fide is {odds / (1 + odds):.1%}" in page
     assert page.count("<audio controls") == 1 and page.count("<img ") == 1 and 'alt="two.wav: score of each window' in page
 
 
@@ -108,11 +108,11 @@ def test_headless_the_first_middle_and_last_recording_are_drawn(detector, paths,
 
 
 def test_what_it_needs_is_said(detector, paths):
-    with pytest.raises(ScoringError, match="at least one file"):
+    with pytest.raises(ScoringError, match="one file"):
         RecordingExplorer(detector, [])
-    with pytest.raises(ScoringError, match="with its calibration"):
+    with pytest.raises(ScoringError, match="calibration"):
         RecordingExplorer(Detector(detector.model, 0.0, None, {}), paths)
-    with pytest.raises(ScoringError, match="prior of spoof"):
+    with pytest.raises(ScoringError, match="spoof = "):
         RecordingExplorer(detector, paths, 1.0)
 
 
@@ -122,10 +122,10 @@ def test_silence_is_undecided_and_what_is_capped_says_so(detector, tmp_path):
     sure = Detector(detector.model, 0.0, Calibration(1e6, 0.0, 2.2, True), detector.facts)
     explorer = RecordingExplorer(sure, [tmp_path / "silence.wav", tmp_path / "noise.wav"], 0.5)
     page = explorer.html("silence.wav", 0.5)
-    assert "undecided: no speech" in page and "it means nothing" in page and "probability" not in page
+    assert "undecided: no speech" in page and "has no meaning" in page and "probability" not in page
     page = explorer.html("noise.wav", 0.5)
     assert re.search(r"log-likelihood ratio [+-]2\.20 \(capped: dev supports no more\)", page)
-    assert re.search(r"probability of (90\.0|10\.0)%", page)
+    assert re.search(r"probability of bona fide is (90\.0|10\.0)%", page)
 
 
 def test_two_files_of_one_name_are_two_choices_and_an_upload_of_that_name_is_a_third(detector, tmp_path):

@@ -83,12 +83,12 @@ def test_tandem_cost_of_a_perfect_countermeasure():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"version": "2020"}, "'2019' and '2021'"),
-        ({"asv_rates": {"pfa": 0.1, "pmiss": 0.1}}, "pfa_spoof missing"),
-        ({"asv_rates": {**RATES, "pmiss": 1.5}}, "pmiss missing or outside"),
-        ({"asv_rates": {**RATES, "pmiss": 1.0}}, "not defined"),
-        ({"asv_rates": {**RATES, "pfa_spoof": 0.0}}, "not defined"),
-        ({"costs": {"p_tar": 0.9}}, "the fields are p_target"),
+        ({"version": "2020"}, "version = '2020': .*'2019' or '2021'"),
+        ({"asv_rates": {"pfa": 0.1, "pmiss": 0.1}}, "^asv_rates: pfa_spoof "),
+        ({"asv_rates": {**RATES, "pmiss": 1.5}}, "^asv_rates: pmiss "),
+        ({"asv_rates": {**RATES, "pmiss": 1.0}}, "asv_rates = "),
+        ({"asv_rates": {**RATES, "pfa_spoof": 0.0}}, "asv_rates = "),
+        ({"costs": {"p_tar": 0.9}}, "costs: .*p_target"),
     ],
 )
 def test_impossible_tandem_settings(arguments, message):
@@ -102,9 +102,9 @@ def test_a_dcf_bounds():
 
 
 def test_impossible_costs():
-    with pytest.raises(MetricError, match="sum to 1"):
+    with pytest.raises(MetricError, match="p_target, p_nontarget, p_spoof"):
         Costs(p_target=0.5)
-    with pytest.raises(MetricError, match="above 0"):
+    with pytest.raises(MetricError, match="c_miss=0"):
         Costs(c_miss=0)
     with pytest.raises(MetricError, match="p_spoof = 1.5"):
         metrics.min_dcf([1.0], [0.0], p_spoof=1.5)
@@ -147,17 +147,17 @@ def test_tandem_cost_weighs_misses_by_their_cost(version):
 
 def test_a_verifier_that_rejects_all_leaves_no_tandem_cost():
     costs = Costs(p_target=0.9, p_nontarget=0.0, p_spoof=0.1)  # a class may be absent
-    with pytest.raises(MetricError, match="or accepts no spoof; check its scores and threshold$"):
+    with pytest.raises(MetricError, match="asv_rates = .*'pmiss': 1.0"):
         metrics.min_tdcf([1.0], [0.0], {"pfa": 0.0, "pmiss": 1.0, "pfa_spoof": 0.5}, costs=costs)
-    with pytest.raises(MetricError, match="^asv_rates: pfa, pmiss missing or outside"):
+    with pytest.raises(MetricError, match="^asv_rates: pfa, pmiss "):
         metrics.min_tdcf([1.0], [0.0], {"pfa_spoof": 0.5})
-    with pytest.raises(MetricError, match="the fields are p_target, p_nontarget, p_spoof, c_miss, c_fa_asv, c_fa_cm$"):
+    with pytest.raises(MetricError, match="p_target, p_nontarget, p_spoof, c_miss, c_fa_asv, c_fa_cm$"):
         metrics.min_tdcf([1.0], [0.0], RATES, costs={"p_tar": 0.9})
 
 
 @pytest.mark.parametrize("name", ["c_miss", "c_fa_asv", "c_fa_cm"])
 def test_every_cost_must_be_above_0(name):
-    with pytest.raises(MetricError, match="must be above 0"):
+    with pytest.raises(MetricError, match=rf"{name}=0\.0"):
         Costs(**{name: 0.0})
 
 

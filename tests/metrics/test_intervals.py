@@ -203,7 +203,7 @@ def test_groups_of_one_trial_and_draws_without_a_class():
 
 def test_draws_that_always_lack_a_class_end_with_advice(monkeypatch):
     monkeypatch.setattr(intervals, "MOST_REDRAWS", 1)
-    with pytest.raises(MetricError, match="1 draws of 2 groups held no trial of one class: draw trials"):
+    with pytest.raises(MetricError, match="1 draws of 2 groups"):
         metrics.bootstrap([1.0, 2.0], [0.0, 1.5], 50, bonafide_groups=["a", "a"], spoof_groups=["b", "b"])
 
 
@@ -214,23 +214,23 @@ def test_the_least_that_is_accepted():
 
 @pytest.mark.parametrize("function", [metrics.bootstrap, metrics.det_band])
 def test_unusable_scores_are_named_by_their_class(function):
-    with pytest.raises(MetricError, match="^1 of 2 bona fide scores are NaN"):
+    with pytest.raises(MetricError, match="^1 of 2 bona fide scores"):
         function([np.nan, 1.0], [0.0, 1.0])
-    with pytest.raises(MetricError, match="^there are no spoof scores"):
+    with pytest.raises(MetricError, match="spoof scores"):
         function([0.0, 1.0], [])
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"bonafide_groups": ["a", "b"]}, "^groups are given for one class only"),
-        ({"bonafide_groups": ["a"], "spoof_groups": ["a", "b"]}, r"bonafide_groups has shape \(1,\) for 2 scores"),
-        ({"bonafide_groups": ["a", "b"], "spoof_groups": ["a"]}, r"^spoof_groups has shape \(1,\) for 2 scores"),
-        ({"bonafide_groups": ["a", "a"], "spoof_groups": ["a", "a"]}, "every trial is in group 'a'"),
+        ({"bonafide_groups": ["a", "b"]}, "bonafide_groups and spoof_groups"),
+        ({"bonafide_groups": ["a"], "spoof_groups": ["a", "b"]}, r"^bonafide_groups .*\(1,\) .*2 scores"),
+        ({"bonafide_groups": ["a", "b"], "spoof_groups": ["a"]}, r"^spoof_groups .*\(1,\) .*2 scores"),
+        ({"bonafide_groups": ["a", "a"], "spoof_groups": ["a", "a"]}, "group 'a'"),
         ({"replicates": 0}, "replicates = 0"),
         ({"confidence": 95}, "confidence = 95"),
         ({"confidence": 0}, "confidence = 0"),
-        ({"confidence": 1}, "confidence = 1: a fraction between"),
+        ({"confidence": 1}, "confidence = 1: "),
         ({"p_spoof": 0}, "p_spoof = 0"),
     ],
 )
@@ -263,9 +263,9 @@ def test_paired_test_of_a_system_with_itself():
     found = metrics.paired_bootstrap(labels, both, both, groups=speakers, replicates=60)
     assert (found.eer_difference.low, found.eer_difference.high, found.eer_p_value) == (0, 0, 1)
     assert (found.unit, found.units) == ("group", 7)
-    with pytest.raises(MetricError, match="one group a trial"):
+    with pytest.raises(MetricError, match=r"^groups .*\(2,\)"):
         metrics.paired_bootstrap(labels, both, both, groups=[1, 2])
-    with pytest.raises(MetricError, match="110 labels for 3 scores"):
+    with pytest.raises(MetricError, match="110 labels .*3 scores"):
         metrics.paired_bootstrap(labels, both, both[:3])
 
 
@@ -316,7 +316,7 @@ def test_the_rates_of_a_det_band_go_from_a_single_spoof_to_all():
 
 @pytest.mark.parametrize("far", [[0.1, 1.01], [-0.1, 0.5], [float("nan")], 0.1])
 def test_what_is_no_rate_of_a_det_band_is_refused(far):
-    with pytest.raises(MetricError, match="^far has values that are no rates: .* not percent$"):
+    with pytest.raises(MetricError, match=r"^far .*\[0, 1\]"):
         metrics.det_band([1.0, 2.0], [0.0, 1.5], far=far)
     assert metrics.det_band([1.0, 2.0], [0.0, 1.5], far=[0, 1], replicates=3).low.shape == (2,)
 

@@ -65,14 +65,14 @@ def test_threshold_separates_at_the_eer():
 
 
 def test_ties_at_the_threshold_warn_with_the_interval():
-    with pytest.warns(UserWarning, match=r"2 bona fide and 2 spoof scores equal .* 0\.0000% and 50\.0000%"):
+    with pytest.warns(UserWarning, match=r"2 bona fide and 2 spoof .* 0\.0000% .*50\.0000%"):
         value, threshold = metrics.eer([1.0, 1.0, 2.0, 2.0], [0.0, 0.0, 1.0, 1.0])
     assert (value, threshold) == (0.5, 1.0)  # the organisers': bona fide first
 
 
 def test_ties_just_after_the_threshold_warn_too():
     # At 0 the rates are 0 and 2/4; bona fide first, the tied 1 takes frr to 1 at once and 0 stays the nearest point.
-    with pytest.warns(UserWarning, match=r"1 bona fide and 2 spoof scores equal 1, .* 0\.0000% and 25\.0000%"):
+    with pytest.warns(UserWarning, match=r"1 bona fide and 2 spoof .* 1, .* 0\.0000% .*25\.0000%"):
         value, threshold = metrics.eer([1.0], [-1.0, 0.0, 1.0, 1.0])
     assert (value, threshold) == (0.25, 0.0)
 
@@ -86,7 +86,7 @@ def test_the_warning_comes_exactly_when_the_order_of_ties_matters(bonafide, spoo
     assert bool(caught) == (value != nudged)
     if caught:
         low, high = sorted((value, nudged))
-        assert f"between {low:.4%} and {high:.4%}" in str(caught[0].message)
+        assert f" {low:.4%} and {high:.4%}" in str(caught[0].message)
 
 
 def test_ties_elsewhere_do_not_warn():
@@ -98,12 +98,12 @@ def test_ties_elsewhere_do_not_warn():
 @pytest.mark.parametrize(
     ("bonafide", "spoof", "message"),
     [
-        ([], [1.0], "no bona fide scores"),
-        ([1.0], [], "no spoof scores"),
-        ([1.0, np.nan], [0.0], "1 of 2 bona fide scores are NaN or infinite .*index 1.*score them again"),
+        ([], [1.0], "bona fide scores"),
+        ([1.0], [], "spoof scores"),
+        ([1.0, np.nan], [0.0], "1 of 2 bona fide scores .*index 1"),
         ([1.0], [0.0, np.inf, -np.inf], "2 of 3 spoof scores"),
-        ([[1.0, 2.0]], [0.0], r"shape \(1, 2\): pass one score a trial"),
-        (["high"], [0.0], "not numbers"),
+        ([[1.0, 2.0]], [0.0], r"bona fide scores .*\(1, 2\)"),
+        (["high"], [0.0], "bona fide scores .*'high'"),
     ],
 )
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_asv_rates_at_a_given_threshold():
     rates = metrics.asv_error_rates([1.0, 3.0], [0.0, 2.0], [0.5, 2.0, 2.5, 4.0], threshold=2.0)
     assert rates[:4] == (0.5, 0.5, 0.25, 0.75)
     assert rates.threshold == 2.0
-    with pytest.raises(MetricError, match="no nontarget scores"):
+    with pytest.raises(MetricError, match=" nontarget scores"):
         metrics.asv_error_rates([1.0], [], [0.0])
 
 
@@ -132,11 +132,11 @@ def test_split_classes(labels):
 
 
 def test_split_classes_refuses_what_it_cannot_read():
-    with pytest.raises(MetricError, match="one a trial, not 'fake'"):
+    with pytest.raises(MetricError, match="^labels .*'fake'"):
         metrics.split_classes(["bonafide", "fake"], [1.0, 2.0])
-    with pytest.raises(MetricError, match="3 labels for 2 scores"):
+    with pytest.raises(MetricError, match="3 labels .*2 scores"):
         metrics.split_classes([1, 0, 0], [1.0, 2.0])
-    with pytest.raises(MetricError, match="no spoof scores"):
+    with pytest.raises(MetricError, match="spoof scores"):
         metrics.split_classes([1, 1], [1.0, 2.0])
 
 
@@ -163,16 +163,15 @@ def test_the_first_operating_point_lies_a_thousandth_below_the_lowest_score():
 
 @pytest.mark.parametrize("metric", [metrics.eer, metrics.summarise])
 def test_the_warning_of_ties_counts_them(metric):
-    with pytest.warns(UserWarning, match="would settle it") as caught:
+    with pytest.warns(UserWarning, match="EER threshold") as caught:
         metric([-1.0, 1.0, 1.0, 2.0, 3.0, 3.0], [-2.0, 0.0, 1.0, 1.0, 2.0])
     message = str(caught[0].message)
-    assert message.startswith("2 bona fide and 2 spoof scores equal 1, at the EER threshold: the EER lies between ")
-    assert message.endswith("is the organisers' value. Scores with more digits would settle it.")
+    assert message.startswith("2 bona fide and 2 spoof scores ") and " 1, " in message
 
 
 @pytest.mark.parametrize("metric", [metrics.eer, metrics.summarise])
 def test_the_warning_of_ties_points_at_the_caller(metric):
-    with pytest.warns(UserWarning, match="would settle it") as caught:
+    with pytest.warns(UserWarning, match="EER threshold") as caught:
         metric([1.0, 1.0, 2.0, 2.0], [0.0, 0.0, 1.0, 1.0])
     assert caught[0].filename == __file__
 
@@ -188,18 +187,18 @@ def test_asv_scores_that_are_missing_are_called_by_their_class(place):
     classes[place] = []
     name = ("target", "nontarget", "spoof")[place]
     for metric in (metrics.asv_error_rates, metrics.min_a_dcf):
-        with pytest.raises(MetricError, match=f"^there are no {name} scores: "):
+        with pytest.raises(MetricError, match=f" {name} scores"):
             metric(*classes)
 
 
 def test_what_is_wrong_is_called_by_its_name():
-    with pytest.raises(MetricError, match=r"^1 of 1 threshold scores are NaN"):
+    with pytest.raises(MetricError, match=r"^1 of 1 threshold scores"):
         metrics.asv_error_rates([1.0], [0.0], [0.5], threshold=np.nan)
-    with pytest.raises(MetricError, match=r"^1 of 2 trial scores are NaN"):
+    with pytest.raises(MetricError, match=r"^1 of 2 trial scores"):
         metrics.split_classes([1, 0], [np.nan, 0.0])
-    with pytest.raises(MetricError, match=r"^there are no bona fide scores"):
+    with pytest.raises(MetricError, match=r"bona fide scores"):
         metrics.split_classes([0, 0], [1.0, 0.0])
-    with pytest.raises(MetricError, match=r"one a trial, not an array of shape \(1, 2\)"):
+    with pytest.raises(MetricError, match=r"^labels .*\(1, 2\)"):
         metrics.split_classes([["bonafide", "spoof"]], [1.0, 0.0])
-    with pytest.raises(MetricError, match=r"one a trial, not an array of shape \(1, 2\)"):
+    with pytest.raises(MetricError, match=r"^labels .*\(1, 2\)"):
         metrics.split_classes([["bonafide", "fake"]], [1.0, 0.0])

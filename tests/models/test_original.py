@@ -148,17 +148,17 @@ def test_weights_that_do_not_fit_are_refused_by_name(tmp_path):
 
 def test_files_that_are_no_weights_are_refused(tmp_path):
     file = tmp_path / "weights.pth"
-    with pytest.raises(OfficialWeightsError, match="No such file"):
+    with pytest.raises(OfficialWeightsError, match="weights.pth: .*No such file"):
         load_official_aasist(file)
     for content in (b"", b"hello world", b"PK\x03\x04junk"):
         file.write_bytes(content)
-        with pytest.raises(OfficialWeightsError, match="not a file of tensors alone"):
+        with pytest.raises(OfficialWeightsError, match="weights.pth: .*tensors alone"):
             load_official_aasist(file)
     torch.save(torch.nn.Linear(2, 2), file)  # a pickled object, which could run code
-    with pytest.raises(OfficialWeightsError, match="not a file of tensors alone"):
+    with pytest.raises(OfficialWeightsError, match="weights.pth: .*tensors alone"):
         load_official_aasist(file)
     torch.save({"model": official_state(small())}, file)
-    with pytest.raises(OfficialWeightsError, match="not a state dict"):
+    with pytest.raises(OfficialWeightsError, match="state dict"):
         load_official_aasist(file)
 
 
@@ -174,7 +174,7 @@ def test_the_number_of_temporal_nodes_follows_the_input(samples, nodes):
 
 @pytest.mark.parametrize(
     ("shape", "message"),
-    [((20_000,), "batch, samples"), ((1, 1, 20_000), "batch, samples"), ((2, SHORTEST - 1), "this model needs 729")],
+    [((20_000,), "batch, samples"), ((1, 1, 20_000), "batch, samples"), ((2, SHORTEST - 1), " 729$")],
 )
 def test_wrong_inputs_are_refused(shape, message):
     with pytest.raises(ValueError, match=message):

@@ -66,7 +66,7 @@ def test_a_tuned_encoder_in_bf16_has_float32_weights_and_gradients(tiny_encoder)
 
 
 def test_compiling_does_not_go_with_tuning():
-    with pytest.raises(ValidationError, match="compile is for a frozen encoder"):
+    with pytest.raises(ValidationError, match="compile: false"):
         FrontendConfig(compile=True, finetune=2)
 
 

@@ -26,7 +26,7 @@ def test_a_frame_is_three_samples_at_any_length(samples):
 
 
 def test_too_short_a_clip_is_an_error_that_says_how_long_it_must_be():
-    with pytest.raises(ValueError, match="130 samples; the sinc filters need 131"):
+    with pytest.raises(ValueError, match="130 samples; .*131"):
         SincFilters()(torch.zeros(1, 130))
 
 

@@ -58,7 +58,7 @@ def test_files_and_folders_of_one_s_own_are_scored(run: RunFolder, tmp_path: Pat
 
 
 def test_a_file_that_is_not_there_is_said_before_anything_is_scored(run: RunFolder, tmp_path: Path) -> None:
-    with pytest.raises(NotebookError, match=r"PATHS = '.*none.mp3': .*none.mp3 does not exist"):
+    with pytest.raises(NotebookError, match=r"PATHS = '.*none\.mp3': "):
         run_chapter(run, tmp_path, PATHS=str(tmp_path / "none.mp3"))
 
 
@@ -78,6 +78,6 @@ def test_files_of_one_name_silence_and_cancelling_channels(run: RunFolder, tmp_p
 
 def test_a_prior_that_is_none_is_refused(run: RunFolder, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(20_000), 16_000)
-    with pytest.raises(NotebookError, match="prior of spoof = 0"):
+    with pytest.raises(NotebookError, match="spoof = 0"):
         run_chapter(run, tmp_path, PATHS=str(tmp_path / "a.wav"), PRIOR_SPOOF=0.0)
     assert json.loads((tmp_path / "out.ipynb").read_text())["cells"], "the partly executed notebook is saved"

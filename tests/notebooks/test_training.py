@@ -83,5 +83,5 @@ def test_a_gpu_that_a_cell_has_started_would_be_seen(monkeypatch: pytest.MonkeyP
     forbid_cuda(monkeypatch)
     monkeypatch.delenv("PYTORCH_NVML_BASED_CUDA_CHECK", raising=False)
     for asks in (torch.cuda.is_available, torch.cuda.current_device):
-        with pytest.raises(AssertionError, match="has started CUDA"):
+        with pytest.raises(AssertionError, match="CUDA"):
             asks()

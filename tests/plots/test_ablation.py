@@ -78,7 +78,7 @@ def test_an_ablation_without_any_quoted_row_can_be_drawn(rows, trainings):
 
 
 def test_a_table_without_what_is_drawn_is_refused(rows, trainings):
-    with pytest.raises(plots.PlotError, match="no column eval_low"):
+    with pytest.raises(plots.PlotError, match="eval_low"):
         plots.ablation_figure(rows.drop(columns="eval_low"), trainings)
     with pytest.raises(plots.PlotError, match="empty"):
         plots.ablation_figure(rows, trainings[:0])

@@ -31,7 +31,7 @@ def test_attention_shares_the_time_axis_and_is_relative(clip):
 
 
 def test_attention_needs_edges_not_centres(clip):
-    with pytest.raises(PlotError, match="curve 'nodes' has 10 values for 9 nodes"):
+    with pytest.raises(PlotError, match="'nodes' .*10 .*9 "):
         plots.attention_over_clip(**{**clip, "seconds": clip["seconds"][:-1]})
 
 
@@ -43,7 +43,7 @@ def test_a_signed_map_has_a_scale_around_nothing(clip):
     np.testing.assert_allclose(strip.collections[0].get_array().ravel(), values)
     plain = plots.map_over_clip(clip["wave"], clip["rate"], clip["seconds"], values, "dB")
     assert next(axes for axes in plain.axes if axes.get_xlabel() == "Time (s)").collections[0].get_cmap().name == "cividis"
-    with pytest.raises(PlotError, match="11 edges and 9 values"):
+    with pytest.raises(PlotError, match="11 .*9 "):
         plots.map_over_clip(clip["wave"], clip["rate"], clip["seconds"], values[:-1], "dB")
 
 

@@ -82,9 +82,9 @@ def test_heat_map_of_a_perfect_detector_can_be_read(cells):
 
 
 def test_heat_map_refuses_other_breakdowns(scores, cells):
-    with pytest.raises(PlotError, match="no column codec"):
+    with pytest.raises(PlotError, match="column.* codec"):
         plots.breakdown_heatmap(metrics.breakdown(scores, ["attack"], replicates=5), "attack", "codec")
     speaker = np.where(scores["label"] == "bonafide", "-", np.array(["a", "b"])[np.arange(600) // 2 % 2])
     table = metrics.breakdown(scores.assign(codec="-", speaker=speaker), ["attack", "codec", "speaker"], replicates=5)
-    with pytest.raises(PlotError, match="attack and codec has more than one cell"):
+    with pytest.raises(PlotError, match="attack.* codec.*one cell"):
         plots.breakdown_heatmap(table, "attack", "codec")

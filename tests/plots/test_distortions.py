@@ -64,5 +64,5 @@ def test_codec_rates_draw_rate_and_interval_and_mark_what_training_lacks(matrix)
 
 
 def test_systems_measured_on_other_codecs_are_refused(matrix):
-    with pytest.raises(plots.PlotError, match="'b' was measured on other codecs or bitrates than 'a'"):
+    with pytest.raises(plots.PlotError, match="'b' .*'a'"):
         plots.codec_rates({"a": matrix, "b": matrix.assign(kbps=[np.nan, 32.0, 16.0])})

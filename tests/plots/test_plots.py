@@ -61,11 +61,11 @@ def test_every_figure_renders_alike_and_leaves_nothing_behind(name, scores, hist
 
 
 def test_missing_columns_and_empty_tables_are_errors(scores, history):
-    with pytest.raises(PlotError, match="no column label; it has utt_id, score"):
+    with pytest.raises(PlotError, match="column.* label.* utt_id, score"):
         plots.score_histograms(scores[["utt_id", "score"]], 0.0, "Scores")
-    with pytest.raises(PlotError, match="no column focal_weight"):
+    with pytest.raises(PlotError, match="focal_weight"):
         plots.training_history(history.drop(columns="focal_weight"), None, None)
-    with pytest.raises(PlotError, match="best_epoch = 9 .* of epochs 1 to 8"):
+    with pytest.raises(PlotError, match="best_epoch = 9 .*8"):
         plots.training_history(history, None, 9)
     with pytest.raises(PlotError, match="empty"):
         plots.leak_audit(pd.DataFrame({"feature": [], "dev_eer": []}))

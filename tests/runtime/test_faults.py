@@ -26,7 +26,7 @@ from aasist_lib.audio import write_flac
 from aasist_lib.datasets.feature_bank import _Plan
 from aasist_lib.models.checkpoints import save_checkpoint, save_state
 from aasist_lib.runtime import files
-from aasist_lib.runtime.files import RunError, WriteError, alone, atomic, explain, in_turn, sweep
+from aasist_lib.runtime.files import RunError, WriteError, advise, alone, atomic, in_turn, sweep
 from aasist_lib.runtime.processes import of_library
 from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.runtime.signals import ADVICE
@@ -78,7 +78,7 @@ def test_a_full_disk_leaves_the_old_file_and_says_which_and_what_to_do(name: str
     path.write_text("old")
     with full_disk(), pytest.raises(WriteError) as raised:
         WRITERS[name](path)
-    assert str(raised.value).startswith(f"{path}: ") and "rerun the same command" in str(raised.value)
+    assert str(raised.value).startswith(f"{path}: ") and "rerun" in str(raised.value)
     assert of_library(raised.value)
     assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == [name]
 
@@ -95,15 +95,15 @@ def test_room_for_features_is_taken_before_they_are_computed(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("number", "advice"),
-    [(errno.ENOSPC, "free some space"), (errno.EROFS, "mount it for writing"), (errno.EACCES, "write permission"),
-     (errno.ENOENT, "restore it"), (errno.EDQUOT, "quota"), (errno.ESTALE, "remount"), (errno.EIO, "system log")],
+    [(errno.ENOSPC, "free "), (errno.EROFS, "mount"), (errno.EACCES, "permission"),
+     (errno.ENOENT, "restore"), (errno.EDQUOT, "quota"), (errno.ESTALE, "remount"), (errno.EIO, "system log")],
 )  # fmt: skip
 def test_the_message_says_what_to_do(number: int, advice: str, tmp_path: Path, monkeypatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(files.os, "replace", refuse)
-    with pytest.raises(WriteError, match=advice) as raised, atomic(tmp_path / "a.txt") as file:
+    with pytest.raises(WriteError, match=f"a.txt: .*{advice}") as raised, atomic(tmp_path / "a.txt") as file:
         file.write_text("new")
     assert os.strerror(number) in str(raised.value) and not list(tmp_path.iterdir())
 
@@ -141,14 +141,14 @@ def test_a_refusal_without_a_file_is_a_defect_and_keeps_its_traceback(monkeypatc
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
-    with pytest.raises(WriteError, match="write permission"), atomic(tmp_path / "a.txt"):
+    with pytest.raises(WriteError, match="a.txt: .*permission"), atomic(tmp_path / "a.txt"):
         pass
 
 
 def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with (
-        pytest.raises(WriteError, match="a file is in the place of its folder|File exists"),
+        pytest.raises(WriteError, match="run/a.txt: |File exists"),
         atomic(tmp_path / "run" / "a.txt"),
     ):
         pass
@@ -156,7 +156,7 @@ def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
 
 def test_a_folder_that_vanishes_while_a_file_is_written(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    with pytest.raises(WriteError, match="a.txt: .*restore it"), atomic(folder / "a.txt") as file:
+    with pytest.raises(WriteError, match="a.txt: .*restore"), atomic(folder / "a.txt") as file:
         file.write_text("new")
         shutil.rmtree(folder)
 
@@ -168,7 +168,7 @@ def test_a_run_folder_that_vanishes_is_not_begun_anew(tiny_profile, tmp_path: Pa
         if record.epoch == 2:
             run.folder.rename(kept)
 
-    with pytest.raises(RunError, match="manifest.json: .*restore it"):
+    with pytest.raises(RunError, match="manifest.json: .*restore"):
         train(tiny_profile, run, vanish)
     shutil.rmtree(run.folder)
     kept.rename(run.folder)
@@ -239,7 +239,7 @@ def test_two_trainings_in_one_folder(tiny_profile, monkeypatch) -> None:
     monkeypatch.setattr("aasist_lib.runtime.processes.alone", lambda lock, busy: contextmanager(impatient)(lock, busy, 0.2))
     with open(run.path("checkpoints", ".train.lock"), "w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(TrainingError, match="another training is working in .*run; wait for it, or set run_dir"):
+        with pytest.raises(TrainingError, match="/run; .*run_dir"):
             train(tiny_profile, run)
     assert not list(run.folder.rglob("*.pt"))
 
@@ -315,7 +315,7 @@ def test_a_signal_stops_everything_soon_and_says_how_to_go_on(where: str, number
 
 
 def test_explain_names_the_file_of_the_error() -> None:
-    assert explain(OSError(errno.ENOSPC, "No space left on device", "/a/b")).startswith(
+    assert advise(OSError(errno.ENOSPC, "No space left on device", "/a/b")).startswith(
         "/a/b: No space left on device; free some"
     )
-    assert explain(FileNotFoundError("no folder /a."), "/a/b").startswith("/a/b: no folder /a; its folder is missing")
+    assert advise(FileNotFoundError("no folder /a."), "/a/b").startswith("/a/b: no folder /a; its folder is missing")

@@ -52,7 +52,7 @@ def test_atomic_keeps_the_old_file_when_the_writer_fails(tmp_path: Path) -> None
 def test_json_takes_numpy_and_refuses_nan() -> None:
     value = {"a": np.float32(0.5), "b": np.arange(2), "c": Path("x"), "d": np.bool_(True)}
     assert json.loads(to_json(value)) == {"a": 0.5, "b": [0, 1], "c": "x", "d": True}
-    with pytest.raises(RunError, match="write None"):
+    with pytest.raises(RunError, match="None"):
         to_json({"a": float("nan")})
 
 
@@ -147,7 +147,7 @@ def test_the_same_figure_gives_the_same_bytes_and_keeps_its_alt_text(run: RunFol
     assert run.manifest["exhibits"]["figure/history"] == {"notebook": "03", "alt": "again", "caption": ""}
 
 
-@pytest.mark.parametrize(("name", "alt", "message"), [("a", " ", "no alt text"), ("../a", "x", "not a valid artefact name")])
+@pytest.mark.parametrize(("name", "alt", "message"), [("a", " ", "'a'.* alt"), ("../a", "x", r"'\.\./a'")])
 def test_a_figure_needs_alt_text_and_a_plain_name(run: RunFolder, name: str, alt: str, message: str) -> None:
     with pytest.raises(RunError, match=message):
         run.save_figure(figure(), name, alt)
@@ -163,7 +163,7 @@ def test_a_table_keeps_its_numbers_and_is_shown_formatted(run: RunFolder) -> Non
         {"attack": "lpc", "EER": None},
     ]
     assert pd.read_csv(run.folder / "metrics/by_attack.csv")["EER"][0] == 0.12345678901
-    with pytest.raises(RunError, match="no column 'eer'"):
+    with pytest.raises(RunError, match="'by_attack'.*'eer'"):
         run.save_table(table, "by_attack", "EER by attack", {"eer": "{:.1%}"})
 
 
@@ -184,11 +184,11 @@ def test_a_summary_item_has_a_label_and_a_value(run: RunFolder) -> None:
 
 
 def test_paths_stay_inside_and_missing_artefacts_are_named(run: RunFolder) -> None:
-    with pytest.raises(RunError, match="inside the run folder"):
+    with pytest.raises(RunError, match="elsewhere"):
         run.path("..", "elsewhere")
-    with pytest.raises(RunError, match="none.json: missing"):
+    with pytest.raises(RunError, match="none.json"):
         run.read_json("metrics/none.json")
-    with pytest.raises(RunError, match="best: there is no such artefact"):
+    with pytest.raises(RunError, match="checkpoints/best"):
         run.record("checkpoints/best")
 
 
@@ -200,5 +200,5 @@ def test_sweep_removes_what_a_killed_process_left(run: RunFolder) -> None:
 
 def test_another_schema_is_refused(run: RunFolder) -> None:
     (run.folder / "manifest.json").write_text('{"schema": 99}')
-    with pytest.raises(RunError, match="schema 99"):
+    with pytest.raises(RunError, match="manifest.json: .*99"):
         run.annotate(device="cpu")

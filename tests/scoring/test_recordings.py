@@ -129,7 +129,7 @@ def test_the_hop_is_half_a_window_unless_said_and_never_more_than_one(detector, 
     assert list(score_recording(detector, files / "noise.wav").timeline["start"][:3]) == [0, 0.25, 0.5]
     assert len(score_recording(detector, files / "noise.wav", hop_seconds=0.5).timeline) == 4
     for hop in (0, -1, 0.51):
-        with pytest.raises(ScoringError, match=f"hop = {hop} s: windows are 0.5 s long"):
+        with pytest.raises(ScoringError, match=f"hop = {hop} s: .* 0.5 s "):
             score_recording(detector, files / "noise.wav", hop_seconds=hop)
 
 
@@ -251,7 +251,7 @@ def test_the_posterior_is_that_of_bayes(llr, p_spoof, expected):
 
 @pytest.mark.parametrize("prior", [0, 1, -0.1, 50])
 def test_an_impossible_prior_is_refused(prior):
-    with pytest.raises(ScoringError, match="prior of spoof"):
+    with pytest.raises(ScoringError, match="spoof = "):
         posterior(0.0, prior)
 
 
@@ -303,9 +303,9 @@ def test_csv_files_hold_results_timelines_and_what_was_left_out(detector, files,
 
 
 def test_nothing_is_written_where_nothing_can_be_scored(detector, files, tmp_path):
-    with pytest.raises(ScoringError, match=r"nothing could be scored:\n.*broken.wav: cut off"):
+    with pytest.raises(ScoringError, match=r"\n.*broken\.wav: cut off"):
         score_to_csv(detector, [files / "broken.wav"], tmp_path / "out.csv", 0.5)
-    with pytest.raises(ScoringError, match="prior of spoof = 2"):
+    with pytest.raises(ScoringError, match="spoof = 2"):
         score_to_csv(detector, [files / "noise.wav"], tmp_path / "out.csv", 2)
     assert not list(tmp_path.glob("*.csv"))
 
@@ -328,7 +328,7 @@ def test_a_checkpoint_without_calibration_gives_scores_alone(checkpoint, files, 
     model, facts = load_model(checkpoint)
     older = {key: value for key, value in read_facts(checkpoint).items() if key not in ("calibration", "trained_on")}
     save_checkpoint(tmp_path / "older", trained_weights(model), older)
-    with pytest.raises(ScoringError, match="older: no calibration.* delete .* retrain"):
+    with pytest.raises(ScoringError, match="/older: .*calibration.* delete "):
         Detector.load(tmp_path / "older")
     detector = Detector.load(tmp_path / "older", scores_only=True)
     assert "does not name" in detector.caution() and "likelihood" not in detector.caution()
@@ -339,7 +339,7 @@ def test_a_checkpoint_without_calibration_gives_scores_alone(checkpoint, files, 
     assert "llr" not in pd.read_csv(tmp_path / "scores_timeline.csv").columns
     whole = score_recording(Detector.load(checkpoint), files / "both.wav")
     assert table["score"][0] == whole.score and detector.threshold == facts["dev_threshold"]
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
+    with pytest.raises(CheckpointError, match="/nowhere"):
         Detector.load(tmp_path / "nowhere")
 
 

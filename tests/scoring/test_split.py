@@ -62,7 +62,7 @@ def test_blocks_of_another_detector_are_not_taken(tiny_profile, model, monkeypat
 def test_a_split_that_is_not_there_and_a_detector_of_another_profile_are_errors(tiny_profile, model, tmp_path):
     trials = pd.read_parquet(tiny_profile.data.source / "trials.parquet")
     trials[trials["split"] != "eval"].to_parquet(tmp_path / "trials.parquet", index=False)
-    with pytest.raises(ScoringError, match="has no split 'eval'"):
+    with pytest.raises(ScoringError, match="data.root = .*split 'eval'"):
         score_split(changed(tiny_profile, data={"root": tmp_path}), model, "eval")
     with pytest.raises(ScoringError, match=r"model\.samples, model\.heads .*'toy'"):
         score_split(changed(tiny_profile, model={"heads": 4, "samples": 4000}), model, "dev")

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 
@@ -163,20 +164,20 @@ def test_the_encoders_rate_is_what_moves_it(profile):
 
 
 @pytest.mark.parametrize(
-    ("made_with", "put_into", "said"), [(1, 0, "this model has 0"), (0, 1, "made with 0"), (2, 1, "layers.1.")]
+    ("made_with", "put_into", "said"), [(1, 0, r" \d\d .* 0;"), (0, 1, r" 0 .* \d\d;"), (2, 1, r"layers\.1\.")]
 )
 def test_weights_of_another_tuning_are_refused(profile, made_with, put_into, said):
     source, target = (build_model(tuning(profile, finetune).model) for finetune in (made_with, put_into))
     before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
     with pytest.raises(CheckpointError, match=r"model\.frontend\.finetune") as error:
         put_weights(target, trained_weights(source))
-    assert said in str(error.value)
+    assert re.search(said, str(error.value))
     assert all(torch.equal(tensor, before[name]) for name, tensor in target.state_dict().items())
 
 
 def test_a_checkpoint_of_another_tuning_names_itself(profile):
     checkpoint = trained(profile)[2].checkpoint
-    with pytest.raises(CheckpointError, match=rf"{checkpoint}: made with \d+ fine-tuned tensors"):
+    with pytest.raises(CheckpointError, match=rf"{checkpoint}: .*\d+ fine-tuned"):
         load_model(checkpoint, build_model(tuning(profile, 0).model))
 
 

@@ -32,7 +32,7 @@ def test_a_clip_that_gives_no_number_is_among_those_named_and_the_last_good_chec
 
     monkeypatch.setattr(TrialData, "__getitem__", poisoned)
     name = trainer.train_trials["utt_id"][5]
-    with pytest.raises(TrainingError, match=rf"epoch 3, step [123]: the loss is nan, .*\b{name}\b.*as they were after epoch 2"):
+    with pytest.raises(TrainingError, match=rf"epoch 3, step [123]: .*\bnan\b.*\b{name}\b.*epoch 2"):
         trainer.fit(lambda record: None)
     state = torch.load(run.path("checkpoints", "last.pt"), weights_only=True)
     assert len(state["records"]) == 2 and all(tensor.isfinite().all() for tensor in state["weights"].values())
@@ -44,9 +44,7 @@ def test_gradients_that_are_no_numbers_stop_it_too(tiny_profile, run, monkeypatc
     trainer = Trainer(tiny_profile, run)
     clip = trainer.accelerator.clip_grad_norm_
     monkeypatch.setattr(trainer.accelerator, "clip_grad_norm_", lambda *given: clip(*given) * torch.tensor(torch.inf))
-    with pytest.raises(
-        TrainingError, match=r"step 1: the loss is 0\.\d+, the norm of its gradients inf, on the utterances train"
-    ):
+    with pytest.raises(TrainingError, match=r"step 1: .*\b0\.\d+.*\binf\b.* train"):
         trainer.fit(lambda record: None)
     assert not run.path("checkpoints", "best", "model.safetensors").is_file()
 
@@ -55,5 +53,5 @@ def test_long_lists_of_utterances_are_cut(tiny_profile, run, monkeypatch):
     monkeypatch.setattr(watch, "_SHOWN", 2)
     trainer = Trainer(tiny_profile, run)
     monkeypatch.setattr(trainer, "_loss", lambda logits, labels, epoch: logits.sum() * torch.nan)
-    with pytest.raises(TrainingError, match=r"on the utterances train\d+, train\d+, … 2 more\. Look at"):
+    with pytest.raises(TrainingError, match=r" train\d+, train\d+, … 2 more"):
         trainer.fit(lambda record: None)

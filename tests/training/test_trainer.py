@@ -235,9 +235,9 @@ def test_loading_with_another_encoder_or_architecture_is_an_error(tiny_profile, 
     with pytest.raises(CheckpointError, match="sha256"):
         load_model(checkpoint, other)
     wider = build_model(changed(tiny_profile, model={"channels": (4, 16)}).model)
-    with pytest.raises(CheckpointError, match="another architecture"):
+    with pytest.raises(CheckpointError, match="architecture"):
         load_model(checkpoint, wider)
-    with pytest.raises(CheckpointError, match="train first"):
+    with pytest.raises(CheckpointError, match="nowhere/"):
         load_model(checkpoint / "nowhere")
 
 
@@ -258,11 +258,11 @@ def test_the_checkpoint_says_what_it_was_trained_on_and_what_its_dev_scores_mean
 def test_a_detector_that_scores_all_clips_alike_to_the_end_is_an_error(tiny_profile, run, monkeypatch):
     monkeypatch.setattr(Trainer, "_score_dev", lambda self: (np.zeros(12), np.tile([0, 1], 6), 0.7))
     for _ in range(2):  # the second finds it finished
-        with pytest.raises(TrainingError, match="every dev clip has the same score, also in epoch 1, the best"):
+        with pytest.raises(TrainingError, match="dev .*epoch 1,.*training.learning_rate"):
             train(changed(tiny_profile, training={"epochs": 2}), run)
     checkpoint = run.path("checkpoints", "best")
     assert read_facts(checkpoint)["calibration"] is None and len(pd.read_parquet(run.path("metrics", "history.parquet"))) == 2
-    with pytest.raises(ScoringError, match="its dev scores were all equal"):
+    with pytest.raises(ScoringError, match="dev scores"):
         Detector.load(checkpoint)
 
 
@@ -328,7 +328,7 @@ def test_front_ends_without_weights_train_are_probed_and_score_from_a_bank_and_o
 
 def test_loading_with_another_front_end_is_an_error(tiny_profile, run):
     checkpoint = train(changed(tiny_profile, model={"frontend": {"kind": "lfcc"}}, training={"epochs": 1}), run).checkpoint
-    with pytest.raises(CheckpointError, match="encoder lfcc with sha256 .* but sinc here"):
+    with pytest.raises(CheckpointError, match="lfcc .*sha256 .*sinc "):
         load_model(checkpoint, build_model(changed(tiny_profile, model={"frontend": {"kind": "sinc"}}).model))
 
 

@@ -144,10 +144,10 @@ def test_a_large_figure_is_embedded_as_png(run: RunFolder) -> None:
 
 def test_a_lost_figure_is_named(run: RunFolder) -> None:
     (run.folder / "figures/history.pdf").unlink()
-    with pytest.raises(RunError, match=r"missing figures/history.pdf; run notebook 03 again"):
+    with pytest.raises(RunError, match=r"figures/history\.pdf; .*notebook 03"):
         build(run)
 
 
 def test_a_run_that_never_started_has_no_report(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="manifest.json: missing"):
+    with pytest.raises(RunError, match="manifest.json: "):
         build(RunFolder(tmp_path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -172,7 +173,7 @@ def test_a_finished_training_is_not_trained_over_without_being_asked(enter, capf
     with pytest.raises(RunError) as error:
         run("toy", ["training.epochs=9", "seed=2"])
     said = str(error.value)
-    assert "holds a finished training (7 epochs) with other settings" in said
+    assert "(7 epochs)" in said
     assert "seed was 1 and is 2" in said and "training.epochs was 7 and is 9" in said
     for name in ("--set name=toy-2", 'SET = "name=toy-2"', "--overwrite"):
         assert name in said
@@ -187,9 +188,7 @@ def test_a_run_does_not_go_into_the_folder_of_an_evaluation(enter) -> None:
     toys.notebook(root, "01_data", "x = 1")
     (root / "scores.txt").write_text("a 1\n")
     RunFolder.of_evaluation(root / "runs/toy", {"scores": "scores.txt"})
-    with pytest.raises(
-        RunError, match="holds an evaluation of scores scores.txt: give this run another name, such as --set name"
-    ):
+    with pytest.raises(RunError, match="scores scores.txt: .*--set name"):
         run("toy")
 
 
@@ -226,13 +225,10 @@ def test_paths_of_parameters_count_from_the_root_and_say_where_a_file_is_instead
     with pytest.raises(ConfigError) as error:
         files_given({"scores": "b.txt"})
     told = root / "notebooks" / "b.txt"
-    assert (
-        f"SCORES = 'b.txt': {root / 'b.txt'} does not exist; relative paths start at {root}; {told} exists: give that"
-        in str(error.value)
-    )
+    assert re.search(f"SCORES = 'b.txt': {root / 'b.txt'} .*{root}; {told} ", str(error.value))
     assert files_given({"scores": str(told)}) == {"scores": told}
     for place in ("PATHS", "COMPARE"):
-        with pytest.raises(ConfigError, match=f"{place} = 'none': .* does not exist; relative paths start at {root}$"):
+        with pytest.raises(ConfigError, match=f"{place} = 'none': .*{root}$"):
             given_path("none", place)
 
 
@@ -266,7 +262,7 @@ def test_an_external_file_that_changes_makes_its_notebook_run(enter, capfd) -> N
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
-    [(None, "no cell is tagged 'parameters'"), ('PROFILE: str = "toy"', "its parameters cell has no SET")],
+    [(None, "'parameters'"), ('PROFILE: str = "toy"', "parameters .*SET")],
 )
 def test_parameters_that_would_be_lost_are_refused(enter, parameters: str | None, message: str) -> None:
     root = enter("01")
@@ -295,7 +291,7 @@ def test_what_cannot_be_asked_for(enter) -> None:
     toys.notebook(root, "01_data")
     with pytest.raises(NotebookError, match="0 notebooks 09_.*: 01"):
         run("toy", only=["09"])
-    with pytest.raises(ConfigError, match="unknown key 'sead'"):
+    with pytest.raises(ConfigError, match="'sead'"):
         run("toy", ["sead=1"])
     toys.notebook(root, "01_twin")
     with pytest.raises(NotebookError, match="2 notebooks 01_"):
@@ -310,7 +306,7 @@ def test_a_second_run_in_the_same_folder_is_refused(enter) -> None:
     (root / "runs/toy").mkdir(parents=True)
     with open(root / "runs/toy/.run.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(NotebookError, match="another run is working in"):
+        with pytest.raises(NotebookError, match="runs/toy"):
             run("toy")
 
 
