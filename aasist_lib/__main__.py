@@ -179,7 +179,7 @@ def _score_recordings(options: argparse.Namespace) -> int:
 
     from aasist_lib.runtime.processes import agreed, launched, launched_alone
     from aasist_lib.scoring import ScoringError
-    from aasist_lib.scoring.batch import for_terminal, refuse_out, results, score_to_csv
+    from aasist_lib.scoring.batch import for_terminal, refuse_out, result_table, score_to_csv
     from aasist_lib.scoring.detector import Detector
     from aasist_lib.scoring.recordings import LeftOut, Recording, score_recordings
 
@@ -202,7 +202,7 @@ def _score_recordings(options: argparse.Namespace) -> int:
         if out is None:
             found = list(score_recordings(detector, options.paths, options.hop, bar.update, each))
             left_out = [missed for missed in found if isinstance(missed, LeftOut)]
-            table = results((done for done in found if isinstance(done, Recording)), detector, options.prior_spoof)
+            table = result_table((done for done in found if isinstance(done, Recording)), detector, options.prior_spoof)
             if table.empty:
                 reasons = "\n  ".join(f"{missed.path}: {missed.reason}" for missed in left_out)
                 raise ScoringError(f"nothing could be scored:\n  {reasons}")

@@ -25,9 +25,8 @@ from aasist_lib.config import load_profile, project_root
 from aasist_lib.corpora import load_trials
 from aasist_lib.experiments.robustness import BATCH, distort_all, waves_of
 from aasist_lib.metrics import eer, split_classes
-from aasist_lib.models import AASIST
+from aasist_lib.models import AASIST, log_odds
 from aasist_lib.models.checkpoints import load_model
-from aasist_lib.scoring import log_odds
 from demo_corpus.channel import CODEC_NAMES
 
 PLAIN = ["augmentation.distortions=[]", "augmentation.speed=[1.0,1.0]", "augmentation.views=1", "augmentation.ramp_epochs=0"]

@@ -35,7 +35,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 from aasist_lib.config import FrontendConfig, LossConfig, ModelConfig
 from aasist_lib.losses import LossSchedule
 from aasist_lib.models import AASIST, build_model
-from aasist_lib.models.cost import GIGA, PAPER_SAMPLES, XLSR_300M, count
+from aasist_lib.models.cost import GIGA, PAPER_SAMPLES, XLSR_300M, count_cost
 
 PEAK_TFLOPS = {
     "B200": 2250, "H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362, "L40": 181, "L4": 121,
@@ -95,7 +95,7 @@ def random_encoder(folder: Path, settings: dict[str, Any]) -> str:
 def measure(encoder: str, samples: int, peak: float | None, options: argparse.Namespace) -> dict[str, Any]:
     """Run all measurements one after the other; each frees its memory before the next."""
     model = build_model(ModelConfig(frontend=FrontendConfig(name=encoder)))
-    gflop = count(model, samples).gflop_frontend
+    gflop = count_cost(model, samples).gflop_frontend
     frames = model.frontend(torch.zeros(1, samples)).shape[2]
     batch = 2 if options.tiny else TRAINING_BATCH
     waves = torch.randn(batch, samples) * 0.05

@@ -8,16 +8,20 @@ A distortion is an audiomentations transform on mono float32 `(samples,)` at 16 
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 from audiomentations.core.transforms_interface import BaseWaveformTransform
 
 from aasist_lib.audio import RATE
 from aasist_lib.errors import AasistError
+
+_clip_path: ContextVar[str | None] = ContextVar("clip_path", default=None)
 
 
 class AugmentationError(AasistError, ValueError):
@@ -92,8 +96,13 @@ def clip_generator(seed: int, view: int, utt_id: str) -> np.random.Generator:
 
 
 @contextmanager
-def seeded(rng: np.random.Generator) -> Iterator[None]:
-    """Seed the global generators that audiomentations draws from, and restore their states afterwards."""
+def seeded(rng: np.random.Generator, path: str | None = None) -> Iterator[None]:
+    """Seed the global generators that audiomentations draws from, and restore their states afterwards.
+
+    Args:
+        path: file of the clip that is distorted within, which babble never uses as a talker; None = unknown.
+    """
+    token = _clip_path.set(path)
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     seed = int(rng.integers(2**32))
     random.seed(seed)
@@ -103,6 +112,13 @@ def seeded(rng: np.random.Generator) -> Iterator[None]:
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)  # noqa: NPY002
+        _clip_path.reset(token)
+
+
+def is_own_file(path: str) -> bool:
+    """Return whether `path` is the file of the clip that is being distorted, as told to `seeded`."""
+    own = _clip_path.get()
+    return own is not None and os.path.abspath(path) == os.path.abspath(own)
 
 
 def power(wave: np.ndarray) -> float:

@@ -13,7 +13,6 @@ These audiomentations transforms are not used:
 
 from __future__ import annotations
 
-import os
 import random
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ import soxr
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from aasist_lib.audio import RATE, AudioError, files_below, read
-from aasist_lib.augment.base import AugmentationError, Distortion, check_range, new_seed, power, scale_to_snr
+from aasist_lib.augment.base import AugmentationError, Distortion, check_range, is_own_file, new_seed, power, scale_to_snr
 
 COLOURS = {"white": 0.0, "pink": -1.0, "brown": -2.0, "blue": 1.0, "violet": 2.0}
 """Noise colours: power density is proportional to frequency raised to this exponent (3 dB per octave for each unit)."""
@@ -137,17 +136,15 @@ class Background(Additive):
 class Babble(Additive):
     """Add babble as in MUSAN recipes, made from the corpus: a sum of excerpts of several other clips, all at the same power.
 
-    Labels are ignored. To avoid spoofed voices in the background, pass bona fide paths only. Records `talkers` (file names),
-    their `clips` (indices into the unique `paths`), `positions` and `starts_seconds`.
+    The clip itself (see `seeded`) is never a talker. Labels are ignored: to avoid spoofed voices in the background, pass bona
+    fide paths only. Records `talkers` (file names), their `clips` (indices into the unique `paths`), `positions` and
+    `starts_seconds`.
 
     Args:
         paths: audio files of the current split.
         talkers: both ends of the range of the number of talkers, in either order, within 1 to 32.
         snr_db: both ends of the range in dB, in either order, within -40 to 100.
         p: probability of applying the distortion.
-
-    Attributes:
-        current: path of the clip to distort next, which is never one of the talkers; None = not one of `paths`.
 
     Raises:
         AugmentationError: a range is not allowed, or there are fewer other clips than talkers; when called: a clip cannot be
@@ -169,12 +166,11 @@ class Babble(Additive):
             raise AugmentationError(
                 f"babble of {round(max(talkers))} talkers needs more than {len(self.clips)} clips: add clips or reduce talkers"
             )
-        self.current: str | None = None
 
     def draw_noise(self) -> dict[str, object]:
         number = random.randint(*sorted(round(end) for end in self.talkers))
         drawn = random.sample(range(len(self.clips)), number + 1)
-        drawn = [clip for clip in drawn if not self._is_current(self.clips[clip])][:number]
+        drawn = [clip for clip in drawn if not is_own_file(self.clips[clip])][:number]
         return {
             "talkers": [Path(self.clips[clip]).name for clip in drawn],
             "clips": drawn,
@@ -184,18 +180,15 @@ class Babble(Additive):
     def noise(self, length: int) -> np.ndarray:
         babble, starts = np.zeros(length, dtype=np.float32), []
         for clip, position in zip(self.parameters["clips"], self.parameters["positions"], strict=True):
-            if self._is_current(self.clips[clip]):
+            if is_own_file(self.clips[clip]):
                 raise AugmentationError(
-                    f"{self.current} is one of the talkers in parameters frozen for another clip: unfreeze and draw again"
+                    f"{self.clips[clip]} is one of the talkers in parameters frozen for another clip: unfreeze and draw again"
                 )
             voice, start = read_excerpt(self.clips[clip], position, length)
             babble += voice / np.sqrt(power(voice) or 1.0)
             starts.append(start)
         self.measured["starts_seconds"] = starts
         return babble
-
-    def _is_current(self, path: str) -> bool:
-        return self.current is not None and os.path.abspath(path) == os.path.abspath(self.current)
 
 
 def audio_names(folder: Path, kind: str = ".") -> list[str]:

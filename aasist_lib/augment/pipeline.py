@@ -15,7 +15,6 @@ from audiomentations.core.transforms_interface import BaseWaveformTransform
 
 from aasist_lib.audio import RATE
 from aasist_lib.augment.base import AugmentationError, power, record, seeded
-from aasist_lib.augment.noise import Babble
 from aasist_lib.augment.registry import build
 from aasist_lib.augment.schedule import Strength, strength
 from aasist_lib.config.augmentation import AugmentationConfig
@@ -91,9 +90,7 @@ class Augmenter:
         """
         applied: list[Applied] = []
         for transform in self.transforms(at or self.start):
-            if isinstance(transform, Babble):
-                transform.current = path
-            with seeded(rng):
+            with seeded(rng, path):
                 distorted = _apply(transform, wave, utt_id)
             if not transform.parameters["should_apply"]:
                 continue

@@ -102,10 +102,10 @@ class _Clips(Dataset):
         return len(self.paths)
 
     def __getitem__(self, row: int) -> str:
-        return reason(self.paths[row])
+        return unusable_reason(self.paths[row])
 
 
-def reason(path: str) -> str:
+def unusable_reason(path: str) -> str:
     """Why a file cannot be read to its end as audio; '' if it can."""
     try:
         for _ in audio.blocks(path):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from operator import attrgetter
 from typing import Any
 
@@ -25,9 +25,9 @@ from aasist_lib.corpora import load_trials
 from aasist_lib.errors import AasistError
 from aasist_lib.experiments.probe import run_probe
 from aasist_lib.metrics import operating_point, split_classes, summarise
-from aasist_lib.metrics.seeds import SeedBootstrap, SeedComparison
+from aasist_lib.metrics.seeds import SeedBootstrap
 from aasist_lib.models.checkpoints import load_model
-from aasist_lib.models.cost import count, probe_cost
+from aasist_lib.models.cost import count_cost, probe_cost
 from aasist_lib.models.frontend import build_frontend
 from aasist_lib.runtime.files import atomic
 from aasist_lib.runtime.kept import Key, changes, clips_digest, make_key, trials_digest
@@ -139,7 +139,7 @@ OUTCOME = "metrics/outcome.json"
 # ---- the whole table -------------------------------------------------------------------------------------------------
 
 
-def plan(profile: Profile, run: RunFolder, rows: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Training]:
+def plan_ablation(profile: Profile, run: RunFolder, rows: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Training]:
     """The trainings of an ablation, row by row.
 
     Args:
@@ -183,7 +183,7 @@ def run_ablation(
     """Train every row with every seed and score dev and eval, unless it is finished with the same code, settings and data.
 
     Args:
-        profile, run, rows, seeds: as in `plan`.
+        profile, run, rows, seeds: as in `plan_ablation`.
         workers: parallel trainings, each in a process with one thread; None uses the profile's number.
         say: receives one line per finished training.
 
@@ -195,10 +195,10 @@ def run_ablation(
         switch_epoch` (NaN without a switch).
 
     Raises:
-        AblationError: as `plan`.
+        AblationError: as `plan_ablation`.
         WorkError: a training failed; the others are stopped, finished trainings are kept, and the same call resumes.
     """
-    trainings = plan(profile, run, rows, seeds)
+    trainings = plan_ablation(profile, run, rows, seeds)
     missing = [training for training in trainings if training.outcome() is None]
     workers = workers or profile.ablation.workers
     say(f"{len(trainings)} trainings, {len(trainings) - len(missing)} finished before, {workers} at a time")
@@ -230,6 +230,7 @@ HEADINGS = {
 }  # fmt: skip
 _COUNTS = {"min DCF": "{:.3f}", "± DCF": "{:.3f}", "trained parameters": "{:,.0f}", "frozen parameters": "{:,.0f}",
            "GFLOP back end": "{:.3g}", "GFLOP front end": "{:.3g}", "seconds": "{:.0f}"}  # fmt: skip
+_MEANS = ("eval_frr", "eval_far", "eval_hter", *list(HEADINGS)[-6:-1])  # and parameters, GFLOP, seconds
 FORMATS = {name: _COUNTS.get(name, "{:.2%}") for name in list(HEADINGS.values())[3:]}
 
 
@@ -255,24 +256,27 @@ class Summary:
 
 
 def summarise_ablation(profile: Profile, run: RunFolder, rows: Sequence[str] = (), seeds: Sequence[int] = ()) -> Summary:
-    """Means over seeds, and which steps exceed the noise of seeds and trials (`metrics.seeds`). Arguments as in `plan`.
+    """Means over seeds, and which steps exceed the noise of seeds and trials (`metrics.seeds`).
+
+    Arguments as in `plan_ablation`.
 
     Raises:
         AblationError: a training is not finished.
     """
-    trainings = plan(profile, run, rows, seeds)
+    trainings = plan_ablation(profile, run, rows, seeds)
     if missing := [training.name for training in trainings if training.outcome() is None]:
         raise AblationError(f"not trained yet: {'; '.join(missing)}: call run_ablation first")
-    known, settings = _known_attacks(profile), profile.evaluation
-    options: dict[str, Any] = {"replicates": settings.replicates, "confidence": settings.confidence, "seed": profile.seed}
+    known = _known_attacks(profile)
+    options: dict[str, Any] = profile.evaluation.model_dump(include={"replicates", "confidence"}) | {"seed": profile.seed}
     table = pd.DataFrame([_line(training, known) for training in trainings])
     drawn = {split: SeedBootstrap(*_by_row(trainings, split, known), **options) for split in SPLITS}
     lines = [_mean_line(row, of_row, drawn) for row, of_row in table.groupby("row", sort=False)]
     steps = [row for row in table["row"].unique() if not ROWS[row].baseline]
     pairs = list(zip(steps[1:], steps, strict=False)) + ([(steps[-1], steps[0])] if len(steps) > 2 else [])
-    compared = [_step_line(row, above, drawn["eval"].compare(row, above)) for row, above in pairs]
+    found = [drawn["eval"].compare(row, above) for row, above in pairs]
+    compared = [(*astuple(each.difference), each.p_value, each.exceeds_noise) for each in found]
     columns = ["row", "against", "difference", "low", "high", "p_value", "exceeds_noise"]
-    return Summary(pd.DataFrame(lines), pd.DataFrame(compared, columns=columns))
+    return Summary(pd.DataFrame(lines), pd.DataFrame([p + c for p, c in zip(pairs, compared, strict=True)], columns=columns))
 
 
 def findings(steps: pd.DataFrame) -> list[str]:
@@ -307,17 +311,8 @@ def _mean_line(row: str, table: pd.DataFrame, drawn: Mapping[str, SeedBootstrap]
     for split in SPLITS:
         interval = drawn[split].mean(row)
         line |= {f"{split}_low": interval.low, f"{split}_high": interval.high}
-    costs = ["eval_frr", "eval_far", "eval_hter", "parameters_trained", "parameters_frozen", "gflop_backend", "gflop_frontend"]
-    costs.append("seconds")
-    paper = ROWS[row].paper_eer
-    return line | {name: table[name].mean() for name in costs} | {
-        "paper_eer": float("nan") if paper is None else paper, "baseline": ROWS[row].baseline,
-    }  # fmt: skip
-
-
-def _step_line(row: str, against: str, found: SeedComparison) -> tuple:
-    difference = found.difference
-    return row, against, difference.value, difference.low, difference.high, found.p_value, found.exceeds_noise
+    line |= {name: table[name].mean() for name in _MEANS}
+    return line | {"paper_eer": ROWS[row].paper_eer or float("nan"), "baseline": ROWS[row].baseline}
 
 
 def _known_attacks(profile: Profile) -> set[str]:
@@ -335,20 +330,19 @@ def _measure(training: Training, known: set[str]) -> dict[str, float]:
     dev, test = (pd.read_parquet(training.scores_file(split)) for split in SPLITS)
     unseen = test[(test["label"] == "bonafide") | ~test["attack"].isin(known)]
     both = test["attack"].isin(known).any() and (unseen["label"] == "spoof").any()
-    of_dev, of_eval = (
-        summarise(*split_classes(part["label"], part["score"])) for part in (_asked(dev, known), _asked(test, known))
-    )
-    of_unseen = summarise(*split_classes(unseen["label"], unseen["score"]))["eer"] if both else float("nan")
-    asked = _asked(test, known)
-    at = operating_point(*split_classes(asked["label"], asked["score"]), of_dev["eer_threshold"])
-    rates = dict(zip(("eval_frr", "eval_far", "eval_hter"), at.rates(), strict=True))
+    of_dev, of_eval = (summarise(*_classes(_asked(table, known))) for table in (dev, test))
+    at = operating_point(*_classes(_asked(test, known)), of_dev["eer_threshold"])
     return {
         "dev_eer": of_dev["eer"],
         "eval_eer": of_eval["eer"],
-        **rates,
-        "unseen_eer": of_unseen,
+        **dict(zip(("eval_frr", "eval_far", "eval_hter"), at.rates(), strict=True)),
+        "unseen_eer": summarise(*_classes(unseen))["eer"] if both else float("nan"),
         "min_dcf": of_eval["min_dcf"],
     }
+
+
+def _classes(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return split_classes(table["label"], table["score"])
 
 
 def _line(training: Training, known: set[str]) -> dict[str, Any]:
@@ -387,7 +381,7 @@ def _train(training: Training) -> None:
         tables = {split: score_split(profile, model, split, device) for split in SPLITS}
         facts = {"seconds": float(result.history["seconds"].sum()), "epochs": len(result.history)}
         facts |= {"best_epoch": result.best_epoch, "switch_epoch": result.switch_epoch}
-        facts |= asdict(count(model, profile.model.samples))
+        facts |= asdict(count_cost(model, profile.model.samples))
     for split, table in tables.items():
         run.write_parquet(training.scores_file(split).relative_to(run.folder), table)
     run.write_json(OUTCOME, {"key": training.key, **facts})

@@ -15,8 +15,7 @@ from aasist_lib import audio
 from aasist_lib.augment import build, clip_generator, seeded
 from aasist_lib.config.augmentation import Item
 from aasist_lib.metrics import bootstrap, eer, split_classes
-from aasist_lib.models import AASIST
-from aasist_lib.scoring import log_odds
+from aasist_lib.models import AASIST, log_odds
 
 BATCH = 16
 
@@ -50,18 +49,20 @@ def waves_of(trials: pd.DataFrame, samples: int) -> np.ndarray:
     return np.stack([audio.fit(audio.read(path), samples) for path in trials["path"]])
 
 
-def distort(wave: np.ndarray, transform: BaseWaveformTransform, utt_id: str, seed: int = 0) -> np.ndarray:
-    """One clip `(samples,)` through one transform, its draws made from (seed, utt_id)."""
-    with seeded(clip_generator(seed, 0, utt_id)):
+def distort(
+    wave: np.ndarray, transform: BaseWaveformTransform, utt_id: str, seed: int = 0, path: str | None = None
+) -> np.ndarray:
+    """One clip `(samples,)` of the file `path` through one transform, its draws made from (seed, utt_id)."""
+    with seeded(clip_generator(seed, 0, utt_id), path):
         return transform(wave, sample_rate=audio.RATE)
 
 
 @torch.inference_mode()
 def score_waves(model: AASIST, waves: np.ndarray) -> np.ndarray:
     """Log-odds scores of `(clips, samples)`, `(clips,)` float64, on the device the detector is on."""
-    device = next(model.backend.parameters()).device
     parts = [
-        log_odds(model(torch.from_numpy(waves[start : start + BATCH]).to(device))) for start in range(0, len(waves), BATCH)
+        log_odds(model(torch.from_numpy(waves[start : start + BATCH]).to(model.device)))
+        for start in range(0, len(waves), BATCH)
     ]
     return np.concatenate(parts)
 
@@ -129,9 +130,7 @@ def distort_all(waves: np.ndarray, trials: pd.DataFrame, transform: BaseWaveform
     """Every trial's wave `(trials, samples)` through one transform; see `distort`."""
     distorted = np.empty_like(waves)
     for row, (wave, utt_id, path) in enumerate(zip(waves, trials["utt_id"], trials["path"], strict=True)):
-        if hasattr(transform, "current"):
-            transform.current = path
-        distorted[row] = distort(wave, transform, utt_id, seed)
+        distorted[row] = distort(wave, transform, utt_id, seed, path)
     return distorted
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from aasist_lib.audio import RATE
-from aasist_lib.models import AASIST, AttentionMaps, StreamMaps
+from aasist_lib.models import AASIST, AttentionMaps, StreamMaps, log_odds
 from aasist_lib.models.lfcc import LFCC
 from aasist_lib.models.nodes import NODE_STRIDE
 from aasist_lib.models.nodes import POOL as BLOCK_POOL
@@ -63,10 +63,8 @@ class ClipAttention:
 @torch.inference_mode()
 def explain_clip(model: AASIST, wave: np.ndarray) -> ClipAttention:
     """Return the attention of a trained detector on one waveform `(samples,)` at 16 kHz, cropped to the wanted length."""
-    device = next(model.backend.parameters()).device
-    logits, maps = model.eval()(torch.from_numpy(wave)[None].to(device), return_attention=True)
-    score = float(logits[0, 1] - logits[0, 0])
-    return clip_attention(maps, score, node_seconds(model, len(wave), maps.temporal.shape[-1]))
+    logits, maps = model.eval()(torch.from_numpy(wave)[None].to(model.device), return_attention=True)
+    return clip_attention(maps, float(log_odds(logits)[0]), node_seconds(model, len(wave), maps.temporal.shape[-1]))
 
 
 def clip_attention(maps: AttentionMaps, score: float, seconds: np.ndarray, item: int = 0) -> ClipAttention:

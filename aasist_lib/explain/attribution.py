@@ -24,14 +24,14 @@ from aasist_lib.models import AASIST
 
 FRAME_SECONDS = 0.02
 BASELINES = ("energy", "random")
-SIGNED = frozenset({"integrated_gradients", "occlusion", "windows"})
+SIGNED = frozenset({"integrated_gradients", "occlusion", "segments"})
 """Maps that are above 0 where a frame speaks for spoof and below 0 for bona fide. The others only show what has influence."""
 MAPS: dict[str, str] = {
     **CURVES,
     "saliency": "how strongly the score reacts to a small change of the frame: the norm of its gradient",
     "integrated_gradients": "the frame's share of the score difference from a clip of mean frames, with reversed sign",
     "occlusion": "how much more bona fide the clip gets when 0.3 s around the frame are replaced by the mean frame",
-    "windows": "minus the score of the 0.6 s segments around the frame, each scored alone",
+    "segments": "minus the score of the 0.6 s segments around the frame, each scored alone",
     "energy": "the frame's level in dB, independent of the detector",
     "random": "random numbers",
 }
@@ -39,7 +39,7 @@ MAPS: dict[str, str] = {
 UNITS: dict[str, str] = {
     **dict.fromkeys(CURVES, "attention, fraction"),
     "saliency": "log-odds a unit",
-    **dict.fromkeys(("integrated_gradients", "occlusion", "windows"), "log-odds of spoof"),
+    **dict.fromkeys(("integrated_gradients", "occlusion", "segments"), "log-odds of spoof"),
     "energy": "dB",
     "random": "uniform in [0, 1)",
 }
@@ -73,10 +73,9 @@ def frame_maps(
     frames = grid_frames(waves.shape[-1])
     if waves.ndim != 2 or not waves.numel() or not frames:
         raise ValueError(f"waves have shape {tuple(waves.shape)}; pass (batch, samples) with at least 320 samples")
-    device = next(model.backend.parameters()).device
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for batch in waves.split(_BATCH):
-        for name, values in _maps_of(model.eval(), batch.to(device), set(names) - {"random"}):
+        for name, values in _maps_of(model.eval(), batch.to(model.device), set(names) - {"random"}):
             parts[name].append(values)
     if "random" in names:
         parts["random"] = [np.random.default_rng(seed).random((len(waves), frames))]
@@ -142,7 +141,7 @@ def occlusion(model: AASIST, heard: Tensor, width: int, hop: int) -> Tensor:
     return found[..., 0]
 
 
-def windows(model: AASIST, states: Tensor, width: int, hop: int) -> Tensor:
+def segments(model: AASIST, states: Tensor, width: int, hop: int) -> Tensor:
     """Return the `spoofness` of segments of `width` frames, one every `hop` frames, `(batch, t)`.
 
     Each frame gets the mean over the segments that cover it. The back end receives each segment alone and normalises it
@@ -213,7 +212,7 @@ def _methods(model: AASIST, states: Tensor, heard: Tensor) -> dict[str, Callable
         "saliency": lambda: saliency(model, heard),
         "integrated_gradients": lambda: integrated_gradients(model, heard),
         "occlusion": lambda: occlusion(model, heard, occluded, hop),
-        "windows": lambda: windows(model, states, window, hop),
+        "segments": lambda: segments(model, states, window, hop),
     }
 
 

@@ -230,11 +230,11 @@ def deletion_insertion(
     """
     names = list(dict.fromkeys([*(MAPS if names is None else names), "random"]))
     waves = np.stack([audio.fit(audio.read(path), model.config.samples) for path in trials["path"]])
-    found, device = frame_maps(model, waves, names, seed), next(model.backend.parameters()).device
+    found = frame_maps(model, waves, names, seed)
     rng, shares, parts = np.random.default_rng(seed), np.linspace(0, 1, SHARES + 1), []
     for first in range(0, len(waves), _BATCH):
         some = slice(first, first + _BATCH)
-        heard = hear(model, torch.as_tensor(waves[some], dtype=torch.float32, device=device))[1]
+        heard = hear(model, torch.as_tensor(waves[some], dtype=torch.float32, device=model.device))[1]
         with torch.inference_mode():
             decided = np.where(-_plain(spoofness(model, heard)) > threshold, 1, -1)
         for name in names:

@@ -18,7 +18,7 @@ from torch import nn
 
 from aasist_lib.audio import speech
 from aasist_lib.explain.attention import band_curves, node_seconds, time_curves
-from aasist_lib.models import AASIST, AttentionMaps
+from aasist_lib.models import AASIST, AttentionMaps, log_odds
 
 BATCH = 16
 READOUT = ("temporal, largest", "temporal, mean", "spectral, largest", "spectral, mean", "stack node")
@@ -49,10 +49,9 @@ def attend(model: AASIST, waves: np.ndarray) -> list[Attended]:
     Returns:
         the whole detector first, then each of its members (none if there is only one).
     """
-    device = next(model.backend.parameters()).device
     parts: list[list[Attended]] = []
     for start in range(0, len(waves), BATCH):
-        batch = torch.from_numpy(waves[start : start + BATCH]).to(device)
+        batch = torch.from_numpy(waves[start : start + BATCH]).to(model.device)
         logits, maps = model.eval()(batch, return_attention=True)
         seconds = node_seconds(model, waves.shape[1], maps.temporal.shape[-1])
         alone = [_alone(member) for member in maps.members] if len(maps.members) > 1 else []
@@ -178,8 +177,7 @@ def _attended(maps: AttentionMaps, logits: torch.Tensor, seconds: np.ndarray) ->
         for member in maps.members
         for stream in range(len(member.streams))
     ]
-    scores = (logits[:, 1] - logits[:, 0]).double().cpu().numpy()
-    return Attended(scores, seconds, time, bands, sum(shares) / len(shares))
+    return Attended(log_odds(logits), seconds, time, bands, sum(shares) / len(shares))
 
 
 def _joined(parts: Sequence[Attended]) -> Attended:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from aasist_lib.config import ModelConfig
-from aasist_lib.models.aasist import AASIST, BackEnd
+from aasist_lib.models.aasist import AASIST, BackEnd, log_odds
 from aasist_lib.models.maps import AttentionMaps, StreamMaps
 from aasist_lib.models.original import load_official_aasist
 
-__all__ = ["AASIST", "AttentionMaps", "BackEnd", "StreamMaps", "build_model", "load_official_aasist"]
+__all__ = ["AASIST", "AttentionMaps", "BackEnd", "StreamMaps", "build_model", "load_official_aasist", "log_odds"]
 
 
 def build_model(config: ModelConfig) -> AASIST:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -143,6 +144,11 @@ class BackEnd(nn.Module):
         return together, maps[0]
 
 
+def log_odds(logits: Tensor) -> np.ndarray:
+    """Return scores `(batch,)` float64 from logits `(batch, 2)`; higher means bona fide."""
+    return (logits[:, 1] - logits[:, 0]).cpu().double().numpy()
+
+
 class AASIST(nn.Module):
     """The detector: `waveform (batch, samples)` at 16 kHz -> logits `(batch, 2)`, [spoof, bona fide]."""
 
@@ -161,6 +167,11 @@ class AASIST(nn.Module):
         if waveform.ndim != 2:
             raise ValueError(f"waveform has shape {tuple(waveform.shape)}; (batch, samples) is needed")
         return self.backend(self.frontend(waveform), return_attention)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the trained weights."""
+        return next(self.backend.parameters()).device
 
     def content_digest(self) -> str:
         """16 hexadecimal digits of configuration, front end and trained weights, for cache keys."""

@@ -1,4 +1,4 @@
-"""Cost of a detector: parameters and floating-point operations (counted), time and memory of attention layers (measured).
+"""Cost of a detector: counted parameters and floating-point operations.
 
 Operations are counted by PyTorch (`FlopCounterMode`, two per multiply-add): matrix products and convolutions, without norms,
 softmax, FFTs and the element-wise products of pairwise attention. Counting runs on the `meta` device, where attention consists
@@ -9,30 +9,19 @@ here instead of the published 145.
 from __future__ import annotations
 
 import copy
-import gc
-import itertools
-import os
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
-from statistics import median
 from typing import Any
 
 import pandas as pd
-import psutil
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from aasist_lib.config import ModelConfig
 from aasist_lib.models import AASIST, BackEnd
 from aasist_lib.models.base import Frontend
-from aasist_lib.models.graph import GraphAttention
 from aasist_lib.models.original import AASIST_CONFIG, AASIST_L_CONFIG
-from aasist_lib.models.pairwise import PairwiseAttention
 
 XLSR_300M: dict[str, Any] = {
     "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096, "conv_bias": True,
@@ -53,7 +42,7 @@ class Cost:
     gflop_frontend: float
 
 
-def count(model: AASIST, samples: int) -> Cost:
+def count_cost(model: AASIST, samples: int) -> Cost:
     """The cost of a detector for one clip of `samples` samples at 16 kHz. The model is not changed."""
     trained, frozen = _parameters(model)
     sketch = _on_meta(model)
@@ -84,11 +73,11 @@ def probe_cost(frontend: Frontend, samples: int) -> Cost:
     weights = 2 * len(frontend.layers) * frontend.features + 1
     alone: Any = torch.nn.Module()
     alone.frontend, alone.backend = frontend, torch.nn.Identity()
-    found = count(alone, samples)
+    found = count_cost(alone, samples)
     return Cost(weights, found.parameters_trained + found.parameters_frozen, 2 * weights / 1e9, found.gflop_frontend)
 
 
-def table(samples: int = PAPER_SAMPLES) -> pd.DataFrame:
+def cost_table(samples: int = PAPER_SAMPLES) -> pd.DataFrame:
     """Counted and published costs of known models at full size for a clip of 4.04 s.
 
     Returns:
@@ -109,97 +98,6 @@ def table(samples: int = PAPER_SAMPLES) -> pd.DataFrame:
     columns = ["model", "parameters", "GFLOP", "quoted parameters", "quoted GFLOP"]
     counted = [(name, sum(_parameters(model)), _gflop(model, given), *quoted) for name, model, given, *quoted in rows]
     return pd.DataFrame(counted, columns=columns).astype({"quoted parameters": float, "quoted GFLOP": float})
-
-
-# ---- attention layers, measured --------------------------------------------------------------------------------------
-
-FEATURES, HEADS, DROPOUT = 64, 4, 0.1
-REPEATS, LONG_SECONDS = 5, 0.5
-PAIR_TENSORS = 5
-"""Tensors of nodes x nodes x features reserved for pairwise attention: it was measured to hold four at its peak."""
-
-
-def attention_costs(nodes: Sequence[int], batch: int = 1) -> pd.DataFrame:
-    """Time and memory of one forward and backward pass of attention layers over graphs of these sizes, on this machine's CPU.
-
-    One thread is used: several would wait for one another on a busy machine.
-
-    Three layers of 64 features: `pairwise` as in original AASIST, `multihead` as trained here, with dropout on its weights, and
-    `multihead, no dropout`: fused CPU kernels do not support dropout, so only the last never stores its attention weights. (GPU
-    kernels support it.)
-
-    Returns:
-        columns `attention, nodes, seconds` (median of five, or of one where a pass takes longer than half a second),
-        `megabytes` (peak memory beyond layer and input) and `note`: why a pass was not run, or ''.
-    """
-    layers: dict[str, Callable[[], nn.Module]] = {
-        "pairwise": lambda: PairwiseAttention(FEATURES, FEATURES, temperature=2.0, dropout=DROPOUT),
-        "multihead": lambda: GraphAttention(FEATURES, FEATURES, HEADS, DROPOUT),
-        "multihead, no dropout": lambda: GraphAttention(FEATURES, FEATURES, HEADS, 0.0),
-    }
-    rows = []
-    with _one_thread():
-        for name, size in itertools.product(layers, nodes):
-            needed, free = 4 * PAIR_TENSORS * batch * size**2 * FEATURES, psutil.virtual_memory().available
-            if name == "pairwise" and needed > free:
-                note = f"not run: about {needed / GIGA:.1f} GB needed, {free / GIGA:.1f} GB free"
-                rows.append((name, size, float("nan"), float("nan"), note))
-            else:
-                rows.append((name, size, *_measure(layers[name](), torch.randn(batch, size, FEATURES)), ""))
-    return pd.DataFrame(rows, columns=["attention", "nodes", "seconds", "megabytes", "note"])
-
-
-def _measure(layer: nn.Module, nodes: Tensor) -> tuple[float, float]:
-    """Seconds and megabytes of a forward and backward pass."""
-    nodes.requires_grad_()
-
-    def once() -> float:
-        layer.zero_grad(set_to_none=True)
-        nodes.grad = None
-        started = time.perf_counter()
-        layer(nodes)[0].sum().backward()
-        return time.perf_counter() - started
-
-    first = once()
-    megabytes = peak_bytes(once) / 1e6
-    return median(once() for _ in range(REPEATS)) if first < LONG_SECONDS else first, megabytes
-
-
-def peak_bytes(work: Callable[[], Any]) -> int:
-    """Peak memory of `work` in torch's CPU allocator, in bytes, beyond the memory held before."""
-    gc.collect()
-    with _without_chatter(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        work()
-    changes = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = peak = 0
-    for event in sorted(changes, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Suppress two lines that the profiler writes directly to stderr at every start."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 # ---- helpers ---------------------------------------------------------------------------------------------------------

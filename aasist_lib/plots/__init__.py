@@ -4,7 +4,7 @@ Bona fide is blue and solid, spoof is orange and dashed or hatched, so figures c
 fractions and drawn in percent. Equal input gives byte-identical figures.
 """
 
-from .ablation import ablation_figure, attention_cost_figure
+from .ablation import ablation_figure
 from .attention import attention_over_clip, contributions, graph_maps, map_over_clip, stream_maps
 from .attention_sets import attention_by_attack, class_difference, silence_attention, two_systems
 from .breakdown import breakdown_heatmap, eer_by_attack
@@ -24,7 +24,6 @@ __all__ = [
     "PlotError",
     "ablation_figure",
     "attention_by_attack",
-    "attention_cost_figure",
     "attention_over_clip",
     "breakdown_heatmap",
     "calibration",

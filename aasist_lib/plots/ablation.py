@@ -1,4 +1,4 @@
-"""Figures of the ablation results and of the cost of attention layers."""
+"""Figure of the ablation results."""
 
 from __future__ import annotations
 
@@ -6,16 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogFormatter, NullLocator
 
 from .style import GREY, PALETTE, make_figure, need, styled
 
 SPLITS = {"dev": ("o", PALETTE[0], "-"), "eval": ("s", PALETTE[3], "--")}
-LAYERS = {  # attention: label, colour, line style, marker
-    "pairwise": ("pairwise product", PALETTE[3], "--", "s"),
-    "multihead": ("multi-head, dropout", PALETTE[0], "-", "o"),
-    "multihead, no dropout": ("multi-head, fused kernel", PALETTE[2], ":", "^"),
-}
 
 
 @styled
@@ -62,34 +56,3 @@ def _draw_split(axes: Axes, rows: pd.DataFrame, places: np.ndarray, split: str, 
         axes.plot([left, right], [place, place], **style, linewidth=1.8)
     label = f"{split}: mean and interval; small: each seed"
     axes.plot(middle, places, marker, color=style["color"], markersize=7.5, label=label)
-
-
-@styled
-def attention_cost_figure(costs: pd.DataFrame, title: str = "One attention layer, forward and backward") -> Figure:
-    """Draw time and memory of attention layers over the number of nodes, on logarithmic scales.
-
-    Args:
-        costs: the result of `cost.attention_costs`, with columns `attention, nodes, seconds, megabytes`. Cases that were not
-            run (NaN) are marked by a cross at the upper edge.
-    """
-    need(costs, "attention", "nodes", "seconds", "megabytes")
-    figure, panels = make_figure(9.6, 4.4, 1, 2)
-    for axes, column, factor, label in ((panels[0], "seconds", 1e3, "Time (ms)"), (panels[1], "megabytes", 1, "Memory (MB)")):
-        for name, part in costs.groupby("attention", sort=False):
-            text, colour, line, marker = LAYERS[name]
-            known = part[part[column].notna()]
-            axes.plot(
-                known["nodes"], factor * known[column], line, color=colour, marker=marker, markersize=6, linewidth=2, label=text
-            )
-            for lost in part.loc[part[column].isna(), "nodes"]:
-                place = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "center", "color": colour}
-                axes.text(lost, 1.0, "×", **place, fontsize="x-large").set_in_layout(False)
-        axes.set(xscale="log", yscale="log", xlabel="Nodes", ylabel=label)
-        ticks = sorted(costs["nodes"].unique())
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(LogFormatter())
-    figure.suptitle(title, x=0.01, ha="left")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=3)
-    return figure

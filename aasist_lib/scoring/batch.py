@@ -27,7 +27,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def results(recordings: Iterable[Recording], detector: Detector, p_spoof: float) -> pd.DataFrame:
+def result_table(recordings: Iterable[Recording], detector: Detector, p_spoof: float) -> pd.DataFrame:
     """One row per recording: `utt_id` (its path), `channel`, `decision`, `score`, `llr`, `p_bonafide` at the prior `p_spoof`,
     `capped` (whether the llr is at the calibration's bound), `seconds`, `windows`, `lowest_score` of all windows
     with speech and the start of that window (`lowest_start`, s), `warnings` as one text.
@@ -191,7 +191,7 @@ def _write(
     if not names:
         unfinished.remove()
         raise ScoringError("nothing could be scored:\n  " + "\n  ".join(f"{each.path}: {each.reason}" for each in left_out))
-    table = results(_scored(unfinished, names), detector, p_spoof)
+    table = result_table(_scored(unfinished, names), detector, p_spoof)
     _write_csv(table, out)
     if timeline:
         _write_csv(timelines(_scored(unfinished, names)), _beside(out, "timeline"))

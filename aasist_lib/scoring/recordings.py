@@ -88,10 +88,9 @@ def score_recording(
     length = detector.model.config.samples
     stream, levels, done = audio.Stream(Path(path), channel=channel), AudioQuality(), 0.0
     pieces = windows(levels.watching(stream), length, hop_samples(hop_seconds, length))
-    device = next(detector.model.backend.parameters()).device
     starts, parts = [], []
     while batch := list(islice(pieces, batch_size)):
-        waves = torch.from_numpy(np.stack([wave for _, wave in batch])).to(device)
+        waves = torch.from_numpy(np.stack([wave for _, wave in batch])).to(detector.model.device)
         parts.append(log_odds(detector.model(waves)))
         starts += [start for start, _ in batch]
         reached = min(starts[-1] + length, levels.samples) / audio.RATE

@@ -18,7 +18,7 @@ from aasist_lib.datasets.check import usable
 from aasist_lib.datasets.feature_bank import FeatureBank
 from aasist_lib.datasets.source import Source, content, open_source
 from aasist_lib.errors import AasistError
-from aasist_lib.models import AASIST
+from aasist_lib.models import AASIST, log_odds
 from aasist_lib.runtime.files import atomic
 from aasist_lib.runtime.kept import BY_CONTENT, Key, digest, make_key, trials_digest
 from aasist_lib.runtime.processes import agreed, launched, launched_alone
@@ -124,8 +124,3 @@ def _scores(model: AASIST, source: Source, start: int, stop: int, workers: int, 
 def score_table(trials: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
     """Combine `utt_id`, `score` and the other trial columns; `scores (trials,)` are in row order."""
     return pd.concat([trials[["utt_id"]], pd.Series(scores, name="score"), trials.drop(columns="utt_id")], axis=1)
-
-
-def log_odds(logits: Tensor) -> np.ndarray:
-    """Return scores `(batch,)` float64 from logits `(batch, 2)`."""
-    return (logits[:, 1] - logits[:, 0]).cpu().double().numpy()

@@ -34,7 +34,7 @@ from aasist_lib.datasets.source import Source, content, open_source
 from aasist_lib.datasets.training_set import EpochSampler, TrialData, both_classes, contents
 from aasist_lib.losses import LossSchedule
 from aasist_lib.metrics import ScoreWarning, calibrate_fit, eer
-from aasist_lib.models import AASIST, build_model
+from aasist_lib.models import AASIST, build_model, log_odds
 from aasist_lib.models.checkpoints import (
     BEST,
     STATE,
@@ -250,7 +250,7 @@ class Trainer:
         order = rows.argsort()
         logits, labels = logits[order], labels[order]
         loss = nn.functional.cross_entropy(logits, labels, weight=torch.tensor(self.profile.loss.class_weights))
-        return (logits[:, 1] - logits[:, 0]).numpy().astype(np.float64), labels.numpy(), float(loss)
+        return log_odds(logits), labels.numpy(), float(loss)
 
     def _judged(self) -> AbstractContextManager[None]:
         """Inside the `with` the model has the weights that dev judges and the checkpoint stores: the moving average, if any."""

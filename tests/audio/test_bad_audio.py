@@ -69,7 +69,7 @@ def test_a_sound_file_is_read_whole_and_in_crops(files, name):
     assert abs(len(wave) - SOUND[name].length) <= 1  # the length at 16 kHz is rounded
     for start in STARTS:
         assert np.array_equal(audio.read_crop(files[name], 8_000, lambda length, s=start: s), audio.fit(wave, 8_000, start))
-    assert preflight.reason(str(files[name])) == ""
+    assert preflight.unusable_reason(str(files[name])) == ""
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -80,7 +80,7 @@ def test_a_bad_file_is_an_error_that_names_it(files, name):
     assert str(error.value).startswith(f"{audio.printable(path)}: ") and re.search(case.reason, str(error.value))
     assert "\n" not in str(error.value).removeprefix(str(path))
     str(error.value).encode()  # can be written anywhere
-    assert preflight.reason(str(path)) == str(error.value).removeprefix(f"{audio.printable(path)}: ")
+    assert preflight.unusable_reason(str(path)) == str(error.value).removeprefix(f"{audio.printable(path)}: ")
     if case.early:
         assert np.isfinite(audio.read_crop(path, 4_000)).all()
     else:
@@ -101,7 +101,7 @@ def test_every_file_is_scored_or_left_out_with_the_reason(files, detector, tmp_p
     assert list(table["utt_id"]) == [str(files[name]) for name in SOUND]
     folder = str(files["a folder"])
     assert {path: text for path, text in left_out} == {
-        audio.printable(files[name]): preflight.reason(str(files[name])) for name in BAD if name != "a folder"
+        audio.printable(files[name]): preflight.unusable_reason(str(files[name])) for name in BAD if name != "a folder"
     } | {folder: f"no audio in this folder; looked for {', '.join(audio.EXTENSIONS)}"}
     listed = pd.read_csv(tmp_path / "scores_left_out.csv", keep_default_na=False)
     assert len(listed) == len(BAD) and listed["reason"].ne("").all()
@@ -209,7 +209,7 @@ def test_three_hours(tmp_path, detector, monkeypatch):
     assert time.monotonic() - started < 5
     lengths = [len(block) for block in audio.blocks(path)]
     assert sum(lengths) == 3 * 3600 * RATE and max(lengths) <= decoding.BLOCK
-    assert preflight.reason(str(path)) == ""
+    assert preflight.unusable_reason(str(path)) == ""
     monkeypatch.setattr(detector.model, "forward", lambda waves: torch.zeros(len(waves), 2))
     scored = score_recording(detector, path, hop_seconds=0.5, batch_size=512)
     assert scored.seconds == 3 * 3600 and len(scored.timeline) == 6 * 3600 and "almost no speech" in scored.warnings[0]

@@ -34,9 +34,9 @@ def test_a_file_is_read_to_its_end_or_refused(name: str, tmp_path: Path) -> None
         for read in (audio.read, audio.mixdown):
             with pytest.raises(audio.AudioError, match=f"^{path}: .*(?:{made.refused})"):
                 read(path)
-        assert re.search(made.refused, preflight.reason(str(path)))
+        assert re.search(made.refused, preflight.unusable_reason(str(path)))
         return
-    assert preflight.reason(str(path)) == ""
+    assert preflight.unusable_reason(str(path)) == ""
     wave = audio.read(path)
     assert len(wave) / audio.RATE == pytest.approx(made.seconds, abs=made.within)
     assert audio.duration(path) == pytest.approx(len(wave) / audio.RATE, abs=3e-4)

@@ -7,7 +7,7 @@ import yaml
 
 from aasist_lib.config import ConfigError, Profile
 from aasist_lib.experiments import ablation
-from aasist_lib.experiments.ablation import ROWS, AblationError, findings, plan, run_ablation, summarise_ablation
+from aasist_lib.experiments.ablation import ROWS, AblationError, findings, plan_ablation, run_ablation, summarise_ablation
 from aasist_lib.metrics import eer, split_classes
 from aasist_lib.models import build_model
 from aasist_lib.runtime.processes import WorkError
@@ -39,7 +39,7 @@ def test_every_row_sets_every_switch_and_fits_a_profile(profile):
     keys = {override.partition("=")[0] for override in ROWS["frozen"].overrides}
     for row in ROWS.values():
         assert {override.partition("=")[0] for override in row.overrides} >= keys
-    models = {training.row: training.profile for training in plan(profile, RunFolder(profile.folder), list(ROWS), [1])}
+    models = {training.row: training.profile for training in plan_ablation(profile, RunFolder(profile.folder), list(ROWS), [1])}
     assert list(models) == list(ROWS)
     flat = {row: _switches(of_row) for row, of_row in models.items()}
     assert flat["frozen"] == flat["probe"] == {
@@ -67,7 +67,7 @@ def test_a_profile_s_own_switches_do_not_reach_the_rows(profile):
         update={"model": profile.model.model_copy(update={"fusion": "max", "graph_attention": "pairwise"})}
     )
     run = RunFolder(profile.folder)
-    assert [t.key for t in plan(profile, run)] == [t.key for t in plan(other, run)]
+    assert [t.key for t in plan_ablation(profile, run)] == [t.key for t in plan_ablation(other, run)]
 
 
 def test_the_paper_s_values_are_those_quoted():
@@ -76,7 +76,7 @@ def test_the_paper_s_values_are_those_quoted():
 
 
 def test_the_raw_row_is_official_aasist(profile):
-    (training,) = plan(profile, RunFolder(profile.folder), ["raw"], [1])
+    (training,) = plan_ablation(profile, RunFolder(profile.folder), ["raw"], [1])
     model = build_model(training.profile.model)
     assert sum(p.numel() for p in model.parameters()) == 297_866
 
@@ -123,7 +123,7 @@ def test_only_what_a_change_concerns_counts_as_unfinished(done):
     profile, run, _, _ = done
 
     def missing(changed, *rows):
-        return [training.name for training in plan(changed, run, *rows) if training.outcome() is None]
+        return [training.name for training in plan_ablation(changed, run, *rows) if training.outcome() is None]
 
     assert missing(profile) == []
     gamma = profile.model_copy(update={"loss": profile.loss.model_copy(update={"gamma": 1.0})})
@@ -131,12 +131,12 @@ def test_only_what_a_change_concerns_counts_as_unfinished(done):
     fewer_draws = profile.model_copy(update={"evaluation": profile.evaluation.model_copy(update={"replicates": 99})})
     assert missing(fewer_draws) == []
     assert missing(profile, ["frozen", "fusion"], [2, 3]) == ["frozen, seed 3", "fusion, seed 2", "fusion, seed 3"]
-    plan(profile, run)
+    plan_ablation(profile, run)
 
 
 def test_a_training_without_its_scores_is_not_finished(done):
     profile, run, _, _ = done
-    training = plan(profile, run)[0]
+    training = plan_ablation(profile, run)[0]
     file = training.scores_file("dev")
     content = file.read_bytes()
     file.unlink()
@@ -148,7 +148,7 @@ def test_a_training_without_its_scores_is_not_finished(done):
 def test_a_killed_training_goes_on_where_it_stopped(done, tmp_path):
     """Its outcome is lost, its last checkpoint is there: no epoch is run again, and the result is the same."""
     profile, run, table, _ = done
-    training = plan(profile, run)[0]
+    training = plan_ablation(profile, run)[0]
     (training.folder.folder / ablation.OUTCOME).unlink()
     history = training.folder.folder / "metrics" / "history.parquet"
     before = history.read_bytes()  # it holds the seconds that every epoch took
@@ -182,7 +182,7 @@ def test_baselines_are_no_steps_and_the_whole_way_is_compared(done, monkeypatch)
         name = f"{stand_in.get(training.row, training.row)}-seed{training.seed}"
         return run.folder / "ablation" / name / "scores" / f"aasist_{split}.parquet"
 
-    noted = plan(profile, run)[0].outcome()
+    noted = plan_ablation(profile, run)[0].outcome()
     monkeypatch.setattr(ablation.Training, "scores_file", elsewhere)
     monkeypatch.setattr(ablation.Training, "outcome", lambda training: noted)
     found = summarise_ablation(profile, run, ["probe", "frozen", "multihead", "fusion"])
@@ -193,7 +193,7 @@ def test_baselines_are_no_steps_and_the_whole_way_is_compared(done, monkeypatch)
 
 def test_known_and_unseen_attacks_stand_apart(done):
     profile, run, _, _ = done
-    training = plan(profile, run)[0]
+    training = plan_ablation(profile, run)[0]
     table = pd.read_parquet(training.scores_file("eval"))
     spoofed = table.index[table["label"] == "spoof"]
     part = table.assign(attack=table["attack"].where(~table.index.isin(spoofed[:3]), "other"))
@@ -229,7 +229,7 @@ def test_findings_follow_the_numbers():
 
 def test_the_start_of_all_rows_is_written_and_is_the_profile(profile):
     run = RunFolder(profile.folder)
-    plan(profile, run)
+    plan_ablation(profile, run)
     content = yaml.safe_load((run.folder / "ablation" / "profile.yaml").read_text(encoding="utf-8"))
     assert Profile.model_validate(content) == profile
 
@@ -237,12 +237,12 @@ def test_the_start_of_all_rows_is_written_and_is_the_profile(profile):
 def test_what_cannot_be_run_is_refused_before_anything_starts(profile):
     run = RunFolder(profile.folder)
     with pytest.raises(AblationError, match="magic: ablation.rows .*finetuned, frozen"):
-        plan(profile, run, ["magic"])
+        plan_ablation(profile, run, ["magic"])
     with pytest.raises(AblationError, match=r"ablation\.seeds = \[1, 1\]: "):
-        plan(profile, run, ["frozen"], [1, 1])
+        plan_ablation(profile, run, ["frozen"], [1, 1])
     wrong = profile.model_copy(update={"ablation": profile.ablation.model_copy(update={"settings": ("training.epoch=2",)})})
     with pytest.raises(ConfigError, match="^--set training.epoch=2: .*'training.epoch'.*'training.epochs'"):
-        plan(wrong, run)
+        plan_ablation(wrong, run)
     with pytest.raises(AblationError, match="frozen, seed 1; .*run_ablation"):
         summarise_ablation(profile, run)
 

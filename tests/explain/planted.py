@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aasist_lib.config import ModelConfig
+from aasist_lib.models import AASIST
 
 STRIDE, FEATURES = 320, 8
 
@@ -48,6 +49,8 @@ class BackEnd(nn.Module):
 
 class Planted(nn.Module):
     """As `AASIST`, as far as the maps that are not attention need it."""
+
+    device = AASIST.device
 
     def __init__(self, samples: int) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from aasist_lib.models import build_model
 from tests.explain.planted import STRIDE, Planted, planted_wave
 
 SAMPLES, START, END = 48_000, 40, 70
-BY_THE_SCORE = ("saliency", "integrated_gradients", "occlusion", "windows")
+BY_THE_SCORE = ("saliency", "integrated_gradients", "occlusion", "segments")
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_planted_spoof_is_found(name):
 def test_signs_say_spoof_above_zero_and_bona_fide_below():
     maps = frame_maps(Planted(SAMPLES), planted_wave(SAMPLES, START, END)[None], sorted(SIGNED))
     assert all(values[0, START:END].min() > 0 for values in maps.values())
-    assert maps["windows"][0, :5].max() < 0  # alone, the beginning is bona fide
+    assert maps["segments"][0, :5].max() < 0  # alone, the beginning is bona fide
 
 
 def test_integrated_gradients_sum_to_the_distance_from_mean_frames(tiny_profile, waves):
@@ -75,7 +75,7 @@ def test_occlusion_is_the_change_of_the_score():
 
 def test_a_window_alone_is_heard_as_a_short_clip(model, waves):
     states = hear(model, torch.from_numpy(waves))[0]
-    found = evidence.windows(model, states, width=12, hop=12)
+    found = evidence.segments(model, states, width=12, hop=12)
     with torch.no_grad():
         logits = model.backend(states[:, :, :12].contiguous())
     torch.testing.assert_close(found[:, 0], logits[:, 0] - logits[:, 1])

@@ -21,7 +21,7 @@ from tests.explain.planted import Planted, planted_wave
 SAMPLES, RATE = 48_000, 16_000
 FRAMES = SAMPLES // 320
 KINDS = ("spoof in bona fide", "bona fide in spoof", "control")
-BY_THE_SCORE = ("saliency", "integrated_gradients", "occlusion", "windows")
+BY_THE_SCORE = ("saliency", "integrated_gradients", "occlusion", "segments")
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_what_follows_the_score_finds_the_spoof_in_either_direction(clips):
     for name in BY_THE_SCORE:
         assert table.loc[("spoof in bona fide", name), "auc"] > 0.99
         assert table.loc[("spoof in bona fide", name), "hits"] == 1
-    for name in ("saliency", "windows"):
+    for name in ("saliency", "segments"):
         assert table.loc[("both", name), "auc_low"] > 0.95 and table.loc[("both", name), "clips"] == 12
         assert table.loc[("bona fide in spoof", name), "gain_low"] > 0.3
 

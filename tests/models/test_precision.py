@@ -12,7 +12,7 @@ from aasist_lib.config import FrontendConfig
 from aasist_lib.datasets.feature_bank import build_bank
 from aasist_lib.models import build_model
 from aasist_lib.models.checkpoints import put_weights, trained_weights
-from aasist_lib.models.cost import count
+from aasist_lib.models.cost import count_cost
 from aasist_lib.models.encoder import SpeechEncoder
 from aasist_lib.models.frontend import build_frontend
 from aasist_lib.runtime.run_folder import RunFolder
@@ -86,7 +86,7 @@ def test_compiled_it_is_one_graph_for_a_shape_and_a_second_for_all_others(tiny_e
 def test_a_compiled_encoder_is_counted_as_another(tiny_profile):
     frontend = tiny_profile.model.frontend.model_dump() | {"compile": True}
     compiled = changed(tiny_profile, model={"frontend": frontend})
-    assert count(build_model(compiled.model), 8_000) == count(build_model(tiny_profile.model), 8_000)
+    assert count_cost(build_model(compiled.model), 8_000) == count_cost(build_model(tiny_profile.model), 8_000)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

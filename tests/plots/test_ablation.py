@@ -1,4 +1,4 @@
-"""The ablation and the cost of attention, read back from the axes."""
+"""The ablation figure, read back from the axes."""
 
 import numpy as np
 import pandas as pd
@@ -24,13 +24,6 @@ def rows(trainings):
     return table.assign(
         title=["frozen encoder", "all", "probe"], baseline=[False, False, True], paper_eer=[0.0876, 0.076, np.nan]
     )
-
-
-@pytest.fixture
-def costs():
-    lines = [(name, nodes, nodes * scale, nodes * scale * 10, "") for name, scale in (("pairwise", 1e-3), ("multihead", 1e-4))
-             for nodes in (50, 200)]  # fmt: skip
-    return pd.DataFrame(lines, columns=["attention", "nodes", "seconds", "megabytes", "note"])
 
 
 def test_means_intervals_and_every_seed_are_drawn(rows, trainings):
@@ -82,25 +75,3 @@ def test_a_table_without_what_is_drawn_is_refused(rows, trainings):
         plots.ablation_figure(rows.drop(columns="eval_low"), trainings)
     with pytest.raises(plots.PlotError, match="empty"):
         plots.ablation_figure(rows, trainings[:0])
-
-
-def test_attention_costs_are_drawn_over_nodes(costs):
-    figure = plots.attention_cost_figure(costs)
-    time, memory = figure.axes
-    assert list(time.lines[0].get_ydata()) == pytest.approx([50, 200]) and list(memory.lines[1].get_ydata()) == pytest.approx(
-        [0.05, 0.2]
-    )
-    assert {axes.get_xscale() for axes in figure.axes} | {axes.get_yscale() for axes in figure.axes} == {"log"}
-    assert [label.get_text() for label in time.get_xticklabels()] == ["50", "200"]
-    assert (time.get_ylabel(), memory.get_ylabel()) == ("Time (ms)", "Memory (MB)")
-    assert texts(figure.legends[0]) == ["pairwise product", "multi-head, dropout"]
-    assert len({line.get_linestyle() for line in time.lines}) == 2
-    render(figure)
-
-
-def test_what_was_not_measured_is_a_cross_and_no_point(costs):
-    costs.loc[1, ["seconds", "megabytes"]] = np.nan
-    time, memory = plots.attention_cost_figure(costs).axes
-    for axes in (time, memory):
-        assert list(axes.lines[0].get_xdata()) == [50]
-        assert [(text.get_text(), text.get_position()) for text in axes.texts] == [("×", (200, 1.0))]

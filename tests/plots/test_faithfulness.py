@@ -29,9 +29,9 @@ def table():
 def curves():
     shares = np.linspace(0, 1, 11)
     rows = [
-        (clip, name, curve, share, (1 - share if curve == "deletion" else share) * (2 if name == "windows" else 1) + 0.1 * clip)
+        (clip, name, curve, share, (1 - share if curve == "deletion" else share) * (1 + (name == "segments")) + 0.1 * clip)
         for clip in range(2)
-        for name in ("windows", "stack", "random")
+        for name in ("segments", "stack", "random")
         for curve in ("deletion", "insertion")
         for share in shares
     ]
@@ -61,15 +61,15 @@ def test_localisation_refuses_a_table_that_mixes_splits(table):
 
 
 def test_curves_are_means_over_clips_and_random_is_always_there(curves):
-    figure = plots.deletion_insertion(curves, ["windows"])
+    figure = plots.deletion_insertion(curves, ["segments"])
     down, up = figure.axes
     assert [axes.get_title(loc="left") for axes in (down, up)] == ["Deletion", "Insertion"]
-    assert texts(figure.legends[0]) == ["windows", "random"]
-    windows, random = down.lines[:2]
-    assert list(windows.get_xdata()) == pytest.approx(np.arange(0, 101, 10))
-    assert list(windows.get_ydata()) == pytest.approx(2.05 - 2 * np.linspace(0, 1, 11))
+    assert texts(figure.legends[0]) == ["segments", "random"]
+    segments, random = down.lines[:2]
+    assert list(segments.get_xdata()) == pytest.approx(np.arange(0, 101, 10))
+    assert list(segments.get_ydata()) == pytest.approx(2.05 - 2 * np.linspace(0, 1, 11))
     assert list(up.lines[1].get_ydata()) == pytest.approx(0.05 + np.linspace(0, 1, 11))
-    assert windows.get_linestyle() != random.get_linestyle() and windows.get_marker() != random.get_marker()
+    assert segments.get_linestyle() != random.get_linestyle() and segments.get_marker() != random.get_marker()
     assert len(texts(plots.deletion_insertion(curves).legends[0])) == 3
 
 
@@ -96,7 +96,7 @@ def test_figures_are_the_same_every_time_without_warnings(table, curves, clip):
     draws = (
         lambda: plots.localisation(table),
         lambda: plots.deletion_insertion(curves),
-        lambda: plots.partial_clip(clip["wave"], RATE, [(0.2, 0.4)], {"windows": np.linspace(-1, 1, 50)}),
+        lambda: plots.partial_clip(clip["wave"], RATE, [(0.2, 0.4)], {"segments": np.linspace(-1, 1, 50)}),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")

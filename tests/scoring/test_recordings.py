@@ -18,7 +18,7 @@ from aasist_lib.metrics import Calibration
 from aasist_lib.models.checkpoints import CheckpointError, load_model, read_facts, save_checkpoint, trained_weights
 from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import ScoringError, score_split
-from aasist_lib.scoring.batch import for_terminal, results, score_to_csv
+from aasist_lib.scoring.batch import for_terminal, result_table, score_to_csv
 from aasist_lib.scoring.detector import Detector, posterior
 from aasist_lib.scoring.recordings import LeftOut, Recording, score_recording, score_recordings
 from aasist_lib.training import train
@@ -265,14 +265,14 @@ def of_scores(*scores: float) -> Recording:
 
 def test_a_row_says_everything_of_a_recording(detector):
     detector = Detector(detector.model, 0.5, Calibration(2, 0, 9.0, False), detector.facts)
-    (row,) = results([of_scores(2, -3, 4)], detector, 0.2).to_dict("records")
+    (row,) = result_table([of_scores(2, -3, 4)], detector, 0.2).to_dict("records")
     assert row == pytest.approx(
         {"utt_id": "a.wav", "channel": "mono", "capped": False,
          "score": 1.0, "llr": 2.0, "p_bonafide": math.exp(2) * 4 / (math.exp(2) * 4 + 1),
          "decision": "bonafide", "seconds": 9.0, "windows": 3, "lowest_score": -3.0, "lowest_start": 1.5,
          "warnings": "one; two"}
     )  # fmt: skip
-    assert list(results([of_scores(0.5), of_scores(0.51)], detector, 0.5)["decision"]) == ["spoof", "bonafide"]
+    assert list(result_table([of_scores(0.5), of_scores(0.51)], detector, 0.5)["decision"]) == ["spoof", "bonafide"]
 
 
 def test_what_cannot_be_scored_is_listed_and_does_not_stop_the_rest(detector, files):
