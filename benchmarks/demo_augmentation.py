@@ -84,7 +84,7 @@ def codec_rates(profile_name: str, folders: dict[tuple[str, int], Path]) -> pd.D
     trials = load_trials(profile.data)
     known = {"-", *trials.loc[trials["split"] == "train", "attack"]}
     trials = trials[(trials["split"] == "eval") & trials["attack"].isin(known)].reset_index(drop=True)
-    listed = {codec for item in profile.augmentation.distortions for codec in getattr(item, "codecs", ())}
+    listed = {codec for item in profile.augmentation.items for codec in getattr(item, "codecs", ())}
     waves, rows = waves_of(trials, profile.model.samples), []
     models = {key: load_model(folder / "checkpoints" / "best")[0].eval() for key, folder in folders.items()}
     for codec, kbps in LADDER:

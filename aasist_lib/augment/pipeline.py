@@ -17,7 +17,7 @@ from aasist_lib.audio import RATE
 from aasist_lib.augment.base import AugmentationError, power, record, seeded
 from aasist_lib.augment.registry import build
 from aasist_lib.augment.schedule import Strength, strength
-from aasist_lib.config.augmentation import AugmentationConfig
+from aasist_lib.config.augmentation import AugmentationConfig, Item, OneOf
 
 _SPEECH_POWER = 1e-3
 """Mean square above which a clip is assumed to contain speech (-30 dBFS). A codec may turn a fainter clip into silence."""
@@ -52,11 +52,15 @@ class Augmenter:
         self.transforms = lru_cache(maxsize=None)(self._build)
         self.transforms(self.start)  # report errors here, not in a worker process
 
-    def _build(self, at: Strength) -> tuple[BaseWaveformTransform, ...]:
-        return tuple(
-            build(item.kind, item.at(at.intensity), min(item.p * at.probability, 1.0), self.paths)
-            for item in self.config.distortions
-        )
+    def _build(self, at: Strength) -> tuple[tuple[bool, tuple[BaseWaveformTransform, ...]], ...]:
+        """For each item of the list, whether it is `always` applied, and the transforms of which one is drawn."""
+        return tuple((item.always, self._choices(item, at)) for item in self.config.distortions)
+
+    def _choices(self, item: Item, at: Strength) -> tuple[BaseWaveformTransform, ...]:
+        p = item.p if item.always or self.config.together else min(item.p * at.probability, 1.0)
+        intensity = 1.0 if item.always else at.intensity
+        choices = item.choices if isinstance(item, OneOf) else (item,)
+        return tuple(build(choice.kind, choice.at(intensity), p, self.paths) for choice in choices)
 
     def __getstate__(self) -> dict:
         return {"config": self.config, "paths": self.paths}
@@ -89,7 +93,12 @@ class Augmenter:
                 values.
         """
         applied: list[Applied] = []
-        for transform in self.transforms(at or self.start):
+        at = at or self.start
+        skipped = self.config.together and rng.random() >= at.probability
+        for always, choices in self.transforms(at):
+            if skipped and not always:
+                continue
+            transform = choices[rng.integers(len(choices))] if len(choices) > 1 else choices[0]
             with seeded(rng, path):
                 distorted = _apply(transform, wave, utt_id)
             if not transform.parameters["should_apply"]:

@@ -13,7 +13,7 @@ from aasist_lib.augment.filters import Equaliser, Resampling, TimeStretching, Tr
 from aasist_lib.augment.noise import Babble, Background, Noise
 from aasist_lib.augment.rawboost import RawBoost
 from aasist_lib.augment.reverberation import Reverberation
-from aasist_lib.augment.telephone import PacketLoss, Telephone
+from aasist_lib.augment.telephone import PacketLoss, QuantisedTelephone, Telephone
 
 
 def _gain(gain_db: tuple[float, float], p: float) -> BaseWaveformTransform:
@@ -27,6 +27,10 @@ def _pitch(semitones: tuple[float, float], p: float) -> BaseWaveformTransform:
 def _low_pass(cutoff_hz: tuple[float, float], p: float) -> BaseWaveformTransform:
     # Zero-phase: the causal filter delays by more than a sample.
     return audiomentations.LowPassFilter(min(cutoff_hz), max(cutoff_hz), 12, 24, zero_phase=True, p=p)
+
+
+def _shift(share: tuple[float, float], p: float) -> BaseWaveformTransform:
+    return audiomentations.Shift(-max(share), max(share), p=p)
 
 
 def _clipping(percent: tuple[float, float], p: float) -> BaseWaveformTransform:
@@ -51,8 +55,11 @@ TRANSFORMS: dict[str, Callable[..., BaseWaveformTransform]] = {
     "resampling": Resampling,
     "pitch": _pitch,
     "stretch": TimeStretching,
+    "shift": _shift,
+    "normalise": audiomentations.Normalize,
     "clipping": _clipping,
     "trim_silence": TrimSilence,
+    "quantised_telephone": QuantisedTelephone,
 }
 
 

@@ -11,9 +11,12 @@ from scipy.signal import fftconvolve, firwin
 from aasist_lib.audio import RATE
 from aasist_lib.augment.base import AugmentationError, Distortion, new_seed
 from aasist_lib.augment.codecs import CODECS, CodecCompression
+from aasist_lib.augment.noise import Noise
 
 BAND_HZ = (300, 3400)
 """Pass band of a telephone line."""
+BITS = 7
+"""Of a sample in the paper's telephone."""
 FRAME = RATE // 50
 """Samples per packet: 20 ms, as in AMR, Opus and RTP."""
 CROSS_FADE = RATE // 400
@@ -54,6 +57,24 @@ class Telephone(CodecCompression):
 
     def distort(self, samples: np.ndarray) -> np.ndarray:
         return super().distort(band_pass(samples))
+
+
+class QuantisedTelephone(Noise):
+    """Simulate a telephone as in the paper's augmentation: 7-bit quantisation, 300–3400 Hz, then coloured noise.
+
+    The paper's code draws the centre of its band; a telephone's band is fixed, so here it is.
+
+    Args:
+        snr_db: both ends of the range in dB, in either order, within -40 to 100.
+        p: probability of applying the distortion.
+    """
+
+    def __init__(self, snr_db: tuple[float, float] = (20, 10), p: float = 0.5) -> None:
+        super().__init__(snr_db, p=p)
+
+    def distort(self, samples: np.ndarray) -> np.ndarray:
+        steps = 2 ** (BITS - 1)
+        return super().distort(band_pass(np.round(np.clip(samples, -1, 1) * steps) / steps))
 
 
 class PacketLoss(Distortion):
@@ -98,7 +119,7 @@ class PacketLoss(Distortion):
     def distort(self, samples: np.ndarray) -> np.ndarray:
         drawn = self.parameters
         lost = gilbert(-(-len(samples) // FRAME), drawn["loss"], drawn["burst"], np.random.default_rng(drawn["seed"]))
-        drawn["loss_reached"] = float(lost.mean())
+        self.measured["loss_reached"] = float(lost.mean())
         return conceal(samples, lost, drawn["concealment"])
 
 

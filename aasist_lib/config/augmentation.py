@@ -16,13 +16,20 @@ Range = tuple[float, float]
 
 
 class Item(BaseModel):
-    """One distortion of the list. It is applied with `p` times the schedule's probability."""
+    """One distortion of the list. It is applied with `p` times the schedule's probability.
+
+    `always` keeps it out of the schedule: it is applied with the probability `p`, at intensity 1. `scaling` says what the
+    intensity does to its ranges: it moves the hard end away from the mild one ('hard'), divides both ends ('divide', as some
+    ranges of the paper's code), or nothing ('none').
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     limits: ClassVar[dict[str, Range]] = {}
     if TYPE_CHECKING:  # every distortion states its own
         kind: str
     p: Fraction = 1.0
+    always: bool = False
+    scaling: Literal["hard", "divide", "none"] = "hard"
 
     @model_validator(mode="after")
     def _within_limits(self) -> Item:
@@ -34,11 +41,15 @@ class Item(BaseModel):
 
     def at(self, intensity: float) -> dict[str, Any]:
         """The transform's arguments at this intensity, without `p`."""
-        arguments = self.model_dump(exclude={"kind", "p"})
+        arguments = self.model_dump(exclude={"kind", "p", "always", "scaling"})
         for name, (low, high) in self.limits.items():
             if arguments[name] is not None:
                 mild, hard = arguments[name]
-                arguments[name] = (mild, min(max(mild + intensity * (hard - mild), low), high))
+                if self.scaling == "divide":
+                    mild, hard = max(min(mild / intensity, high), low), hard / intensity
+                elif self.scaling == "hard":
+                    hard = mild + intensity * (hard - mild)
+                arguments[name] = (mild, min(max(hard, low), high))
         return arguments
 
     def exactly(self, intensity: float) -> dict[str, Any]:
@@ -70,6 +81,14 @@ class Telephone(Item):
     kind: Literal["telephone"]
     codecs: tuple[str, ...] = ("a-law", "mu-law", "amr-nb")
     kbps: Range = (12.2, 4.75)
+
+
+class QuantisedTelephone(Item):
+    """The paper's telephone: quantised to 7 bits, limited to 300 to 3400 Hz, with coloured noise; SNR in dB."""
+
+    limits = {"snr_db": (-10.0, 90.0)}
+    kind: Literal["quantised_telephone"]
+    snr_db: Range = (20.0, 10.0)
 
 
 class PacketLoss(Item):
@@ -189,6 +208,20 @@ class Stretch(Item):
     rate: Range = (1.0, 1.1)
 
 
+class Shift(Item):
+    """The clip rotated by a share of its length, either way; not aligned."""
+
+    limits = {"share": (0.0, 0.5)}
+    kind: Literal["shift"]
+    share: Range = (0.0, 0.1)
+
+
+class Normalise(Item):
+    """Scaled to a peak of 1."""
+
+    kind: Literal["normalise"]
+
+
 class Clipping(Item):
     """The loudest samples clipped; their share in percent."""
 
@@ -207,9 +240,16 @@ class TrimSilence(Item):
 
 AnyItem = Annotated[
     Codec | CodecChain | Telephone | PacketLoss | Noise | Background | Babble | Reverberation | RawBoost | Gain | Polarity
-    | LowPass | Equaliser | Resampling | Pitch | Stretch | Clipping | TrimSilence,
+    | LowPass | Equaliser | Resampling | Pitch | Stretch | Shift | Normalise | Clipping | TrimSilence | QuantisedTelephone,
     Field(discriminator="kind"),
 ]  # fmt: skip
+
+
+class OneOf(Item):
+    """One of `choices`, drawn for each clip; the `p` of a choice is not used."""
+
+    kind: Literal["one_of"]
+    choices: Annotated[tuple[AnyItem, ...], Field(min_length=1)]
 
 
 def catalogue() -> tuple[Item, ...]:
@@ -221,20 +261,27 @@ def catalogue() -> tuple[Item, ...]:
 class AugmentationConfig(BaseModel):
     """Training-time distortions (train split only).
 
-    `distortions` are applied in order, each with the probability `p` times `probability`. `probability` and `intensity` have
-    two
+    `distortions` are applied in order, each with the probability `p` times `probability`; with `together` one draw with
+    `probability` decides for all of them, and each then has the probability `p`. `probability` and `intensity` have two
     values: one before the loss switch, and one `ramp_epochs` epochs after it (0 = no ramp; one number means both).
     With `loss.kind` focal the ramp starts with the first epoch. `speed` is a range of factors on tempo and pitch together,
-    drawn before cropping. `views` is the number of differently cropped and distorted versions of a clip in a feature
-    bank; with a ramp, half of them, rounded down, have its final strength and are drawn in proportion to its progress.
+    drawn before cropping. Crops of training clips start at random, or without `random_start` at the beginning. `views` is the
+    number of differently cropped and distorted versions of a clip in a feature bank; with a ramp, half of them, rounded down,
+    have its final strength and are drawn in proportion to its progress.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     probability: tuple[Fraction, Fraction] = (0.5, 0.5)
     intensity: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = (1.0, 1.0)
     ramp_epochs: Annotated[int, Field(ge=0)] = 0
+    together: bool = False
     speed: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 1.0)
-    distortions: tuple[AnyItem, ...] = (Noise(kind="noise"), Gain(kind="gain"), Codec(kind="codec"))
+    random_start: bool = True
+    distortions: tuple[Annotated[AnyItem | OneOf, Field(discriminator="kind")], ...] = (
+        Noise(kind="noise"),
+        Gain(kind="gain"),
+        Codec(kind="codec"),
+    )
     views: Annotated[int, Field(ge=1)] = 2
 
     @model_validator(mode="before")
@@ -244,6 +291,11 @@ class AugmentationConfig(BaseModel):
             return values
         pairs = {k: [values[k]] * 2 for k in ("probability", "intensity") if isinstance(values.get(k), (int, float))}
         return values | pairs
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """All distortions of the list, the choices of `one_of` one by one."""
+        return tuple(choice for item in self.distortions for choice in (item.choices if isinstance(item, OneOf) else (item,)))
 
     @property
     def first_risen_view(self) -> int:

@@ -122,12 +122,16 @@ class FrontendConfig(Section):
 
 
 class ModelConfig(Section):
-    """The network: the paper's switches first, then sizes. `samples` is the crop length at 16 kHz. `normalise` gives every
-    feature mean 0 and standard deviation 1 over a clip's frames, which removes constant speaker and channel effects.
-    `members` back ends are trained on the same features; their logits are averaged.
+    """The network: the paper's switches first, then sizes, then what is ours. The defaults are the paper's published form.
 
-    'pairwise' and 'type_pairs' are original AASIST's attention, 'max' its fusion. `temperatures` divide its attention scores
-    in the graphs and in the streams. OC-softmax needs the 'cosine' readout."""
+    'pairwise' and 'type_pairs' are original AASIST's attention, 'max' its fusion, 'selu' its activation before the graphs.
+    `temperatures` divide its attention scores in the graphs and in the streams. `samples` is the crop length at 16 kHz.
+    `dropout` acts on nodes, `attention_dropout` on attention, `pool_dropout` before the scores of pooling, `readout_dropout`
+    before the last layer. OC-softmax needs the 'cosine' readout.
+
+    Not in the paper, and off by default: `layer_norm` gives each frame of the encoder mean 0 and standard deviation 1 over its
+    features, `normalise` each feature over a clip's frames, which removes constant speaker and channel effects;
+    `members` back ends are trained on the same features, and their logits are averaged."""
 
     frontend: FrontendConfig = FrontendConfig()
     graph_attention: Literal["multihead", "pairwise"] = "multihead"
@@ -141,10 +145,14 @@ class ModelConfig(Section):
     graph_dims: tuple[Count, Count] = (64, 32)
     heads: Count = 4
     pool_ratios: tuple[Fraction, Fraction, Fraction] = (0.5, 0.5, 0.5)
-    normalise: bool = False
+    activation: Literal["gelu", "selu"] = "gelu"
     dropout: Fraction = 0.2
-    attention_dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.2
+    pool_dropout: Fraction = 0.3
+    readout_dropout: Fraction = 0.5
     temperatures: tuple[Positive, Positive] = (2.0, 100.0)
+    layer_norm: bool = False
+    normalise: bool = False
     members: Count = 1
 
     @model_validator(mode="after")
@@ -172,10 +180,10 @@ class LossConfig(Section):
 
 
 class TrainingConfig(Section):
-    """Optimisation. The learning rate increases over `warmup_epochs` and then follows a cosine down to `final_rate` times its
-    maximum; `encoder_learning_rate` is the maximum for a fine-tuned encoder.
-    `patience` is the number of epochs without a better dev EER before training stops; `mixup` is the parameter of the
-    Beta distribution for mixing two clips (0 = no mixup);
+    """Optimisation with `optimiser`, whose weight decay is decoupled. The learning rate increases over `warmup_epochs` and then
+    follows a cosine down to `final_rate` times its maximum; `encoder_learning_rate` is the maximum for a fine-tuned encoder.
+    `clip_norm` limits the norm of the gradients (None = no limit). `patience` is the number of epochs without a better dev EER
+    before training stops; `mixup` is the parameter of the Beta distribution for mixing two clips (0 = no mixup);
     `average` is the EMA decay of the weights per step (0 = no averaging); dev and the checkpoint use the averaged weights, and
     with a learning rate that stays high it averages over many solutions; `feature_cache` computes the frozen features once and
     stores them on disk as `feature_dtype`: float32 takes twice the space and equals features computed on the fly bit by bit;
@@ -185,12 +193,13 @@ class TrainingConfig(Section):
 
     epochs: Count = 20
     batch_size: Count = 32
+    optimiser: Literal["adamw", "nadam"] = "adamw"
     learning_rate: Positive = 1e-4
     encoder_learning_rate: Positive = 1e-6
     final_rate: Fraction = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
-    clip_norm: Positive = 1.0
+    clip_norm: Positive | None = 1.0
     mixup: Annotated[float, Field(ge=0)] = 0.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Count = 10

@@ -172,7 +172,7 @@ def _keep(clips: pd.DataFrame, reasons: list[str], known: pd.DataFrame, memory: 
 def _refuse_bad_noises(profile: Profile, memory: Path) -> None:
     """Unreadable noises and impulse responses are always an error: leaving them out would change the augmentation."""
     folders = []
-    for item in profile.augmentation.distortions:
+    for item in profile.augmentation.items:
         if isinstance(item, Background):
             folders += [item.folder / kind for kind in item.kinds or (".",)]
         elif isinstance(item, Reverberation) and item.folder is not None:

@@ -34,7 +34,8 @@ class Clips(Dataset):
             return audio.read_crop(path, self.samples), []
         rng = clip_generator(self.seed, view, self.ids[row])
         factor = self.augmenter.draw_speed(rng, at)
-        start = partial(audio.random_start, samples=self.samples, rng=rng)
+        drawn = partial(audio.random_start, samples=self.samples, rng=rng)
+        start = drawn if self.augmenter.config.random_start else lambda length: 0
         if factor == 1:
             wave = audio.read_crop(path, self.samples, start)
         else:

@@ -6,8 +6,20 @@ from aasist_lib.config import ModelConfig
 from aasist_lib.models.aasist import AASIST, BackEnd, log_odds
 from aasist_lib.models.maps import AttentionMaps, StreamMaps
 from aasist_lib.models.original import load_official_aasist
+from aasist_lib.models.paper import load_paper_back_end
+from aasist_lib.models.published import OfficialWeightsError
 
-__all__ = ["AASIST", "AttentionMaps", "BackEnd", "StreamMaps", "build_model", "load_official_aasist", "log_odds"]
+__all__ = [
+    "AASIST",
+    "AttentionMaps",
+    "BackEnd",
+    "OfficialWeightsError",
+    "StreamMaps",
+    "build_model",
+    "load_official_aasist",
+    "load_paper_back_end",
+    "log_odds",
+]
 
 
 def build_model(config: ModelConfig) -> AASIST:

@@ -26,14 +26,14 @@ def graph_layer(config: ModelConfig, in_features: int, out_features: int) -> Gra
     """Attention among the nodes of one type, chosen by the switch `graph_attention`."""
     if config.graph_attention == "pairwise":
         return PairwiseAttention(in_features, out_features, config.temperatures[0], config.dropout)
-    return GraphAttention(in_features, out_features, config.heads, config.attention_dropout)
+    return GraphAttention(in_features, out_features, config.heads, config.dropout, config.attention_dropout)
 
 
 def stream_layer(config: ModelConfig, in_features: int, out_features: int) -> HeterogeneousAttention | HeterogeneousPairwise:
     """Attention among the nodes of both types, chosen by the switch `heterogeneous`."""
     if config.heterogeneous == "type_pairs":
         return HeterogeneousPairwise(in_features, out_features, config.temperatures[1], config.dropout)
-    return HeterogeneousAttention(in_features, out_features, config.heads, config.attention_dropout)
+    return HeterogeneousAttention(in_features, out_features, config.heads, config.dropout, config.attention_dropout)
 
 
 def fusion_layer(config: ModelConfig) -> AttentionFusion | MaxFusion:
@@ -52,8 +52,8 @@ class Stream(nn.Module):
         self.stack = nn.Parameter(torch.randn(1, 1, inner))
         self.first = stream_layer(config, inner, outer)
         self.second = stream_layer(config, outer, outer)
-        self.pool_temporal = GraphPool(outer, config.pool_ratios[2], config.dropout)
-        self.pool_spectral = GraphPool(outer, config.pool_ratios[2], config.dropout)
+        self.pool_temporal = GraphPool(outer, config.pool_ratios[2], config.pool_dropout)
+        self.pool_spectral = GraphPool(outer, config.pool_ratios[2], config.pool_dropout)
 
     def forward(
         self, temporal: Tensor, spectral: Tensor, return_attention: bool
@@ -77,11 +77,11 @@ class Member(nn.Module):
         self.nodes = build_nodes(config, features)
         self.graph_temporal = graph_layer(config, self.nodes.channels, inner)
         self.graph_spectral = graph_layer(config, self.nodes.channels, inner)
-        self.pool_temporal = GraphPool(inner, config.pool_ratios[0], config.dropout)
-        self.pool_spectral = GraphPool(inner, config.pool_ratios[1], config.dropout)
+        self.pool_temporal = GraphPool(inner, config.pool_ratios[0], config.pool_dropout)
+        self.pool_spectral = GraphPool(inner, config.pool_ratios[1], config.pool_dropout)
         self.streams = nn.ModuleList([Stream(config), Stream(config)])
         self.fusion = nn.ModuleDict({kind: fusion_layer(config) for kind in ("temporal", "spectral", "stack")})
-        self.drop_nodes, self.drop = nn.Dropout(config.dropout), nn.Dropout(config.dropout)
+        self.drop_nodes, self.drop_readout = nn.Dropout(config.dropout), nn.Dropout(config.readout_dropout)
         self.readout = build_readout(config, 5 * outer)
 
     def forward(self, frames: Tensor, layer_weights: Tensor | None = None) -> tuple[Tensor, AttentionMaps | None]:
@@ -94,7 +94,7 @@ class Member(nn.Module):
         spectral, kept_spectral = self.pool_spectral(spectral)
         streams = [stream(temporal, spectral, return_attention) for stream in self.streams]
         fused, fusion_maps = self._fuse(streams, return_attention)
-        logits = self.readout(self.drop(_read(fused)))
+        logits = self.readout(self.drop_readout(_read(fused)))
         if layer_weights is None:
             return logits, None
         maps = AttentionMaps(

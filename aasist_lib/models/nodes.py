@@ -1,11 +1,11 @@
-"""From the front end's states to graph nodes: an image over time and frequency, residual blocks, spectral and temporal nodes.
+"""From the front end's states to graph nodes: an image over frequency and time, residual blocks, spectral and temporal nodes.
 
-`FeatureNodes` is for features of an encoder (or cepstral features), as in wav2vec2 + AASIST (Tak et al. 2022, arXiv 2202.12233)
-and in the paper; `BandNodes` is for band-pass filters on the waveform, as in original AASIST (Jung et al. 2022).
+`FeatureNodes` is for features of an encoder (or cepstral features): with `activation: gelu` as in the paper's published code,
+with `selu` as in wav2vec2 + AASIST (Tak et al. 2022, arXiv 2202.12233). `BandNodes` is for band-pass filters on the waveform,
+as in original AASIST (Jung et al. 2022).
 
-Nearly all of the back end's time is spent here. On CPU it is shortened (measured in benchmarks/README.md) by storing images
-with channels last, by overwriting tensors that are no longer needed, and, outside training, by processing clips in small groups
-that fit into the processor's cache. Results do not change.
+Nearly all of the back end's time is spent here. Images are stored with channels last, which is faster on CPU
+(benchmarks/README.md) and does not change results.
 """
 
 from __future__ import annotations
@@ -23,11 +23,6 @@ NODE_STRIDE = 3
 field."""
 POOL = 3
 """Pooling factor in time of each of original AASIST's blocks."""
-GROUP = 2
-"""Clips that `FeatureNodes` processes together on CPU outside training."""
-POINTWISE = 2
-"""Dilation of a 1 x 1 convolution. There is nothing to dilate in it, but only with a dilation does PyTorch give one to oneDNN
-on a single CPU thread; its own kernel takes twice as long."""
 
 
 @dataclass
@@ -41,34 +36,8 @@ class Nodes:
     over_frequency: Tensor
 
 
-class LayerMix(nn.Module):
-    """Learned weighted sum of encoder layers, each normalised first: `(batch, layers, frames, f)` -> `(batch, frames, f)`.
-
-    A single layer has weight 1. With `normalise` each feature then gets mean 0 and standard deviation 1 over the clip.
-    """
-
-    def __init__(self, layers: int, features: int, normalise: bool) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(torch.zeros(layers), requires_grad=layers > 1)
-        self.features, self.normalise = features, normalise
-
-    def weights(self) -> Tensor:
-        """The layers' weights, `(layers,)`, summing to 1."""
-        return self.logits.softmax(dim=0)
-
-    def forward(self, states: Tensor) -> Tensor:
-        normalised = functional.layer_norm(states, (self.features,))
-        if len(self.logits) == 1:
-            frames = normalised.squeeze(1)
-        else:
-            # A matrix product over the layers as they lie in memory; einsum would copy all states first.
-            weights = self.weights().expand(len(states), 1, -1)
-            frames = (weights @ normalised.flatten(2)).view(len(states), *states.shape[2:])
-        return _standardise(frames) if self.normalise else frames
-
-
 class OneLayer(nn.Module):
-    """For a front end with one layer whose scale matters: `(batch, 1, frames, f)` -> `(batch, frames, f)`."""
+    """For a front end with one layer: its states as they are, `(batch, 1, frames, f)` -> `(batch, frames, f)`."""
 
     def weights(self) -> Tensor:
         """`(1,)`: the only layer has weight 1."""
@@ -78,13 +47,44 @@ class OneLayer(nn.Module):
         return states.squeeze(1)
 
 
+class LayerMix(nn.Module):
+    """Not in the paper: a learned weighted sum of encoder layers, `(batch, layers, frames, f)` -> `(batch, frames, f)`.
+
+    Args:
+        layers: number of layers; a single layer has weight 1.
+        features: features per frame.
+        layer_norm: first give every frame of every layer mean 0 and deviation 1 over its features.
+        normalise: at the end give every feature mean 0 and deviation 1 over the clip's frames.
+    """
+
+    def __init__(self, layers: int, features: int, layer_norm: bool, normalise: bool) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(layers), requires_grad=layers > 1)
+        self.features, self.layer_norm, self.normalise = features, layer_norm, normalise
+
+    def weights(self) -> Tensor:
+        """The layers' weights, `(layers,)`, summing to 1."""
+        return self.logits.softmax(dim=0)
+
+    def forward(self, states: Tensor) -> Tensor:
+        if self.layer_norm:
+            states = functional.layer_norm(states, (self.features,))
+        if len(self.logits) == 1:
+            frames = states.squeeze(1)
+        else:
+            # A matrix product over the layers as they lie in memory; einsum would copy all states first.
+            weights = self.weights().expand(len(states), 1, -1)
+            frames = (weights @ states.flatten(2)).view(len(states), *states.shape[2:])
+        return _standardise(frames) if self.normalise else frames
+
+
 class ResidualBlock(nn.Module):
     """AASIST's residual block on `(batch, channels, frequency, time)`; the size of the map is unchanged."""
 
-    def __init__(self, in_channels: int, out_channels: int, first: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, first: bool, activation: str) -> None:
         super().__init__()
-        self.selu = nn.SELU(inplace=True)
-        self.pre = nn.Identity() if first else nn.Sequential(nn.BatchNorm2d(in_channels), self.selu)
+        self.activation = _activation(activation)
+        self.pre = nn.Identity() if first else nn.Sequential(nn.BatchNorm2d(in_channels), self.activation)
         self.conv1 = nn.Conv2d(in_channels, out_channels, (2, 3), padding=(1, 1))
         self.norm = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, (2, 3), padding=(0, 1))
@@ -95,8 +95,7 @@ class ResidualBlock(nn.Module):
         return self._residual(self.pre(image), image)
 
     def _residual(self, inside: Tensor, image: Tensor) -> Tensor:
-        inside = self.conv2(self.selu(self.norm(self.conv1(inside))))
-        return inside.add_(self.shortcut(image))
+        return self.conv2(self.activation(self.norm(self.conv1(inside)))) + self.shortcut(image)
 
 
 class PoolingBlock(ResidualBlock):
@@ -106,8 +105,8 @@ class PoolingBlock(ResidualBlock):
     their initial values (1 and 0). It is kept here, frozen, so that state dicts and parameter counts agree.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, first: bool) -> None:
-        super().__init__(in_channels, out_channels, first=True)
+    def __init__(self, in_channels: int, out_channels: int, first: bool, activation: str) -> None:
+        super().__init__(in_channels, out_channels, True, activation)
         if not first:
             self.unused_norm = nn.BatchNorm2d(in_channels).requires_grad_(False)
 
@@ -125,36 +124,29 @@ class FeatureNodes(nn.Module):
     def __init__(self, config: ModelConfig, features: int) -> None:
         super().__init__()
         self.project = nn.Linear(features, config.projection)
-        self.entry = nn.Sequential(nn.MaxPool2d(NODE_STRIDE), nn.BatchNorm2d(1), nn.SELU(inplace=True))
-        self.blocks, channels = _blocks(ResidualBlock, config)
-        self.norm, self.selu = nn.BatchNorm2d(channels), nn.SELU(inplace=True)
+        self.entry = nn.Sequential(nn.MaxPool2d(NODE_STRIDE), nn.BatchNorm2d(1), _activation(config.activation))
+        self.blocks, channels = _blocks(ResidualBlock, config, config.activation)
+        self.exit = nn.Sequential(nn.BatchNorm2d(channels), _activation(config.activation))
         self.attention = nn.Sequential(
-            nn.Conv2d(channels, 2 * channels, 1, dilation=POINTWISE),
-            nn.SELU(inplace=True),
+            nn.Conv2d(channels, 2 * channels, 1),
+            _activation(config.activation),
             nn.BatchNorm2d(2 * channels),
-            nn.Conv2d(2 * channels, channels, 1, dilation=POINTWISE),
+            nn.Conv2d(2 * channels, channels, 1),
         )
-        self.position = nn.Parameter(0.02 * torch.randn(1, config.projection // NODE_STRIDE, channels))
+        self.position = nn.Parameter(torch.randn(1, config.projection // NODE_STRIDE, channels))
         self.channels = channels
 
     def forward(self, frames: Tensor, with_places: bool = False) -> Nodes:
         """`with_places` exists for symmetry with `BandNodes`; here the places are the attention that made the nodes."""
-        if self.training or not frames.is_cpu:
-            return Nodes(*self._nodes(frames))
-        groups = [self._nodes(group) for group in frames.split(GROUP)]
-        return Nodes(*(torch.cat(parts) for parts in zip(*groups, strict=True)))
-
-    def _nodes(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The four tensors of `Nodes`."""
         image = self.entry(self.project(frames).unsqueeze(1))
         # (batch, 1, time, frequency) -> (batch, 1, frequency, time); with one channel only the strides can say channels last.
         image = image.transpose(1, 3).contiguous().permute(0, 3, 1, 2)
-        image = self.selu(self.norm(self.blocks(image)))
+        image = self.exit(self.blocks(image))
         logits, image = (tensor.permute(0, 2, 3, 1) for tensor in (self.attention(image), image))
         over_time, over_frequency = logits.softmax(dim=2), logits.softmax(dim=1)
         spectral = (image * over_time).sum(dim=2) + self.position
         temporal = (image * over_frequency).sum(dim=1)
-        return spectral, temporal, over_time.mean(dim=3), over_frequency.mean(dim=3).transpose(1, 2)
+        return Nodes(spectral, temporal, over_time.mean(dim=3), over_frequency.mean(dim=3).transpose(1, 2))
 
 
 class BandNodes(nn.Module):
@@ -168,7 +160,7 @@ class BandNodes(nn.Module):
         super().__init__()
         self.shortest = POOL**config.blocks
         self.norm = nn.BatchNorm2d(1)
-        self.blocks, self.channels = _blocks(PoolingBlock, config)
+        self.blocks, self.channels = _blocks(PoolingBlock, config, "selu")
         self.position = nn.Parameter(torch.randn(1, features, self.channels))
 
     def forward(self, frames: Tensor, with_places: bool = False) -> Nodes:
@@ -187,7 +179,9 @@ class BandNodes(nn.Module):
 
 def build_mix(config: ModelConfig, layers: int, features: int) -> LayerMix | OneLayer:
     """The module that turns this front end's states into frames."""
-    return OneLayer() if config.frontend.kind == "sinc" else LayerMix(layers, features, config.normalise)
+    if layers == 1 and not config.layer_norm and not config.normalise:
+        return OneLayer()
+    return LayerMix(layers, features, config.layer_norm, config.normalise)
 
 
 def build_nodes(config: ModelConfig, features: int) -> FeatureNodes | BandNodes:
@@ -195,12 +189,17 @@ def build_nodes(config: ModelConfig, features: int) -> FeatureNodes | BandNodes:
     return (BandNodes if config.frontend.kind == "sinc" else FeatureNodes)(config, features)
 
 
-def _blocks(kind: type[ResidualBlock], config: ModelConfig) -> tuple[nn.Sequential, int]:
+def _blocks(kind: type[ResidualBlock], config: ModelConfig, activation: str) -> tuple[nn.Sequential, int]:
     """The first two blocks are narrow, the others wide; also the channels of the last."""
     narrow, wide = config.channels
     channels = [1] + [narrow if number < 2 else wide for number in range(config.blocks)]
     pairs = enumerate(zip(channels, channels[1:], strict=False))
-    return nn.Sequential(*(kind(a, b, first=number == 0) for number, (a, b) in pairs)), channels[-1]
+    blocks = (kind(a, b, number == 0, activation) for number, (a, b) in pairs)
+    return nn.Sequential(*blocks), channels[-1]
+
+
+def _activation(name: str) -> nn.Module:
+    return nn.GELU() if name == "gelu" else nn.SELU(inplace=True)
 
 
 def _standardise(frames: Tensor) -> Tensor:

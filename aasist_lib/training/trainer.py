@@ -136,7 +136,7 @@ class Trainer:
         # scored in fp32 like everything else, behind an encoder of `model.frontend.precision`.
         trained: nn.Module = nn.Sequential(self.model.backend) if settings.feature_cache else self.model
         train_loader, dev_loader = self._loaders()
-        optimiser = torch.optim.AdamW(_groups(self.model, settings), weight_decay=settings.weight_decay, fused=True)
+        optimiser = _optimiser(self.model, settings)
         self.trained, self.optimiser, self.train_loader, self.dev_loader = self.accelerator.prepare(
             trained, optimiser, train_loader, dev_loader
         )
@@ -221,7 +221,7 @@ class Trainer:
         if share < 1:
             loss = share * loss + (1 - share) * self._loss(logits, labels[order], epoch)
         self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(self.trained.parameters(), self.settings.clip_norm)
+        norm = self.accelerator.clip_grad_norm_(self.trained.parameters(), self.settings.clip_norm or math.inf)
         self.optimiser.step()
         if self.averaged is not None:
             self.averaged.update()
@@ -334,6 +334,13 @@ def _accelerator(profile: Profile, run: RunFolder) -> Accelerator:
     if tracker:
         accelerator.init_trackers(profile.name, config={"profile": profile.model_dump_json()})
     return accelerator
+
+
+def _optimiser(model: AASIST, settings: TrainingConfig) -> torch.optim.Optimizer:
+    groups = _groups(model, settings)
+    if settings.optimiser == "nadam":
+        return torch.optim.NAdam(groups, weight_decay=settings.weight_decay, decoupled_weight_decay=True)
+    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
 
 
 def _groups(model: AASIST, settings: TrainingConfig) -> list[dict[str, Any]]:

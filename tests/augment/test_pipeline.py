@@ -1,5 +1,6 @@
 """The pipeline as a whole: what fires, how strongly, on what it depends, and what happens when a distortion goes wrong."""
 
+import copy
 import pickle
 import random
 
@@ -7,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from pydantic import ValidationError
 from torch.utils.data import DataLoader
 
-from aasist_lib.augment import Applied, AugmentationError, Augmenter, Strength, clip_generator, strength
+from aasist_lib.augment import Applied, AugmentationError, Augmenter, Strength, clip_generator, seeded, strength
 from aasist_lib.augment.registry import TRANSFORMS
 from aasist_lib.config.augmentation import AugmentationConfig
 from aasist_lib.datasets.clips import Clips
@@ -61,6 +63,19 @@ def test_every_kind_changes_a_clip_and_records_what_it_did(kind, paths):
     assert wave.shape == clip.shape and np.isfinite(wave).all() and not np.array_equal(wave, clip)
     assert len(applied) == 1 and applied[0].name and not np.isnan(applied[0].snr_db)
     assert kind in ("polarity", "trim_silence") or applied[0].parameters
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_parameters_are_drawn_before_the_clip_is_touched(kind, paths):
+    """`apply` and `distort` leave them as they are, so frozen parameters mean the same for the next clip."""
+    augmenter = make(kind, paths=paths)
+    ((_, (transform,)),) = augmenter.transforms(augmenter.start)
+    with seeded(clip_generator(1, 0, "a")):
+        transform.randomize_parameters(WAVE, 16_000)
+        drawn = copy.deepcopy(transform.parameters)
+        transform.freeze_parameters()
+        transform(WAVE, sample_rate=16_000)
+    assert transform.parameters == drawn
 
 
 def test_background_noise_comes_from_the_folder_asked_for(tmp_path):
@@ -126,7 +141,7 @@ def test_the_strength_set_reaches_the_pipeline_by_name_of_its_ends():
 )
 def test_a_distortion_that_breaks_the_clip_is_an_error_naming_clip_and_parameters(damage, message):
     augmenter = make("gain")
-    augmenter.transforms(augmenter.start)[0].apply = damage
+    augmenter.transforms(augmenter.start)[0][1][0].apply = damage
     with pytest.raises(AugmentationError, match=message):
         augmenter(WAVE, clip_generator(1, 0, "a"), "clip7")
 
@@ -137,7 +152,7 @@ def test_an_error_inside_a_distortion_says_which_clip_it_was():
     def fail(samples, sample_rate):
         raise ValueError("broken")
 
-    augmenter.transforms(augmenter.start)[0].apply = fail
+    augmenter.transforms(augmenter.start)[0][1][0].apply = fail
     with pytest.raises(ValueError, match="broken") as caught:
         augmenter(WAVE, clip_generator(1, 0, "a"), "clip7")
     assert "clip7" in caught.value.__notes__[0] and "Gain" in caught.value.__notes__[0]
@@ -192,3 +207,52 @@ def test_the_record_of_a_wave_tells_its_speed_too(paths):
     _, applied = Clips(trials, 16_000, 3, augmenter).wave_and_record(0, 1)
     assert [item.name for item in applied] == ["Speed", "Gain"] and isinstance(applied[0], Applied)
     assert applied[0].parameters == {"factor": pytest.approx(1.1)}
+
+
+# ---- the paper's schedule: one draw for the list, one of several, always, divided ranges -----------------------------------
+
+
+def names(augmenter: Augmenter, clips: int, at: Strength) -> list[list[str]]:
+    return [[each.name for each in augmenter(WAVE, clip_generator(1, 0, str(n)), at=at)[1]] for n in range(clips)]
+
+
+def test_together_one_draw_decides_for_the_whole_list():
+    augmenter = make("gain", "polarity", together=True, probability=0.4)
+    found = names(augmenter, 300, Strength(0.4, 1.0))
+    assert {len(each) for each in found} == {0, 2}
+    assert np.mean([bool(each) for each in found]) == pytest.approx(0.4, abs=0.1)
+
+
+def test_one_of_draws_one_choice_per_clip_and_all_of_them_in_the_long_run():
+    choices = [{"kind": "polarity"}, {"kind": "normalise"}, {"kind": "gain"}]
+    found = names(make({"kind": "one_of", "choices": choices, "p": 0.5}), 300, Strength(1.0, 1.0))
+    fired = [each[0] for each in found if each]
+    assert {len(each) for each in found} == {0, 1} and len(fired) == pytest.approx(150, abs=30)
+    assert sorted({name: fired.count(name) for name in fired}) == ["Gain", "Normalize", "PolarityInversion"]
+    assert min(fired.count(name) for name in set(fired)) > 25
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_always_is_outside_the_schedule(together):
+    item = {"kind": "gain", "gain_db": [0, 6], "always": True}
+    augmenter = make("polarity", item, together=together)
+    runs = [augmenter(WAVE, clip_generator(1, 0, str(n)), at=Strength(0.0, 5.0))[1] for n in range(50)]
+    assert {tuple(each.name for each in run) for run in runs} == {("Gain",)}
+    gains = [20 * np.log10(run[0].parameters["amplitude_ratio"]) for run in runs]
+    assert 5 < max(np.abs(gains)) <= 6, "intensity 1, whatever the schedule says"
+
+
+def test_scaling_says_what_the_intensity_does_to_a_range():
+    kinds = [{"kind": "codec", "codecs": ["mp3"], "kbps": [128, 64], "scaling": name} for name in ("divide", "none", "hard")]
+    item, fixed, moved = AugmentationConfig.model_validate({"distortions": kinds}).items
+    assert fixed.at(1.8)["kbps"] == (128, 64) and moved.at(1.5)["kbps"] == (128, 32)
+    assert item.at(1.0)["kbps"] == (128, 64) and item.at(1.6)["kbps"] == (80, 40) and item.at(100)["kbps"] == (4, 4)
+
+
+def test_items_inside_one_of_are_checked_and_listed():
+    choices = [{"kind": "noise", "snr_db": [20, 3]}, {"kind": "polarity"}]
+    config = AugmentationConfig.model_validate({"distortions": [{"kind": "one_of", "choices": choices}, {"kind": "gain"}]})
+    assert [item.kind for item in config.items] == ["noise", "polarity", "gain"]
+    for wrong in ([], [{"kind": "noise", "snr_db": [900, 3]}], [{"kind": "one_of", "choices": choices}]):
+        with pytest.raises(ValidationError, match="choices"):
+            AugmentationConfig.model_validate({"distortions": [{"kind": "one_of", "choices": wrong}]})

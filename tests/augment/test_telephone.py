@@ -4,8 +4,17 @@ import random
 import numpy as np
 import pytest
 
-from aasist_lib.augment.base import AugmentationError
-from aasist_lib.augment.telephone import CROSS_FADE, FRAME, PacketLoss, Telephone, band_pass, conceal, gilbert
+from aasist_lib.augment.base import AugmentationError, record
+from aasist_lib.augment.telephone import (
+    CROSS_FADE,
+    FRAME,
+    PacketLoss,
+    QuantisedTelephone,
+    Telephone,
+    band_pass,
+    conceal,
+    gilbert,
+)
 from tests.augment.test_codecs import VOICE, lag
 
 RATE = 16_000
@@ -74,7 +83,7 @@ def test_what_was_lost_is_recorded_and_the_rest_is_untouched():
     random.seed(2)
     transform = PacketLoss((0.2, 0.2), 2.0, "zero", p=1.0)
     heard = transform(NOISE, RATE)
-    drawn = json.loads(json.dumps(transform.parameters))
+    drawn = json.loads(json.dumps(record(transform)))
     frames = heard.reshape(-1, FRAME)
     assert drawn["loss_reached"] == np.mean(np.abs(frames[:, CROSS_FADE:]).max(axis=1) == 0) > 0
     assert drawn["loss"] == 0.2 and drawn["burst"] == 2 and drawn["concealment"] == "zero"
@@ -91,7 +100,7 @@ def test_bursts_are_long_enough_for_the_loss():
     transform = PacketLoss((0.9, 0.9), 1.0, p=1.0)
     transform(NOISE, RATE)
     assert transform.parameters["burst"] == pytest.approx(9)
-    assert transform.parameters["loss_reached"] > 0.6
+    assert transform.measured["loss_reached"] > 0.6
 
 
 def test_a_repeated_frame_is_the_last_one_and_fades_out_within_60_ms():
@@ -148,3 +157,16 @@ def test_no_loss_changes_nothing_and_the_clip_handed_in_stays_as_it_was():
 def test_bad_arguments_are_errors_that_say_what_is_allowed(arguments, message):
     with pytest.raises(AugmentationError, match=message):
         PacketLoss(**arguments)
+
+
+def test_the_paper_s_telephone_has_seven_bits_a_telephone_s_band_and_the_noise_asked_for():
+    random.seed(2)
+    transform = QuantisedTelephone((15, 15), p=1.0)
+    heard = transform(NOISE, RATE)
+    transform.freeze_parameters()
+    assert heard.shape == NOISE.shape and heard.dtype == np.float32 and np.array_equal(heard, transform(NOISE, RATE))
+    assert transform.measured["snr_db"] == pytest.approx(15, abs=0.1)
+    steps = np.round(NOISE * 64) / 64
+    assert len(np.unique(steps)) < 128
+    noise = heard - band_pass(steps)
+    assert 10 * np.log10(np.mean(band_pass(steps) ** 2) / np.mean(noise**2)) == pytest.approx(15, abs=0.1)

@@ -2,6 +2,7 @@ import itertools
 
 import pytest
 import torch
+from torch.nn import functional
 
 from aasist_lib.config import FrontendConfig, ModelConfig
 from aasist_lib.models import BackEnd, build_model
@@ -118,26 +119,28 @@ def fused_calls(model: torch.nn.Module) -> dict[str, int]:
 
 
 def test_plain_training_step_runs_every_attention_in_the_fused_kernel():
-    """2 graphs + 2 streams of 2 layers + 3 fusions."""
+    """2 graphs + 2 streams of 2 layers, each with a stack node's attention + 3 fusions."""
     calls = fused_calls(back_end(attention_dropout=0.0).train())
-    assert calls["aten::_scaled_dot_product_flash_attention_for_cpu"] == 9
+    assert calls["aten::_scaled_dot_product_flash_attention_for_cpu"] == 13
     assert "aten::_scaled_dot_product_attention_math" not in calls and "aten::_safe_softmax" not in calls
 
 
 def test_attention_dropout_is_inside_the_standard_kernel():
     """The CPU's fused kernel has no dropout: SDPA itself then takes its plain form, and still nobody else forms weights. The
-    two softmaxes left make the nodes; the layer mix's has its own, over three numbers."""
-    calls = fused_calls(back_end(dropout=0.0, attention_dropout=0.3).train())
-    assert calls["aten::scaled_dot_product_attention"] == calls["aten::_scaled_dot_product_attention_math"] == 9
-    inside = calls["aten::_scaled_dot_product_attention_math"]
-    assert calls["aten::softmax"] == inside + 3
-    model = back_end(dropout=0.0, attention_dropout=0.3).train()
+    two softmaxes left make the nodes; the layer mix's has its own, over three numbers. As published, attention by node type
+    has no dropout on its weights, so its four layers keep the fused kernel."""
+    off = {"dropout": 0.0, "pool_dropout": 0.0, "readout_dropout": 0.0}
+    model = back_end(**off, attention_dropout=0.3).train()
+    calls = fused_calls(model)
+    assert calls["aten::_scaled_dot_product_flash_attention_for_cpu"] == 4
+    assert calls["aten::_scaled_dot_product_attention_math"] == 9 and calls["aten::scaled_dot_product_attention"] == 13
+    assert calls["aten::softmax"] == 9 + 3
     given = torch.randn(2, 3, 60, 16)
     assert not torch.equal(model(given), model(given)), "attention dropout must act"
 
 
 def test_graph_attention_treats_nodes_as_a_set():
-    layer = GraphAttention(8, 4, 2, 0.0).eval()
+    layer = GraphAttention(8, 4, 2, 0.0, 0.0).eval()
     nodes, order = torch.randn(2, 6, 8), torch.randperm(6)
     torch.testing.assert_close(layer(nodes[:, order])[0], layer(nodes)[0][:, order])
 
@@ -154,7 +157,7 @@ def test_pooling_keeps_the_nodes_with_the_highest_score():
 
 
 def test_queries_and_keys_depend_on_the_type_of_node():
-    layer = HeterogeneousAttention(8, 4, 2, 0.0).eval()
+    layer = HeterogeneousAttention(8, 4, 2, 0.0, 0.0).eval()
     temporal, spectral, stack = torch.randn(1, 5, 8), torch.randn(1, 3, 8), torch.randn(1, 1, 8)
     before = layer(temporal, spectral, stack, return_weights=True)
     with torch.no_grad():
@@ -183,10 +186,24 @@ def test_build_model_maps_waveforms_to_logits(tiny_profile):
         model(torch.randn(8_000))
 
 
+def test_states_of_one_layer_are_taken_as_they_are_unless_an_extra_is_on():
+    given = torch.randn(2, 1, 60, 16) * 7
+    for extra, expected in (({}, given[:, 0]), ({"layer_norm": True}, functional.layer_norm(given, (16,))[:, 0])):
+        model = BackEnd(ModelConfig(**SMALL, **extra), layers=1, features=16)
+        torch.testing.assert_close(model.mix(given), expected)
+        assert torch.equal(model.layer_weights(), torch.ones(1))
+
+
+def test_layers_are_mixed_as_they_are_or_each_normalised_first():
+    given = torch.randn(2, 3, 60, 16) * torch.tensor([1.0, 10, 100]).view(1, 3, 1, 1)
+    torch.testing.assert_close(LayerMix(3, 16, False, False)(given), given.mean(dim=1))
+    torch.testing.assert_close(LayerMix(3, 16, True, False)(given), functional.layer_norm(given, (16,)).mean(dim=1))
+
+
 def test_normalising_takes_away_what_all_frames_of_a_clip_share():
     states = 3 * torch.randn(2, 2, 60, 16) + torch.randn(2, 1, 1, 16)
-    plain, normalised = (LayerMix(2, 16, normalise)(states) for normalise in (False, True))
+    plain, normalised = (LayerMix(2, 16, True, normalise)(states) for normalise in (False, True))
     assert plain.mean(dim=1).abs().max() > 0.1
     torch.testing.assert_close(normalised.mean(dim=1), torch.zeros(2, 16), atol=1e-5, rtol=0)
     torch.testing.assert_close(normalised.std(dim=1), torch.ones(2, 16), atol=1e-2, rtol=0)
-    assert torch.equal(LayerMix(2, 16, True)(states[:, :, :1]), torch.zeros(2, 1, 16)), "one frame"
+    assert torch.equal(LayerMix(2, 16, True, True)(states[:, :, :1]), torch.zeros(2, 1, 16)), "one frame"
