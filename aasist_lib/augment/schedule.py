@@ -26,10 +26,10 @@ def progress(config: AugmentationConfig, epoch: int, switch_epoch: int | None) -
     """Return the progress of the ramp in [0, 1]: k / ramp_epochs, capped at 1, where the switch epoch has k = 1.
 
     Args:
-        config: the profile's `augmentation` section; with `ramp_epochs` = 0 progress stays 0.
+        config: the profile's `augmentation` section; with `ramp_epochs` = 0 or without `rise` progress stays 0.
         epoch: the current epoch, counted from 1.
         switch_epoch: the first epoch with focal loss, or None before the switch.
     """
-    if not config.ramp_epochs or switch_epoch is None or epoch < switch_epoch:
+    if not config.rise or not config.ramp_epochs or switch_epoch is None or epoch < switch_epoch:
         return 0.0
     return min((epoch - switch_epoch + 1) / config.ramp_epochs, 1.0)

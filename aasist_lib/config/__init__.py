@@ -1,5 +1,6 @@
 """Profiles: the YAML files that hold every setting of a run."""
 
+from aasist_lib.config.paper import Quoted, paper_values
 from aasist_lib.config.profile import (
     ConfigError,
     DataConfig,
@@ -18,6 +19,8 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "Profile",
+    "Quoted",
     "load_profile",
+    "paper_values",
     "project_root",
 ]

@@ -264,7 +264,8 @@ class AugmentationConfig(BaseModel):
     `distortions` are applied in order, each with the probability `p` times `probability`; with `together` one draw with
     `probability` decides for all of them, and each then has the probability `p`. `probability` and `intensity` have two
     values: one before the loss switch, and one `ramp_epochs` epochs after it (0 = no ramp; one number means both).
-    With `loss.kind` focal the ramp starts with the first epoch. `speed` is a range of factors on tempo and pitch together,
+    With `loss.kind` focal the ramp starts with the first epoch. Without `rise` there is none, but a feature bank is that of
+    the profile with it, so that the two can be compared. `speed` is a range of factors on tempo and pitch together,
     drawn before cropping. Crops of training clips start at random, or without `random_start` at the beginning. `views` is the
     number of differently cropped and distorted versions of a clip in a feature bank; with a ramp, half of them, rounded down,
     have its final strength and are drawn in proportion to its progress.
@@ -274,6 +275,7 @@ class AugmentationConfig(BaseModel):
     probability: tuple[Fraction, Fraction] = (0.5, 0.5)
     intensity: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = (1.0, 1.0)
     ramp_epochs: Annotated[int, Field(ge=0)] = 0
+    rise: bool = True
     together: bool = False
     speed: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 1.0)
     random_start: bool = True

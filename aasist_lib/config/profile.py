@@ -230,7 +230,7 @@ class AblationConfig(Section):
     `rows` are names from `experiments.ablation.ROWS`, in the order of the table; `workers` trainings run in parallel."""
 
     seeds: tuple[int, ...] = (1, 2, 3)
-    rows: tuple[str, ...] = ("finetuned", "frozen", "multihead", "typed_qk", "fusion", "full")
+    rows: tuple[str, ...] = ("finetuned", "frozen", "attention", "fusion", "attention_fusion", "paper", "hybrid", "rising")
     settings: tuple[str, ...] = ()
     workers: Count = 1
 

@@ -140,7 +140,7 @@ def _key(profile: Profile, encoder: Frontend, trials: pd.DataFrame, views: int, 
     settings: dict[str, Any] = {"encoder": encoder.identity(), "samples": profile.model.samples, "views": views}
     settings["dtype"] = profile.training.feature_dtype
     if train:
-        settings |= {"augmentation": profile.augmentation.model_dump(mode="json"), "seed": profile.data.seed}
+        settings |= {"augmentation": profile.augmentation.model_dump(mode="json", exclude={"rise"}), "seed": profile.data.seed}
     undistorted = () if train else ("aasist_lib.augment", "aasist_lib.config.augmentation")
     entries = ("aasist_lib.datasets.feature_bank", type(encoder).__module__)
     return make_key(entries, settings, {"the clips": clips_digest(trials)}, (*BY_CONTENT, *undistorted))

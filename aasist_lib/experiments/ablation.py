@@ -1,9 +1,8 @@
-"""The ablation: the paper's ideas added one by one to original AASIST, each row trained with several seeds.
+"""The ablation: the paper's ideas added to original AASIST, each row trained with several seeds.
 
-A row is a list of overrides on a profile, so a new row is one line of `ROWS`. Every training has a run folder of its own,
-`ablation/<row>-seed<seed>` in the profile's; finished trainings are not repeated, and a killed ablation resumes. Rows that
-cache features share the profile's feature bank, so they use the same crops and distortions. One exception: distortions become
-stronger after the loss switch, so only in the row with the hybrid loss (the paper's idea 4 is both together).
+The rows are in `ablation_rows`. Every training has a run folder of its own, `ablation/<row>-seed<seed>` in the profile's;
+finished trainings are not repeated, and a killed ablation resumes. Rows that cache features share the profile's feature bank,
+so they use the same crops and distortions.
 """
 
 from __future__ import annotations
@@ -20,9 +19,10 @@ import pandas as pd
 import torch
 import yaml
 
-from aasist_lib.config import Profile, load_profile
+from aasist_lib.config import Profile, load_profile, paper_values
 from aasist_lib.corpora import load_trials
 from aasist_lib.errors import AasistError
+from aasist_lib.experiments.ablation_rows import ROWS
 from aasist_lib.experiments.probe import run_probe
 from aasist_lib.metrics import operating_point, split_classes, summarise
 from aasist_lib.metrics.seeds import SeedBootstrap
@@ -43,59 +43,6 @@ TALK_SECONDS = 60
 
 class AblationError(AasistError, ValueError):
     """An ablation cannot be run; the message says why and how to fix it."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table. `overrides` set every switch, so no row depends on another or on the profile's own switches.
-
-    `paper_eer` is the eval EER (fraction) that the paper reports for this step, on ASVspoof 5: single runs, the steps from a
-    summary of the paper, 7.6 % also from its abstract. Steps build on one another; a `baseline` is not compared with
-    the row above.
-    """
-
-    title: str
-    overrides: tuple[str, ...]
-    paper_eer: float | None = None
-    baseline: bool = False
-    probe: bool = False
-
-
-_ORIGINAL = {
-    "model.frontend.kind": "encoder", "model.frontend.finetune": 0, "model.graph_attention": "pairwise",
-    "model.heterogeneous": "type_pairs", "model.fusion": "max", "model.readout": "linear", "loss.kind": "ce",
-}  # fmt: skip
-_FROM_AUDIO = {"training.feature_cache": "false", "training.crop_frames": "null"}
-_MULTIHEAD = {"model.graph_attention": "multihead"}
-_TYPED = _MULTIHEAD | {"model.heterogeneous": "typed_qk"}
-_FUSION = _TYPED | {"model.fusion": "attention"}
-_RAW = _FROM_AUDIO | {
-    "model.frontend.kind": "sinc", "model.channels": "[32, 64]", "model.blocks": 6, "model.graph_dims": "[64, 32]",
-    "model.pool_ratios": "[0.7, 0.5, 0.5]",
-}  # fmt: skip
-
-
-def _switched(changes: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(f"{key}={value}" for key, value in (_ORIGINAL | dict(changes)).items())
-
-
-ROWS: dict[str, Row] = {
-    "finetuned": Row(
-        "original back end, encoder fine-tuned", _switched({**_FROM_AUDIO, "model.frontend.finetune": "all"}), 0.276
-    ),
-    "frozen": Row("encoder frozen", _switched({}), 0.0876),
-    "multihead": Row("multi-head attention in the graphs", _switched(_MULTIHEAD)),
-    "typed_qk": Row("the same in the streams, Q and K by node type", _switched(_TYPED), 0.0843),
-    "fusion": Row("learned fusion", _switched(_FUSION), 0.0793),
-    "full": Row("hybrid loss, rising distortions", _switched({**_FUSION, "loss.kind": "hybrid"}), 0.076),
-    "probe": Row("linear probe on pooled frozen features", _switched({}), baseline=True, probe=True),
-    "lfcc": Row(
-        "LFCC, original back end", _switched({"model.frontend.kind": "lfcc", "training.crop_frames": "null"}), baseline=True
-    ),
-    "raw": Row("original AASIST, from the waveform", _switched(_RAW), baseline=True),
-}
-"""Steps in the paper's order, then baselines. The paper's step "multi-head attention" is `multihead` and `typed_qk` together.
-`crop_frames` counts an encoder's frames, so rows with other frames train on whole clips; `raw` has the official sizes."""
 
 
 @dataclass(frozen=True)
@@ -227,11 +174,12 @@ HEADINGS = {
     "unseen_sd": "± unseen", "min_dcf": "min DCF", "min_dcf_sd": "± DCF", "parameters_trained": "trained parameters",
     "parameters_frozen": "frozen parameters", "gflop_backend": "GFLOP back end", "gflop_frontend": "GFLOP front end",
     "seconds": "seconds", "paper_eer": "paper: EER on ASVspoof 5, quoted",
+    "paper_known": "paper: how known",
 }  # fmt: skip
 _COUNTS = {"min DCF": "{:.3f}", "± DCF": "{:.3f}", "trained parameters": "{:,.0f}", "frozen parameters": "{:,.0f}",
            "GFLOP back end": "{:.3g}", "GFLOP front end": "{:.3g}", "seconds": "{:.0f}"}  # fmt: skip
-_MEANS = ("eval_frr", "eval_far", "eval_hter", *list(HEADINGS)[-6:-1])  # and parameters, GFLOP, seconds
-FORMATS = {name: _COUNTS.get(name, "{:.2%}") for name in list(HEADINGS.values())[3:]}
+_MEANS = ("eval_frr", "eval_far", "eval_hter", *list(HEADINGS)[-7:-2])  # and parameters, GFLOP, seconds
+FORMATS = {name: _COUNTS.get(name, "{:.2%}") for name in list(HEADINGS.values())[3:-1]}
 
 
 @dataclass(frozen=True)
@@ -241,10 +189,10 @@ class Summary:
     `rows`, one line per row of the ablation: `row, title, seeds`; over seeds mean and standard deviation of `dev_eer, dev_sd,
     eval_eer, eval_sd, unseen_eer, unseen_sd, min_dcf, min_dcf_sd`; intervals of the means `dev_low, dev_high, eval_low,
     eval_high`; means of `eval_frr, eval_far, eval_hter` (at each training's own dev threshold), `parameters_trained,
-    parameters_frozen, gflop_backend, gflop_frontend, seconds`; `paper_eer, baseline`.
+    parameters_frozen, gflop_backend, gflop_frontend, seconds`; `paper_eer, paper_known, baseline`.
 
-    `steps`, one line per step against the one above it, and the last against the first if there are more than two: `row,
-    against`; `difference, low, high` of the mean eval EER; `p_value` of the paired t-test over seeds; `exceeds_noise`.
+    `steps`, one line per row of the table and row that it is compared with (`Row.against`): `row, against`; `difference, low,
+    high` of the mean eval EER; `p_value` of the paired t-test over seeds; `exceeds_noise`.
     """
 
     rows: pd.DataFrame
@@ -271,8 +219,8 @@ def summarise_ablation(profile: Profile, run: RunFolder, rows: Sequence[str] = (
     table = pd.DataFrame([_line(training, known) for training in trainings])
     drawn = {split: SeedBootstrap(*_by_row(trainings, split, known), **options) for split in SPLITS}
     lines = [_mean_line(row, of_row, drawn) for row, of_row in table.groupby("row", sort=False)]
-    steps = [row for row in table["row"].unique() if not ROWS[row].baseline]
-    pairs = list(zip(steps[1:], steps, strict=False)) + ([(steps[-1], steps[0])] if len(steps) > 2 else [])
+    there = list(table["row"].unique())
+    pairs = [(row, other) for row in there for other in ROWS[row].against if other in there]
     found = [drawn["eval"].compare(row, above) for row, above in pairs]
     compared = [(*astuple(each.difference), each.p_value, each.exceeds_noise) for each in found]
     columns = ["row", "against", "difference", "low", "high", "p_value", "exceeds_noise"]
@@ -312,7 +260,12 @@ def _mean_line(row: str, table: pd.DataFrame, drawn: Mapping[str, SeedBootstrap]
         interval = drawn[split].mean(row)
         line |= {f"{split}_low": interval.low, f"{split}_high": interval.high}
     line |= {name: table[name].mean() for name in _MEANS}
-    return line | {"paper_eer": ROWS[row].paper_eer or float("nan"), "baseline": ROWS[row].baseline}
+    quoted = paper_values().get(ROWS[row].quoted)
+    return line | {
+        "paper_eer": quoted.value / 100 if quoted else float("nan"),
+        "paper_known": "" if quoted is None else "abstract" if quoted.verified else "unverified",
+        "baseline": ROWS[row].baseline,
+    }
 
 
 def _known_attacks(profile: Profile) -> set[str]:

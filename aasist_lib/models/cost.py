@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from aasist_lib.config import ModelConfig
+from aasist_lib.config import ModelConfig, paper_values
 from aasist_lib.models import AASIST, BackEnd
 from aasist_lib.models.base import Frontend
-from aasist_lib.models.original import AASIST_CONFIG, AASIST_L_CONFIG
+from aasist_lib.models.original import AASIST_CONFIG, AASIST_L_CONFIG, ORIGINAL
 
 XLSR_300M: dict[str, Any] = {
     "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096, "conv_bias": True,
@@ -88,10 +88,13 @@ def cost_table(samples: int = PAPER_SAMPLES) -> pd.DataFrame:
     with torch.device("meta"):
         encoder = Wav2Vec2Model(Wav2Vec2Config(**XLSR_300M)).eval()
     states = encoder(torch.empty(1, samples, device="meta")).last_hidden_state[:, None]
-    original: dict[str, Any] = {"graph_attention": "pairwise", "heterogeneous": "type_pairs", "fusion": "max"}
-    rows: list[tuple] = [("XLS-R 300M, the encoder", encoder, torch.empty(1, samples, device="meta"), 300e6, 145)]
-    rows += [("back end of the paper, behind the encoder", _back_end(ModelConfig()), states, 576e3, 1.4)]
-    rows += [("original back end, behind the encoder", _back_end(ModelConfig(**original)), states, 447e3, None)]
+    paper = {key: quoted.value for key, quoted in paper_values().items()}
+    own = paper["parameters_back_end"], paper["gflop_back_end"]
+    rows: list[tuple] = [
+        ("XLS-R 300M, the encoder", encoder, torch.empty(1, samples, device="meta"), 300e6, paper["gflop_encoder"]),
+        ("back end of the paper, behind the encoder", _back_end(ModelConfig()), states, *own),
+        ("original back end, behind the encoder", _back_end(ModelConfig(**ORIGINAL)), states, 447e3, None),
+    ]
     for name, config, quoted in (("original AASIST", AASIST_CONFIG, 298e3), ("original AASIST-L", AASIST_L_CONFIG, None)):
         waveform = torch.empty(1, samples, device="meta")
         rows.append((f"{name}, from the waveform", _on_meta(AASIST(config)), waveform, quoted, None))

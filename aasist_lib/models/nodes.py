@@ -179,7 +179,8 @@ class BandNodes(nn.Module):
 
 def build_mix(config: ModelConfig, layers: int, features: int) -> LayerMix | OneLayer:
     """The module that turns this front end's states into frames."""
-    if layers == 1 and not config.layer_norm and not config.normalise:
+    extras = config.layer_norm or config.normalise
+    if config.frontend.kind == "sinc" or (layers == 1 and not extras):
         return OneLayer()
     return LayerMix(layers, features, config.layer_norm, config.normalise)
 

@@ -13,6 +13,7 @@ from .det import det
 from .diagram import model_diagram
 from .distortions import codec_rates, distortion_steps, score_shift_map
 from .faithfulness import deletion_insertion, localisation, partial_clip
+from .layers import layer_eer_figure
 from .scores import calibration, score_histograms, threshold_view
 from .spectrograms import spectrogram_pair
 from .style import PlotError
@@ -38,6 +39,7 @@ __all__ = [
     "distortion_steps",
     "eer_by_attack",
     "graph_maps",
+    "layer_eer_figure",
     "leak_audit",
     "localisation",
     "map_over_clip",

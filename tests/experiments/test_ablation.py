@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from aasist_lib.config import ConfigError, Profile
+from aasist_lib.config import ConfigError, Profile, paper_values
 from aasist_lib.experiments import ablation
 from aasist_lib.experiments.ablation import ROWS, AblationError, findings, plan_ablation, run_ablation, summarise_ablation
 from aasist_lib.metrics import eer, split_classes
 from aasist_lib.models import build_model
+from aasist_lib.models.paper import SWITCHES
 from aasist_lib.runtime.processes import WorkError
 from aasist_lib.runtime.run_folder import RunFolder, format_table
 from tests.conftest import profile_for
@@ -17,7 +18,7 @@ from tests.conftest import profile_for
 
 def small(encoder, corpus, folder, **section):
     """The toy profile with a short ablation."""
-    chosen = {"seeds": (1, 2), "rows": ("frozen", "full", "probe"), "settings": ("training.epochs=2",), "workers": 2} | section
+    chosen = {"seeds": (1, 2), "rows": ("frozen", "paper", "probe"), "settings": ("training.epochs=2",), "workers": 2} | section
     content = profile_for(encoder, corpus, folder).model_dump() | {"ablation": chosen}
     return Profile.model_validate(content | {"evaluation": {"replicates": 50}})
 
@@ -44,22 +45,38 @@ def test_every_row_sets_every_switch_and_fits_a_profile(profile):
     flat = {row: _switches(of_row) for row, of_row in models.items()}
     assert flat["frozen"] == flat["probe"] == {
         "frontend.kind": "encoder", "frontend.finetune": 0, "graph_attention": "pairwise", "heterogeneous": "type_pairs",
-        "fusion": "max", "loss": "ce",
+        "fusion": "max", "activation": "selu", "loss": "ce", "rise": False,
     }  # fmt: skip
-    assert flat["finetuned"] == flat["frozen"] | {"frontend.finetune": "all"}
-    assert flat["lfcc"] == flat["frozen"] | {"frontend.kind": "lfcc"} and flat["raw"] == flat["frozen"] | {
-        "frontend.kind": "sinc"
-    }
-    steps = [flat[row] for row in ("frozen", "multihead", "typed_qk", "fusion", "full")]
-    changed = [[key for key in a if a[key] != b[key]] for a, b in zip(steps, steps[1:], strict=False)]
-    assert changed == [["graph_attention"], ["heterogeneous"], ["fusion"], ["loss"]]
-    assert models["full"].loss.kind == "hybrid" and not models["finetuned"].training.feature_cache
+    assert flat["finetuned"] == flat["frozen"] | {"frontend.finetune": "all"} and not models["finetuned"].training.feature_cache
+    assert flat["lfcc"] == flat["frozen"] | {"frontend.kind": "lfcc"}
+    assert flat["sinc"] == flat["frozen"] | {"frontend.kind": "sinc"}
+    attention, fusion = {"graph_attention", "heterogeneous"}, {"fusion"}
+    changed = {(row, other): _changed(flat[other], flat[row]) for row in ROWS for other in ROWS[row].against}
+    assert changed == {
+        ("finetuned", "sinc"): {"frontend.kind", "frontend.finetune"}, ("frozen", "finetuned"): {"frontend.finetune"},
+        ("attention", "frozen"): attention, ("fusion", "frozen"): fusion,
+        ("attention_fusion", "attention"): fusion, ("attention_fusion", "fusion"): attention,
+        ("paper", "attention_fusion"): {"activation"}, ("paper", "frozen"): attention | fusion | {"activation"},
+        ("hybrid", "paper"): {"loss"}, ("rising", "hybrid"): {"rise"}, ("rising", "paper"): {"loss", "rise"},
+    }  # fmt: skip
+
+
+def test_the_row_paper_is_the_published_form_but_for_the_profile_s_extras(profile):
+    extras = {"layer_norm": False, "normalise": False, "members": 1}
+    (training,) = plan_ablation(profile, RunFolder(profile.folder), ["paper"], [1])
+    model = training.profile.model.model_dump()
+    assert {key: model[key] for key in SWITCHES if key not in extras} == {k: v for k, v in SWITCHES.items() if k not in extras}
+
+
+def _changed(before, after):
+    return {key for key in before if before[key] != after[key]}
 
 
 def _switches(profile):
     model, front = profile.model.model_dump(), profile.model.frontend
-    chosen = {key: model[key] for key in ("graph_attention", "heterogeneous", "fusion")}
-    return chosen | {"frontend.kind": front.kind, "frontend.finetune": front.finetune, "loss": profile.loss.kind}
+    chosen = {key: model[key] for key in ("graph_attention", "heterogeneous", "fusion", "activation")}
+    chosen |= {"frontend.kind": front.kind, "frontend.finetune": front.finetune, "loss": profile.loss.kind}
+    return chosen | {"rise": profile.augmentation.rise}
 
 
 def test_a_profile_s_own_switches_do_not_reach_the_rows(profile):
@@ -70,13 +87,14 @@ def test_a_profile_s_own_switches_do_not_reach_the_rows(profile):
     assert [t.key for t in plan_ablation(profile, run)] == [t.key for t in plan_ablation(other, run)]
 
 
-def test_the_paper_s_values_are_those_quoted():
-    quoted = {name: row.paper_eer for name, row in ROWS.items() if row.paper_eer}
-    assert quoted == {"finetuned": 0.276, "frozen": 0.0876, "typed_qk": 0.0843, "fusion": 0.0793, "full": 0.076}
+def test_every_quoted_row_names_an_eer_of_the_paper():
+    quoted, values = {row.quoted for row in ROWS.values() if row.quoted}, paper_values()
+    assert quoted == {key for key in values if key.startswith("eer_")}
+    assert all(values[key].unit == "%" for key in quoted)
 
 
-def test_the_raw_row_is_official_aasist(profile):
-    (training,) = plan_ablation(profile, RunFolder(profile.folder), ["raw"], [1])
+def test_the_sinc_row_is_official_aasist(profile):
+    (training,) = plan_ablation(profile, RunFolder(profile.folder), ["sinc"], [1])
     model = build_model(training.profile.model)
     assert sum(p.numel() for p in model.parameters()) == 297_866
 
@@ -84,7 +102,7 @@ def test_the_raw_row_is_official_aasist(profile):
 def test_every_training_is_in_the_table(done):
     profile, run, table, said = done
     assert list(zip(table["row"], table["seed"], strict=True)) == [
-        ("frozen", 1), ("frozen", 2), ("full", 1), ("full", 2), ("probe", 1),
+        ("frozen", 1), ("frozen", 2), ("paper", 1), ("paper", 2), ("probe", 1),
     ]  # fmt: skip
     pd.testing.assert_frame_equal(table, pd.read_parquet(run.folder / "metrics" / "ablation.parquet"))
     assert said[0] == "5 trainings, 0 finished before, 2 at a time" and len(said) == 6 and said[-1].startswith("5/5 ")
@@ -99,14 +117,16 @@ def test_every_training_is_in_the_table(done):
 def test_the_rows_are_what_they_say(done):
     _, run, table, _ = done
     by_row = table.groupby("row").first()
-    assert by_row.loc["full", "parameters_trained"] != by_row.loc["frozen", "parameters_trained"]
+    assert by_row.loc["paper", "parameters_trained"] != by_row.loc["frozen", "parameters_trained"]
     assert by_row.loc["probe", "parameters_trained"] == 2 * 4 * 32 + 1
     assert by_row["parameters_frozen"].nunique() == 1 and by_row["gflop_frontend"].nunique() == 1
-    config = RunFolder(run.folder / "ablation" / "full-seed2").manifest["config"]
-    assert (config["seed"], config["loss"]["kind"], config["training"]["epochs"]) == (2, "hybrid", 2)
-    assert table.loc[table["row"] == "full", "seed"].is_unique
-    full = [pd.read_parquet(run.folder / "ablation" / f"full-seed{seed}" / "scores" / "aasist_dev.parquet") for seed in (1, 2)]
-    assert not np.allclose(full[0]["score"], full[1]["score"])
+    config = RunFolder(run.folder / "ablation" / "paper-seed2").manifest["config"]
+    assert (config["seed"], config["loss"]["kind"], config["training"]["epochs"]) == (2, "ce", 2)
+    assert table.loc[table["row"] == "paper", "seed"].is_unique
+    paper = [
+        pd.read_parquet(run.folder / "ablation" / f"paper-seed{seed}" / "scores" / "aasist_dev.parquet") for seed in (1, 2)
+    ]
+    assert not np.allclose(paper[0]["score"], paper[1]["score"])
 
 
 def test_what_is_finished_is_not_trained_again(done):
@@ -165,18 +185,20 @@ def test_the_summary_has_mean_spread_and_the_paper_beside_it(done):
     assert rows.loc["frozen", "eval_eer"] == pytest.approx(frozen["eval_eer"].mean())
     assert rows.loc["frozen", "dev_sd"] == pytest.approx(frozen["dev_eer"].std())
     assert (rows["eval_low"] <= rows["eval_eer"]).all() and (rows["eval_eer"] <= rows["eval_high"]).all()
-    assert rows.loc["full", "paper_eer"] == 0.076 and np.isnan(rows.loc["probe", "paper_eer"])
+    assert rows.loc["paper", "paper_eer"] == paper_values()["eer_all"].value / 100 and np.isnan(rows.loc["probe", "paper_eer"])
     assert list(rows["seeds"]) == [2, 2, 1] and np.isnan(rows.loc["probe", "eval_sd"])
     shown = format_table(found.table(), ablation.FORMATS)
-    assert list(shown["paper: EER on ASVspoof 5, quoted"]) == ["8.76%", "7.60%", "–"] and shown["± eval"].iloc[2] == "–"
+    quoted = [paper_values()[key].value for key in ("eer_frozen", "eer_all")]
+    assert list(shown["paper: EER on ASVspoof 5, quoted"]) == [*(f"{value:.2f}%" for value in quoted), "–"]
+    assert list(shown["paper: how known"]) == ["unverified", "abstract", ""] and shown["± eval"].iloc[2] == "–"
     (step,) = found.steps.itertuples()
-    assert (step.row, step.against) == ("full", "frozen")
-    assert step.difference == pytest.approx(rows.loc["full", "eval_eer"] - rows.loc["frozen", "eval_eer"])
+    assert (step.row, step.against) == ("paper", "frozen")
+    assert step.difference == pytest.approx(rows.loc["paper", "eval_eer"] - rows.loc["frozen", "eval_eer"])
 
 
-def test_baselines_are_no_steps_and_the_whole_way_is_compared(done, monkeypatch):
+def test_a_row_is_compared_with_the_rows_it_names_and_a_baseline_with_none(done, monkeypatch):
     profile, run, _, _ = done
-    stand_in = {"multihead": "full", "fusion": "frozen"}
+    stand_in = {"attention": "paper", "fusion": "frozen"}
 
     def elsewhere(training, split):
         name = f"{stand_in.get(training.row, training.row)}-seed{training.seed}"
@@ -185,10 +207,10 @@ def test_baselines_are_no_steps_and_the_whole_way_is_compared(done, monkeypatch)
     noted = plan_ablation(profile, run)[0].outcome()
     monkeypatch.setattr(ablation.Training, "scores_file", elsewhere)
     monkeypatch.setattr(ablation.Training, "outcome", lambda training: noted)
-    found = summarise_ablation(profile, run, ["probe", "frozen", "multihead", "fusion"])
+    found = summarise_ablation(profile, run, ["probe", "frozen", "attention", "fusion"])
     pairs = list(zip(found.steps["row"], found.steps["against"], strict=True))
-    assert pairs == [("multihead", "frozen"), ("fusion", "multihead"), ("fusion", "frozen")]
-    assert found.steps["difference"].iloc[2] == 0 and not found.steps["exceeds_noise"].iloc[2]
+    assert pairs == [("attention", "frozen"), ("fusion", "frozen")]
+    assert found.steps["difference"].iloc[1] == 0 and not found.steps["exceeds_noise"].iloc[1]
 
 
 def test_known_and_unseen_attacks_stand_apart(done):

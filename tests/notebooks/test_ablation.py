@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from aasist_lib.__main__ import main
+from aasist_lib.config import paper_values
 from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.workbook.kernel import execute
 
@@ -36,12 +37,13 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFolder, str
 def test_the_table_has_every_row_and_the_paper_s_values_apart(done: tuple[Path, RunFolder, str]) -> None:
     _, run, printed = done
     table = pd.DataFrame(run.read_json("metrics/ablation.json"))
-    assert list(table["row"]) == ["frozen", "full", "probe"] and list(table["seeds"]) == [2, 2, 1]
-    assert list(table["paper: EER on ASVspoof 5, quoted"])[:2] == [0.0876, 0.076]
+    assert list(table["row"]) == ["frozen", "paper", "probe"] and list(table["seeds"]) == [2, 2, 1]
+    quoted = [paper_values()[key].value / 100 for key in ("eer_frozen", "eer_all")]
+    assert list(table["paper: EER on ASVspoof 5, quoted"])[:2] == quoted
     assert len(pd.read_parquet(run.folder / "metrics" / "ablation.parquet")) == 5
     (step,) = run.read_json("metrics/steps.json")
-    assert (step["row"], step["against"]) == ("full", "frozen")
-    assert "full against frozen: " in printed and "of 1 differences exceed the noise of 2 seeds" in printed
+    assert (step["row"], step["against"]) == ("paper", "frozen")
+    assert "paper against frozen: " in printed and "of 1 differences exceed the noise of 2 seeds" in printed
 
 
 def test_it_keeps_its_promises(done: tuple[Path, RunFolder, str]) -> None:
