@@ -33,19 +33,20 @@ from matplotlib.ticker import FuncFormatter, LogFormatter, NullLocator
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from aasist_lib.config import ModelConfig
 from aasist_lib.models.graph import GraphAttention
 from aasist_lib.models.pairwise import PairwiseAttention
 from aasist_lib.plots.style import PALETTE, make_figure, styled
 
 NODES = (50, 100, 200, 400, 800, 2000)
-FEATURES, HEADS, DROPOUT = 64, 4, 0.1
+FEATURES = 64
 REPEATS, LONG_SECONDS = 5, 0.5
 PAIR_TENSORS = 5
 """Tensors of nodes x nodes x features reserved for pairwise attention: it was measured to hold four at its peak."""
 LAYERS: dict[str, Callable[[], nn.Module]] = {
-    "pairwise": lambda: PairwiseAttention(FEATURES, FEATURES, temperature=2.0, dropout=DROPOUT),
-    "multihead": lambda: GraphAttention(FEATURES, FEATURES, HEADS, DROPOUT),
-    "multihead, no dropout": lambda: GraphAttention(FEATURES, FEATURES, HEADS, 0.0),
+    "pairwise": lambda: PairwiseAttention(FEATURES, FEATURES, ModelConfig()),
+    "multihead": lambda: GraphAttention(FEATURES, FEATURES, ModelConfig()),
+    "multihead, no dropout": lambda: GraphAttention(FEATURES, FEATURES, ModelConfig(attention_dropout=0.0)),
 }
 STYLES = {  # label, colour, line style, marker
     "pairwise": ("pairwise product", PALETTE[3], "--", "s"),

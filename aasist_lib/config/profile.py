@@ -124,7 +124,7 @@ class FrontendConfig(Section):
 class ModelConfig(Section):
     """The network: the paper's switches first, then sizes, then what is ours. The defaults are the paper's published form.
 
-    'pairwise' and 'type_pairs' are original AASIST's attention, 'max' its fusion, 'selu' its activation before the graphs.
+    'pairwise' and 'type_pairs' are original AASIST's attention, 'max' its fusion, 'selu' its activation.
     `temperatures` divide its attention scores in the graphs and in the streams. `samples` is the crop length at 16 kHz.
     `dropout` acts on nodes, `attention_dropout` on attention, `pool_dropout` before the scores of pooling, `readout_dropout`
     before the last layer. OC-softmax needs the 'cosine' readout.

@@ -25,15 +25,15 @@ from aasist_lib.models.readout import build_readout
 def graph_layer(config: ModelConfig, in_features: int, out_features: int) -> GraphAttention | PairwiseAttention:
     """Attention among the nodes of one type, chosen by the switch `graph_attention`."""
     if config.graph_attention == "pairwise":
-        return PairwiseAttention(in_features, out_features, config.temperatures[0], config.dropout)
-    return GraphAttention(in_features, out_features, config.heads, config.dropout, config.attention_dropout)
+        return PairwiseAttention(in_features, out_features, config)
+    return GraphAttention(in_features, out_features, config)
 
 
 def stream_layer(config: ModelConfig, in_features: int, out_features: int) -> HeterogeneousAttention | HeterogeneousPairwise:
     """Attention among the nodes of both types, chosen by the switch `heterogeneous`."""
     if config.heterogeneous == "type_pairs":
-        return HeterogeneousPairwise(in_features, out_features, config.temperatures[1], config.dropout)
-    return HeterogeneousAttention(in_features, out_features, config.heads, config.dropout, config.attention_dropout)
+        return HeterogeneousPairwise(in_features, out_features, config)
+    return HeterogeneousAttention(in_features, out_features, config)
 
 
 def fusion_layer(config: ModelConfig) -> AttentionFusion | MaxFusion:

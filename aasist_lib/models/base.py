@@ -16,6 +16,11 @@ class EncoderUnavailable(ConfigError):
     """The encoder is neither on this machine nor reachable; the message gives the command that fetches it."""
 
 
+def activation(name: str) -> nn.Module:
+    """The activation that `model.activation` names: 'gelu' (the paper) or 'selu' (original AASIST)."""
+    return nn.GELU() if name == "gelu" else nn.SELU(inplace=True)
+
+
 class Frontend(nn.Module, ABC):
     """`waveform (batch, samples)` at 16 kHz -> states `(batch, layers, frames, features)`."""
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from aasist_lib.config import ModelConfig
 from aasist_lib.errors import AasistError
 from aasist_lib.models import AASIST, build_model
+from aasist_lib.models.paper import paper_state
 from aasist_lib.runtime.files import atomic
 
 FILE = "model.safetensors"
@@ -78,6 +79,18 @@ def save_checkpoint(folder: Path, weights: dict[str, Tensor], facts: dict[str, A
     with atomic(folder / FILE) as file:
         file.write_bytes(save(tensors, metadata={"facts": json.dumps(facts)}))
     return folder / FILE
+
+
+def export_paper(model: AASIST, path: Path | str) -> Path:
+    """Write the back end's weights in the names of the paper's code, as a safetensors file for `load_paper_back_end`.
+
+    Raises:
+        OfficialWeightsError: the back end is not in the published form; the message names the keys that differ.
+    """
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in paper_state(model.config, model.backend).items()}
+    with atomic(Path(path)) as file:
+        file.write_bytes(save(tensors))
+    return Path(path)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aasist_lib.config import ModelConfig
+from aasist_lib.models.base import activation
+
 
 class GraphAttention(nn.Module):
     """Attention among nodes of one type: `(batch, nodes, in_features)` -> `(batch, nodes, out_features)`.
@@ -20,19 +23,20 @@ class GraphAttention(nn.Module):
         h'_n = GELU(BN(W_neighbours attention(h)_n + W_itself h_n))
     """
 
-    def __init__(self, in_features: int, out_features: int, heads: int, dropout: float, attention_dropout: float) -> None:
+    def __init__(self, in_features: int, out_features: int, config: ModelConfig) -> None:
         super().__init__()
-        self.drop = nn.Dropout(dropout)
-        self.attention = nn.MultiheadAttention(in_features, heads, dropout=attention_dropout, batch_first=True)
+        heads, dropout = config.heads, config.attention_dropout
+        self.drop = nn.Dropout(config.dropout)
+        self.attention = nn.MultiheadAttention(in_features, heads, dropout=dropout, batch_first=True)
         self.neighbours = nn.Linear(in_features, out_features)
         self.itself = nn.Linear(in_features, out_features)
-        self.norm = nn.BatchNorm1d(out_features)
+        self.norm, self.activation = nn.BatchNorm1d(out_features), activation(config.activation)
 
     def forward(self, nodes: Tensor, return_weights: bool = False) -> tuple[Tensor, Tensor | None]:
         """Returns the new nodes and, if asked for, the weights `(batch, heads, nodes, nodes)`, rows summing to 1."""
         nodes = self.drop(nodes)
         mixed, weights = self.attention(nodes, nodes, nodes, need_weights=return_weights, average_attn_weights=False)
-        return _activate(self.neighbours(mixed) + self.itself(nodes), self.norm), weights
+        return self.activation(norm_nodes(self.neighbours(mixed) + self.itself(nodes), self.norm)), weights
 
 
 class GraphPool(nn.Module):
@@ -62,18 +66,18 @@ class HeterogeneousAttention(nn.Module):
     Shapes: temporal `(batch, T, in)`, spectral `(batch, S, in)`, stack `(batch, 1, in)` -> the same with `out` features.
     """
 
-    def __init__(self, in_features: int, out_features: int, heads: int, dropout: float, attention_dropout: float) -> None:
+    def __init__(self, in_features: int, out_features: int, config: ModelConfig) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, dropout = config.heads, config.attention_dropout
         self.embed = _per_type(in_features)
-        self.drop = nn.Dropout(dropout)
+        self.drop = nn.Dropout(config.dropout)
         self.query, self.key = _per_type(in_features), _per_type(in_features)
         self.value, self.output = nn.Linear(in_features, in_features), nn.Linear(in_features, in_features)
-        self.drop_output = nn.Dropout(attention_dropout)
-        self.stack_attention = nn.MultiheadAttention(in_features, heads, dropout=attention_dropout, batch_first=True)
+        self.drop_output = nn.Dropout(dropout)
+        self.stack_attention = nn.MultiheadAttention(in_features, self.heads, dropout=dropout, batch_first=True)
         self.neighbours, self.itself = nn.Linear(in_features, out_features), nn.Linear(in_features, out_features)
         self.stack_neighbours, self.stack_itself = nn.Linear(in_features, out_features), nn.Linear(in_features, out_features)
-        self.norm = nn.BatchNorm1d(out_features)
+        self.norm, self.activation = nn.BatchNorm1d(out_features), activation(config.activation)
 
     def forward(
         self, temporal: Tensor, spectral: Tensor, stack: Tensor, return_weights: bool = False
@@ -87,7 +91,7 @@ class HeterogeneousAttention(nn.Module):
             stack, nodes, nodes, need_weights=return_weights, average_attn_weights=False
         )
         new_stack = self.stack_neighbours(of_stack) + self.stack_itself(stack)
-        new_nodes = _activate(self.neighbours(mixed) + self.itself(nodes), self.norm)
+        new_nodes = self.activation(norm_nodes(self.neighbours(mixed) + self.itself(nodes), self.norm))
         new_temporal, new_spectral = new_nodes.split(sizes, dim=1)
         maps = None if weights is None else torch.cat([weights, stack_weights], dim=2)
         return new_temporal, new_spectral, new_stack, maps
@@ -110,6 +114,6 @@ def _per_type(features: int) -> nn.ModuleDict:
     return nn.ModuleDict({kind: nn.Linear(features, features) for kind in ("temporal", "spectral")})
 
 
-def _activate(nodes: Tensor, norm: nn.BatchNorm1d) -> Tensor:
-    """GELU after batch normalisation over all nodes of the batch."""
-    return functional.gelu(norm(nodes.flatten(0, 1)).view_as(nodes))
+def norm_nodes(nodes: Tensor, norm: nn.BatchNorm1d) -> Tensor:
+    """Batch normalisation over all nodes of the batch."""
+    return norm(nodes.flatten(0, 1)).view_as(nodes)

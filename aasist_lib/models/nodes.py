@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aasist_lib.config import ModelConfig
+from aasist_lib.models.base import activation
 
 NODE_STRIDE = 3
 """Encoder frames per temporal node, and projected features per spectral node, before the convolutions widen the receptive
@@ -81,9 +82,9 @@ class LayerMix(nn.Module):
 class ResidualBlock(nn.Module):
     """AASIST's residual block on `(batch, channels, frequency, time)`; the size of the map is unchanged."""
 
-    def __init__(self, in_channels: int, out_channels: int, first: bool, activation: str) -> None:
+    def __init__(self, in_channels: int, out_channels: int, first: bool, function: str) -> None:
         super().__init__()
-        self.activation = _activation(activation)
+        self.activation = activation(function)
         self.pre = nn.Identity() if first else nn.Sequential(nn.BatchNorm2d(in_channels), self.activation)
         self.conv1 = nn.Conv2d(in_channels, out_channels, (2, 3), padding=(1, 1))
         self.norm = nn.BatchNorm2d(out_channels)
@@ -105,8 +106,8 @@ class PoolingBlock(ResidualBlock):
     their initial values (1 and 0). It is kept here, frozen, so that state dicts and parameter counts agree.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, first: bool, activation: str) -> None:
-        super().__init__(in_channels, out_channels, True, activation)
+    def __init__(self, in_channels: int, out_channels: int, first: bool, function: str) -> None:
+        super().__init__(in_channels, out_channels, True, function)
         if not first:
             self.unused_norm = nn.BatchNorm2d(in_channels).requires_grad_(False)
 
@@ -124,12 +125,12 @@ class FeatureNodes(nn.Module):
     def __init__(self, config: ModelConfig, features: int) -> None:
         super().__init__()
         self.project = nn.Linear(features, config.projection)
-        self.entry = nn.Sequential(nn.MaxPool2d(NODE_STRIDE), nn.BatchNorm2d(1), _activation(config.activation))
+        self.entry = nn.Sequential(nn.MaxPool2d(NODE_STRIDE), nn.BatchNorm2d(1), activation(config.activation))
         self.blocks, channels = _blocks(ResidualBlock, config, config.activation)
-        self.exit = nn.Sequential(nn.BatchNorm2d(channels), _activation(config.activation))
+        self.exit = nn.Sequential(nn.BatchNorm2d(channels), activation(config.activation))
         self.attention = nn.Sequential(
             nn.Conv2d(channels, 2 * channels, 1),
-            _activation(config.activation),
+            activation(config.activation),
             nn.BatchNorm2d(2 * channels),
             nn.Conv2d(2 * channels, channels, 1),
         )
@@ -190,17 +191,13 @@ def build_nodes(config: ModelConfig, features: int) -> FeatureNodes | BandNodes:
     return (BandNodes if config.frontend.kind == "sinc" else FeatureNodes)(config, features)
 
 
-def _blocks(kind: type[ResidualBlock], config: ModelConfig, activation: str) -> tuple[nn.Sequential, int]:
+def _blocks(kind: type[ResidualBlock], config: ModelConfig, function: str) -> tuple[nn.Sequential, int]:
     """The first two blocks are narrow, the others wide; also the channels of the last."""
     narrow, wide = config.channels
     channels = [1] + [narrow if number < 2 else wide for number in range(config.blocks)]
     pairs = enumerate(zip(channels, channels[1:], strict=False))
-    blocks = (kind(a, b, number == 0, activation) for number, (a, b) in pairs)
+    blocks = (kind(a, b, number == 0, function) for number, (a, b) in pairs)
     return nn.Sequential(*blocks), channels[-1]
-
-
-def _activation(name: str) -> nn.Module:
-    return nn.GELU() if name == "gelu" else nn.SELU(inplace=True)
 
 
 def _standardise(frames: Tensor) -> Tensor:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-INPUT_DROPOUT = 0.2
+from aasist_lib.config import ModelConfig
+from aasist_lib.models.base import activation
+from aasist_lib.models.graph import norm_nodes
 
 
 class PairwiseAttention(nn.Module):
@@ -23,22 +24,22 @@ class PairwiseAttention(nn.Module):
         h'_n = SELU(BN(W_neighbours (sum over m of a_nm h_m) + W_itself h_n))
     """
 
-    def __init__(self, in_features: int, out_features: int, temperature: float, dropout: float = INPUT_DROPOUT) -> None:
+    def __init__(self, in_features: int, out_features: int, config: ModelConfig) -> None:
         super().__init__()
-        self.temperature = temperature
-        self.drop = nn.Dropout(dropout)
+        self.temperature = config.temperatures[0]
+        self.drop = nn.Dropout(config.dropout)
         self.pair = nn.Linear(in_features, out_features)
         self.pair_vector = _vector(out_features)
         self.neighbours = nn.Linear(in_features, out_features)
         self.itself = nn.Linear(in_features, out_features)
-        self.norm = nn.BatchNorm1d(out_features)
+        self.norm, self.activation = nn.BatchNorm1d(out_features), activation(config.activation)
 
     def forward(self, nodes: Tensor, return_weights: bool = False) -> tuple[Tensor, Tensor | None]:
         """Returns the new nodes and, if asked for, the weights `(batch, 1, nodes, nodes)`, rows summing to 1."""
         nodes = self.drop(nodes)
         scores = (torch.tanh(self.pair(_products(nodes))) @ self.pair_vector).squeeze(-1)
         weights = (scores / self.temperature).softmax(dim=-1)
-        new = _activate(self.neighbours(weights @ nodes) + self.itself(nodes), self.norm)
+        new = self.activation(norm_nodes(self.neighbours(weights @ nodes) + self.itself(nodes), self.norm))
         return new, weights.unsqueeze(1) if return_weights else None
 
 
@@ -56,10 +57,10 @@ class HeterogeneousPairwise(nn.Module):
     the batch shares -> the same with `out` features and the whole batch.
     """
 
-    def __init__(self, in_features: int, out_features: int, temperature: float, dropout: float = INPUT_DROPOUT) -> None:
+    def __init__(self, in_features: int, out_features: int, config: ModelConfig) -> None:
         super().__init__()
-        self.temperature = temperature
-        self.drop = nn.Dropout(dropout)
+        self.temperature = config.temperatures[1]
+        self.drop = nn.Dropout(config.dropout)
         self.embed = nn.ModuleDict({kind: nn.Linear(in_features, in_features) for kind in ("temporal", "spectral")})
         self.pair = nn.Linear(in_features, out_features)
         self.stack_pair = nn.Linear(in_features, out_features)
@@ -69,7 +70,7 @@ class HeterogeneousPairwise(nn.Module):
         self.itself = nn.Linear(in_features, out_features)
         self.stack_neighbours = nn.Linear(in_features, out_features)
         self.stack_itself = nn.Linear(in_features, out_features)
-        self.norm = nn.BatchNorm1d(out_features)
+        self.norm, self.activation = nn.BatchNorm1d(out_features), activation(config.activation)
 
     def forward(
         self, temporal: Tensor, spectral: Tensor, stack: Tensor, return_weights: bool = False
@@ -82,7 +83,7 @@ class HeterogeneousPairwise(nn.Module):
         stack_scores = torch.tanh(self.stack_pair(nodes * stack)) @ self.pair_vectors["stack"]
         stack_weights = (stack_scores.transpose(1, 2) / self.temperature).softmax(dim=-1)
         new_stack = self.stack_neighbours(stack_weights @ nodes) + self.stack_itself(stack)
-        new_nodes = _activate(self.neighbours(weights @ nodes) + self.itself(nodes), self.norm)
+        new_nodes = self.activation(norm_nodes(self.neighbours(weights @ nodes) + self.itself(nodes), self.norm))
         new_temporal, new_spectral = new_nodes.split(sizes, dim=1)
         maps = torch.cat([weights, stack_weights], dim=1).unsqueeze(1) if return_weights else None
         return new_temporal, new_spectral, new_stack, maps
@@ -106,8 +107,3 @@ def _vector(features: int) -> nn.Parameter:
 def _products(nodes: Tensor) -> Tensor:
     """Element-wise product of every pair of nodes: `(batch, nodes, nodes, features)`."""
     return nodes.unsqueeze(2) * nodes.unsqueeze(1)
-
-
-def _activate(nodes: Tensor, norm: nn.BatchNorm1d) -> Tensor:
-    """SELU after batch normalisation over all nodes of the batch."""
-    return functional.selu(norm(nodes.flatten(0, 1)).view_as(nodes))

@@ -140,7 +140,7 @@ def test_attention_dropout_is_inside_the_standard_kernel():
 
 
 def test_graph_attention_treats_nodes_as_a_set():
-    layer = GraphAttention(8, 4, 2, 0.0, 0.0).eval()
+    layer = GraphAttention(8, 4, ModelConfig(heads=2, graph_dims=(8, 4))).eval()
     nodes, order = torch.randn(2, 6, 8), torch.randperm(6)
     torch.testing.assert_close(layer(nodes[:, order])[0], layer(nodes)[0][:, order])
 
@@ -157,7 +157,7 @@ def test_pooling_keeps_the_nodes_with_the_highest_score():
 
 
 def test_queries_and_keys_depend_on_the_type_of_node():
-    layer = HeterogeneousAttention(8, 4, 2, 0.0, 0.0).eval()
+    layer = HeterogeneousAttention(8, 4, ModelConfig(heads=2, graph_dims=(8, 4))).eval()
     temporal, spectral, stack = torch.randn(1, 5, 8), torch.randn(1, 3, 8), torch.randn(1, 1, 8)
     before = layer(temporal, spectral, stack, return_weights=True)
     with torch.no_grad():

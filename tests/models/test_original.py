@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from aasist_lib.config import project_root
+from aasist_lib.config import ModelConfig, project_root
 from aasist_lib.models import AASIST, build_model
 from aasist_lib.models.graph import GraphPool
 from aasist_lib.models.original import (
@@ -207,7 +207,7 @@ def test_eval_is_deterministic_and_train_is_not():
 
 def test_pairwise_attention_is_its_equation_node_by_node():
     torch.manual_seed(1)
-    layer = PairwiseAttention(6, 4, temperature=0.5).eval()
+    layer = PairwiseAttention(6, 4, ModelConfig(temperatures=(0.5, 9), activation="selu")).eval()
     randomise_norm(layer)
     nodes = torch.randn(2, 5, 6)
     with torch.no_grad():
@@ -225,7 +225,7 @@ def test_pairwise_attention_is_its_equation_node_by_node():
 
 def test_heterogeneous_attention_is_its_equation_node_by_node():
     torch.manual_seed(2)
-    layer = HeterogeneousPairwise(6, 4, temperature=0.5).eval()
+    layer = HeterogeneousPairwise(6, 4, ModelConfig(temperatures=(9, 0.5), activation="selu")).eval()
     randomise_norm(layer)
     temporal, spectral, shared = torch.randn(2, 4, 6), torch.randn(2, 3, 6), torch.randn(1, 1, 6)
     with torch.no_grad():

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from aasist_lib.config import ModelConfig, load_profile, project_root
-from aasist_lib.models import BackEnd, OfficialWeightsError, load_paper_back_end
+from aasist_lib.models import BackEnd, OfficialWeightsError, build_model, load_paper_back_end
+from aasist_lib.models.checkpoints import export_paper
 from aasist_lib.models.paper import SWITCHES, paper_name, paper_state
 from benchmarks import published
 
@@ -113,6 +114,21 @@ def test_weights_saved_in_the_published_names_are_those_loaded(golden, tmp_path)
     published.PublishedBackEnd(**(published.SMALL if file.is_relative_to(SMALL.parent) else published.SIZES)).load_state_dict(
         state
     )
+
+
+def test_a_trained_detector_is_exported_and_loaded_again(tiny_profile, tmp_path):
+    other = {"readout": "linear", "layer_norm": False, "normalise": False, "members": 1, "blocks": 6, "heads": 4}
+    front = tiny_profile.model.frontend.model_copy(update={"layer": "last", "max_layer": None})
+    model = build_model(tiny_profile.model.model_copy(update={**other, "frontend": front}))
+    with torch.no_grad():
+        for parameter in model.backend.parameters():
+            parameter += 0.01
+    loaded = load_paper_back_end(export_paper(model, tmp_path / "exported.safetensors"))
+    assert loaded.state_dict().keys() == model.backend.state_dict().keys()
+    assert all(torch.equal(tensor, model.backend.state_dict()[name]) for name, tensor in loaded.state_dict().items())
+    waves = 0.1 * torch.randn(2, 8000)
+    with torch.no_grad():
+        assert torch.equal(loaded(model.frontend(waves)), model.eval()(waves))
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
