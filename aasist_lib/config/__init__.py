@@ -1,5 +1,6 @@
 """Profiles: the YAML files that hold every setting of a run."""
 
+from aasist_lib.config.load import load_profile
 from aasist_lib.config.paper import Quoted, paper_values
 from aasist_lib.config.profile import (
     ConfigError,
@@ -8,7 +9,6 @@ from aasist_lib.config.profile import (
     LossConfig,
     ModelConfig,
     Profile,
-    load_profile,
     project_root,
 )
 

@@ -71,3 +71,46 @@ def test_the_root_is_that_of_the_clone_around_and_elsewhere_the_package_s_own(tm
     assert project_root(tmp_path / "clone" / "configs") == tmp_path / "clone"
     (tmp_path / "clone" / "pyproject.toml").write_text('[project]\nname = "another"\n')
     assert project_root(tmp_path / "clone" / "configs") == own, "another project's folder is not taken for a clone"
+
+
+# ---- profiles that extend another ------------------------------------------------------------------------------------
+
+
+def write(folder, **files):
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder
+
+
+def test_a_profile_takes_the_keys_of_the_one_it_extends_except_its_own(tmp_path):
+    base = "name: base\ntitle: Base\nseed: 5\nmodel: {dropout: 0.1, frontend: {name: a, layer: 3}}\nnotebooks: ['01', '03']\n"
+    middle = f"extends: {tmp_path}/base.yaml\nname: middle\nmodel: {{frontend: {{layer: 7}}}}\n"
+    top = f"extends: {tmp_path}/middle.yaml\nname: top\nnotebooks: ['05']\n"
+    write(tmp_path, base=base, middle=middle, top=top)
+    found = load_profile(tmp_path / "top.yaml", ["model.dropout=0.3"])
+    assert (found.name, found.title, found.seed, found.notebooks) == ("top", "Base", 5, ("05",))
+    assert (found.model.dropout, found.model.frontend.name, found.model.frontend.layer) == (0.3, "a", 7)
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        ({"a": "extends: b.yaml\nname: a\n", "b": "extends: a.yaml\ntitle: B\n"}, r"a\.yaml extends b\.yaml extends a\.yaml"),
+        ({"a": "extends: nowhere\nname: a\n"}, r"a\.yaml: extends: nowhere"),
+        ({"a": "extends: [b, c]\nname: a\n"}, r"a\.yaml: extends = \['b', 'c'\]"),
+        ({"a": "extends: b.yaml\nname: a\n", "b": "title: [\n"}, r"b\.yaml"),
+    ],
+)
+def test_a_wrong_extends_is_an_error_with_the_file(tmp_path, monkeypatch, files, named):
+    write(tmp_path, **files)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=named):
+        load_profile("a.yaml")
+
+
+def test_the_layers_profiles_differ_from_theirs_in_the_layer_alone():
+    for name in ("asvspoof5", "in_the_wild"):
+        last, layers = load_profile(name), load_profile(f"{name}_layers")
+        frontend = last.model.frontend.model_copy(update={"layer": 7})
+        model = last.model.model_copy(update={"frontend": frontend, "layer_norm": True})
+        assert layers == last.model_copy(update={"name": layers.name, "title": layers.title, "model": model})
