@@ -202,7 +202,7 @@ def _headers() -> dict[str, Made]:
     nist = changed(wav, sphere, ending="sph")
     vbr, cbr = plain("MP3, variable"), plain("MP3, constant")
     m4a = plain("AAC in M4A")
-    missing, extra, lacking = "belong to nothing follow|more follow", "cut off|not there", "cut off"
+    missing, extra, lacking = r"\d+ \w+ bytes", "cut off|not there", "cut off"
     w64_data = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
     return {
         "AU": au, "W64": w64, "CAF": caf, "NIST": nist,

@@ -88,7 +88,7 @@ def open_exact(path: Path) -> soundfile.SoundFile | None:
 def require_file(path: Path) -> None:
     """Raise an error unless the path is a regular file or a link to one: reading a pipe or a device might never end."""
     if printable(path) != str(path):
-        raise AudioError(f"{printable(path)}: its name is not in UTF-8, so that it fits in no table: rename it")
+        raise AudioError(f"{printable(path)}: the path is not valid UTF-8: rename the file or folder")
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as error:

@@ -272,7 +272,9 @@ class Stream:
         for rate, wave in decode(self.path):
             if not SOURCE_RATES[0] <= rate <= SOURCE_RATES[1]:
                 low, high = SOURCE_RATES
-                raise AudioError(f"{self.path}: a sampling rate of {rate} Hz; of {low} to {high} is read")
+                raise AudioError(
+                    f"{self.path}: sampling rate {rate} Hz is not supported ({low} to {high} Hz): resample the file"
+                )
             _require_sane(wave, self.path)
             if rate != resampled:
                 if resampler is not None:
@@ -358,7 +360,7 @@ def write_flac(path: Path, wave: np.ndarray, rate: int = RATE) -> None:
         AudioError: the wave is empty or leaves [-1, 1].
     """
     if not len(wave) or not np.abs(wave).max() <= 1:
-        raise AudioError(f"{path}: a wave to be written is non-empty, finite and within [-1, 1]")
+        raise AudioError(f"{path}: cannot write: samples must be non-empty, finite and within [-1, 1]")
     coded = io.BytesIO()  # libsndfile does not say why it cannot write a file
     soundfile.write(coded, wave, rate, format="FLAC", subtype="PCM_16")
     with atomic(path) as file:

@@ -44,5 +44,8 @@ def paper_values() -> dict[str, Quoted]:
             key, value, *rest = line
             found[key] = Quoted(float(value), *rest)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"{FILE}, line {number}: needs a key, a number, and four texts: {error}") from error
+            raise ConfigError(
+                f"{FILE}, line {number}: expected six columns: key, value (a number), unit, what it measures, where, "
+                f"how known ({error})"
+            ) from error
     return found

@@ -135,7 +135,7 @@ def _checked(table: pd.DataFrame, path: Path, first: int) -> pd.DataFrame:
     verification = table["label"].isin(_ASV_LABELS).to_numpy()
     if verification.any():
         line = int(verification.argmax()) + first
-        raise ProtocolError(f"{path}:{line}: a key of speaker verification; the countermeasure's (CM) is needed")
+        raise ProtocolError(f"{path}:{line}: this is a speaker-verification key; use the countermeasure (CM) key")
 
     def at(row: int) -> str:
         return f"{path}:{row + first}"

@@ -27,8 +27,9 @@ def split_by_speaker(trials: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame,
     bonafide = trials[known & (trials["label"] == "bonafide")]
     if (number := bonafide["speaker"].nunique()) < len(SPLITS):
         raise TrialTableError(
-            f"a split by speaker needs bona fide clips of at least three speakers, {number} are told: name them by folders "
-            "(bonafide/<speaker>/…) or in the column 'speaker', or sort the clips into train/, dev/ and eval/ yourself"
+            f"a split by speaker needs bona fide clips of at least three speakers, but only {number} are labelled: "
+            "name them by folders (bonafide/<speaker>/…) or in the column 'speaker', or sort the clips into train/, dev/ and "
+            "eval/ yourself"
         )
     rng = np.random.default_rng(seed)
     place = _deal(bonafide["speaker"].value_counts(), rng)

@@ -209,8 +209,8 @@ def _report(profile: Profile, trials: pd.DataFrame, bad: pd.DataFrame) -> None:
     text = f"{len(bad)} clip(s) cannot be used as audio ({of}):{_first(bad)}\nall of them, with the reasons: {where}"
     if profile.training.bad_audio == "error":
         raise BadAudio(
-            f"{text}\nFetch or build these files again, or take their lines out of the protocol; or leave them out with "
-            "training.bad_audio=skip, and their number stands in the manifest and in the checkpoint."
+            f"{text}\nFetch or build these files again, take their lines out of the protocol, or set "
+            "training.bad_audio=skip: the number skipped is recorded in the manifest and in the checkpoint."
         )
     if empty := [split for split, number in counts.items() if number == totals[split]]:
         raise BadAudio(f"{text}\nNothing is left of {', '.join(empty)}: is data.root = {profile.data.root} the right folder?")

@@ -133,7 +133,7 @@ def verdict(found: Recording, detector: Detector, p_spoof: float) -> str:
         ScoringError: the detector has no calibration.
     """
     if detector.calibration is None:
-        raise ScoringError("a verdict needs a detector with its calibration")
+        raise ScoringError("this detector has no calibration: load it without scores_only, or train it again")
     of = "" if found.channel in ("mono", "mean") else f", channel {found.channel}"
     if found.llr is None:
         return f"{found.decision}: the score ({found.score:+.2f}{of}) of such a recording has no meaning."

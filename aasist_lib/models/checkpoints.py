@@ -135,7 +135,8 @@ def read_state(file: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # the unpickler may raise anything; its advice to load unsafely is dropped
         raise CheckpointError(
-            f"{file}: damaged, or not of tensors and plain values alone ({type(error).__name__}); delete it to start anew"
+            f"{file}: damaged, or contains objects other than tensors and plain values ({type(error).__name__}); "
+            "delete it to start anew"
         ) from error
     if not isinstance(state, dict) or "key" not in state:
         raise CheckpointError(f"{file}: not the state of a training of this workbook; delete it to start anew")
@@ -170,7 +171,8 @@ def load_model(folder: Path, model: AASIST | None = None) -> tuple[AASIST, dict[
     if found != expected:
         raise CheckpointError(
             f"{folder}: trained on features of encoder {facts['encoder']['name']} with sha256 {expected[:12]}…, "
-            f"but {model.frontend.name} here has {found[:12]}…"
+            f"but {model.frontend.name} here has {found[:12]}…: set model.frontend.name and revision to that encoder (kind and "
+            "layers as in training; a local folder must hold the same files), or train again"
         )
     with safe_open(Path(folder) / FILE, "pt") as archive:
         weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118

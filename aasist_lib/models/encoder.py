@@ -167,7 +167,10 @@ class SpeechEncoder(Frontend):
         settings = _load(AutoConfig, source, config)
         if "/" in str(settings._attn_implementation):  # transformers would fetch it from the hub and run it
             kernel = settings._attn_implementation
-            raise ConfigError(f"model.frontend.name = {config.name}: asks for other people's code, '{kernel}'; none is run")
+            raise ConfigError(
+                f"model.frontend.name = {config.name}: requires third-party code ('{kernel}'), which is never run: "
+                "choose another encoder"
+            )
         extractor = _load(AutoFeatureExtractor, source, config)
         if extractor.sampling_rate != RATE:
             raise ConfigError(f"model.frontend.name = {config.name}: expects {extractor.sampling_rate} Hz, not {RATE}")
@@ -238,7 +241,8 @@ class SpeechEncoder(Frontend):
             return [self.encoder]
         if finetune > len(running):
             raise ConfigError(
-                f"model.frontend.finetune = {finetune}: of {self.name} run {len(running)} layers; give 0..{len(running)} or all"
+                f"model.frontend.finetune = {finetune}: only {len(running)} layers of {self.name} are used; finetune must be "
+                f"0 to {len(running)}, or all"
             )
         chosen = running[len(running) - finetune :]
         for module in chosen:
@@ -267,7 +271,9 @@ def choose_layers(config: FrontendConfig, total: int) -> list[int]:
     else:
         wanted = [highest] if config.layer == "last" else list(range(highest + 1))
     if max(highest, *wanted) > total:
-        raise ConfigError(f"model.frontend: layer {max(highest, *wanted)} asked for, {config.name} has 0..{total}")
+        raise ConfigError(
+            f"model.frontend: layer {max(highest, *wanted)} does not exist; {config.name} has layers 0 to {total}"
+        )
     return wanted
 
 

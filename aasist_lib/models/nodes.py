@@ -171,7 +171,9 @@ class BandNodes(nn.Module):
             ValueError: fewer frames than make one temporal node.
         """
         if frames.shape[1] < self.shortest:
-            raise ValueError(f"{frames.shape[1]} frames of 3 samples are too few: this model needs {self.shortest}")
+            raise ValueError(
+                f"{frames.shape[1]} frames of 3 samples are too few: this model needs {self.shortest}; use a longer clip"
+            )
         magnitude = self.blocks(functional.selu(self.norm(frames.transpose(1, 2).unsqueeze(1)))).abs()
         spectral, temporal = (magnitude.amax(dim=axis).transpose(1, 2) for axis in (3, 2))
         places = (_where(magnitude, 3), _where(magnitude, 2)) if with_places else (magnitude.new_empty(0),) * 2

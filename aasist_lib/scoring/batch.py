@@ -208,7 +208,8 @@ def _scored(unfinished: Progress, names: list[str]) -> Iterator[Recording]:
         found = unfinished.scored(name)
         if not found:
             raise ScoringError(
-                f"{name}: scored, but in no list next to {unfinished.path}; put --out in a folder that all processes share"
+                f"{name}: scored by another process, but its result file is not visible: there is none next to "
+                f"{unfinished.path}; put --out in a folder that all processes share"
             )
         yield from found
 

@@ -390,6 +390,7 @@ def _refuse_too_few(clips: int, size: int, processes: int) -> None:
 def _refuse_constant(checkpoint: Path, best: int) -> None:
     if read_facts(checkpoint).get("calibration", True) is None:  # it is fitted unless all scores are equal
         raise TrainingError(
-            f"every dev clip has the same score, also in epoch {best}, the best: the detector tells nothing apart. "
-            "Lower training.learning_rate, or look at the features (a bank or encoder that gives the same for all clips)"
+            f"every dev clip has the same score, also in epoch {best}, the best: the detector has not learned to "
+            "separate the classes. Lower training.learning_rate, or look at the features (a bank or encoder that gives the "
+            "same for all clips)"
         )

@@ -22,7 +22,7 @@ def texts():
 
 def written(value: float) -> str:
     """A pattern for an EER in percent or as a fraction, also with fewer digits."""
-    percent = {f"{value:g}", f"{value:.1f}"}
+    percent = {f"{value:g}", f"{value:.1f}" if value > 10 else f"{value:g}"}
     return rf"(?<![\d.])(?:(?:{'|'.join(map(re.escape, percent))})\s?%|{re.escape(f'{value / 100:.4f}'.rstrip('0'))})(?!\d)"
 
 

@@ -146,7 +146,7 @@ def test_our_own_tables_are_keys(name, tmp_path):
         ("filename cm-score\nu1 0.5\n", r"key\.txt:1: .*label or key; .*filename, cm-score"),
         (
             "D_1 D_2 F A11 spoof\nD_1 D_3 F - target\n",
-            r"key\.txt:2: .*speaker verification.*\(CM\)",
+            r"key\.txt:2: .*CM",
         ),
         ("LA_E_1\nLA_E_2\n", r"key\.txt:1: .* 8 \(ASVspoof 2021 LA key\), .* 1: 'LA_E_1'"),
         ("", r"key\.txt:1: .*form of key"),

@@ -84,8 +84,7 @@ def _read_on(content: Bytes, start: int, data: _Chunk, order: str) -> Part:
     behind = len(content) - data.next
     if order == ">" or content[start : start + 4] == b"RF64":
         raise Damaged(
-            f"its header tells of {data.size} bytes of samples, and {behind} bytes that belong to nothing follow: "
-            "export it again"
+            f"the header declares {data.size} bytes of audio, but {behind} unrecognised bytes follow: export the file again"
         )
     return Part(start, len(content), "sndfile", patch=((data.body - 4, b"\xff\xff\xff\xff"),))
 
@@ -103,7 +102,7 @@ def w64(content: Bytes, start: int) -> Iterator[Part]:
                 if size < UNKNOWN_SIZE:
                     refuse_cut(size - 24, len(content) - at - 24)
                 break
-            raise Damaged(f"{len(content) - at} bytes that belong to nothing follow its samples: export it again")
+            raise Damaged(f"{len(content) - at} unrecognised bytes at the end of the file: export the file again")
         at += -(-size // 8) * 8
     yield Part(start, len(content), "sndfile")
 
@@ -118,7 +117,7 @@ def caf(content: Bytes, start: int) -> Iterator[Part]:
             yield Part(start, len(content), "sndfile", patch=((at + 4, whole),))
             return
         if not _NAME.fullmatch(name) or size < 0 or at + 12 + size > len(content) and name != b"data":
-            raise Damaged(f"{len(content) - at} bytes that belong to nothing follow its samples: export it again")
+            raise Damaged(f"{len(content) - at} unrecognised bytes at the end of the file: export the file again")
         at += 12 + size
     yield Part(start, len(content), "sndfile")
 
@@ -129,7 +128,7 @@ def au(content: Bytes, start: int) -> Iterator[Part]:
         offset, size = struct.unpack_from(">II", content, start + 4)
         behind = len(content) - start - offset - size
         if size < UNKNOWN_SIZE and behind > SLACK:
-            raise Damaged(f"its header tells of {size} bytes of samples, and {behind} more follow: export it again")
+            raise Damaged(f"the header declares {size} bytes of audio, but {behind} more bytes follow: export the file again")
     yield Part(start, len(content), "sndfile")
 
 
@@ -143,7 +142,9 @@ def nist(content: Bytes, start: int) -> Iterator[Part]:
         size, there = told[named[0]] * told[named[1]] * told[named[2]], len(content) - start - int(begins[1])
         refuse_cut(size, there)
         if there > size + SLACK:
-            raise Damaged(f"its header tells of {size} bytes of samples, and {there - size} more follow: export it again")
+            raise Damaged(
+                f"the header declares {size} bytes of audio, but {there - size} more bytes follow: export the file again"
+            )
     yield Part(start, len(content), "sndfile")
 
 

@@ -32,7 +32,10 @@ def mov(content: Bytes, start: int) -> Iterator[Part]:
             start, told = at, 0
         told += name == b"moov"
         if told > 1:
-            raise Damaged(f"another film begins at byte {at}, which is not read: split the file, or export it again")
+            raise Damaged(
+                f"a second recording, without a file header of its own, is appended (its 'moov' box is at byte {at}): "
+                "split the file, or export each recording again"
+            )
         if size < 8:  # 0: to the end of the file
             break
         at += size

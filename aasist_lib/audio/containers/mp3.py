@@ -101,7 +101,10 @@ def _mp3_resumes(content: Bytes, at: int, seconds: float) -> int:
     if following is None:
         refuse_rest(content, after, "its last frame")
         return len(content)
-    raise Damaged(f"damaged after {seconds:.1f} s: {following - after} bytes there are no frame of an MP3")
+    raise Damaged(
+        f"damaged after {seconds:.1f} s: {following - after} bytes there are not valid MP3 data: "
+        "download or export the file again"
+    )
 
 
 def _next_frame(content: Bytes, at: int) -> int | None:

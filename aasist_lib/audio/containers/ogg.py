@@ -35,14 +35,15 @@ def ogg(content: Bytes, start: int) -> Iterator[Part]:
             if at + 27 > len(content) or not any(content[at : at + SLACK]):
                 raise Damaged(f"cut off or damaged{_at_seconds(streams)}: the last page of the Ogg stream is not whole")
             raise Damaged(
-                f"damaged{_at_seconds(streams)}: {len(content) - at} bytes from there on are no page of an Ogg stream"
+                f"damaged{_at_seconds(streams)}: {len(content) - at} bytes from there on are not valid Ogg data: "
+                "download or export the file again"
             )
         kind, granule, serial, number, crc, count = struct.unpack_from("<xxxxxBqIIIB", content, at)
         end = at + 27 + count + sum(content[at + 27 : at + 27 + count])
         if end > len(content):
             raise Damaged(f"cut off{_at_seconds(streams)}: the last page of the Ogg stream is not whole")
         if _ogg_crc(content[at:end]) != crc:
-            raise Damaged(f"damaged{_at_seconds(streams)}: a page of the Ogg stream has other bytes than its checksum tells")
+            raise Damaged(f"damaged{_at_seconds(streams)}: an Ogg page fails its checksum: download or export the file again")
         if kind & _FIRST:
             if not beginning:
                 yield _link(streams, link, at)

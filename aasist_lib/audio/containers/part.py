@@ -50,13 +50,15 @@ _BEGINNINGS = re.compile(
 def refuse_another(content: Bytes, at: int) -> None:
     """Raise `Damaged` where a file of another format begins at a byte: what follows is not read."""
     if _BEGINNINGS.match(content, at):
-        raise Damaged(f"another file, of another format, is joined to it at byte {at}: split the file there")
+        raise Damaged(f"a file of another format is appended at byte {at}: split the file there")
 
 
 def refuse_cut(told: int, there: int, slack: int = 0) -> None:
     """Raise `Damaged` where a header tells of more bytes of samples than there are."""
     if told > there + slack:
-        raise Damaged(f"cut off or damaged: its header tells of {told} bytes of samples, {there} are there")
+        raise Damaged(
+            f"cut off or damaged: the header declares {told} bytes, but only {there} follow: download or export the file again"
+        )
 
 
 def refuse_rest(content: Bytes, at: int, what: str, most: int = LARGEST_REST) -> None:
@@ -64,4 +66,4 @@ def refuse_rest(content: Bytes, at: int, what: str, most: int = LARGEST_REST) ->
     refuse_another(content, at)
     behind = len(content) - at
     if behind > most and content[at:].strip(b"\0"):
-        raise Damaged(f"{behind} bytes follow {what} and belong to nothing: export it again")
+        raise Damaged(f"{behind} unrecognised bytes follow {what}: export the file again")
