@@ -27,6 +27,8 @@ from aasist_lib.runtime.kept import BY_CONTENT, clips_digest, make_key, trials_d
 from aasist_lib.runtime.run_folder import RunFolder
 
 KNOWN, LEFT_OUT = "known attacks", "left-out families"
+REPLICATES = 200
+"""Of the bootstrap over clips."""
 
 
 def layer_eers(profile: Profile, device: str = "cpu", run: RunFolder | None = None, clips: int = 800) -> pd.DataFrame:
@@ -48,7 +50,7 @@ def layer_eers(profile: Profile, device: str = "cpu", run: RunFolder | None = No
     trials = {split: _drawn(listed[listed["split"] == split], clips, profile.seed) for split in ("train", "dev")}
     settings = {
         "encoder": encoder.identity(), "samples": profile.model.samples, "seed": profile.seed, "clips": clips,
-        "evaluation": profile.evaluation,
+        "confidence": profile.evaluation.confidence,
     }  # fmt: skip
     both = pd.concat(trials.values())
     data = {"the trials": trials_digest(both, both.columns.drop("path")), "the clips": clips_digest(both)}
@@ -112,7 +114,7 @@ def _mean_eer(scores: list[tuple[np.ndarray, np.ndarray]], profile: Profile) -> 
     """The mean EER of several score sets of the same bona fide clips, and its bootstrap interval over clips."""
     rng, size = np.random.default_rng(profile.seed), len(scores[0][0])
     drawn = []
-    for _ in range(profile.evaluation.replicates):
+    for _ in range(REPLICATES):
         chosen = rng.integers(size, size=size)
         drawn.append(np.mean([eer(real[chosen], rng.choice(fake, len(fake)))[0] for real, fake in scores]))
     tail = (1 - profile.evaluation.confidence) / 2
