@@ -104,7 +104,11 @@ TRAINING = {
     "the focal loss": ("losses.py", "missing**gamma * log_p)", "missing**(gamma + 1) * log_p)"),
     "when the loss moves": ("losses.py", "(epoch - self.switch_epoch + 1) /", "(epoch - self.switch_epoch + 2) /"),
     "the learning rate": ("training/trainer.py", "return (step + 1) / warmup", "return (step + 2) / warmup"),
-    "a graph layer": ("models/graph.py", "self.neighbours(mixed) + self", "self.neighbours(mixed) - self"),
+    "a graph layer": (
+        "models/graph.py",
+        "self.itself(nodes), self.norm)), weights",
+        "-self.itself(nodes), self.norm)), weights",
+    ),
     "the fusion of the streams": ("models/fusion.py", "self.norm(nodes + mixed)", "self.norm(nodes + 2 * mixed)"),
 }
 FEATURES = {
@@ -253,7 +257,7 @@ def test_edits_of_a_project_with_notebooks(clone: Path) -> None:
     said = run_notebooks(clone)
     drawn = left_by(clone)
     assert said.count("skipped   unchanged") == 1 and "training: finished (3 epochs), nothing to do" in said
-    assert "anew" not in said and said.count("unchanged, read from the run folder") == 4
+    assert "anew" not in said and said.count("unchanged, read from the run folder") == 5
     assert (drawn[0], drawn[2]) == (first[0], first[2]) and drawn[1] != first[1], "another picture of the same training"
 
     edit(clone, *TRAINING["the loss"])

@@ -149,8 +149,8 @@ def test_spoofs_of_nobody_are_divided_by_chance_and_that_is_said() -> None:
 @pytest.mark.parametrize(
     ("bonafide", "spoofed", "said"),
     [
-        ({"a": 5, "b": 5}, {"a": 9, "b": 9}, "three speakers, 2 .*folders"),
-        ({"-": 50}, {"-": 50}, "three speakers, 0 "),
+        ({"a": 5, "b": 5}, {"a": 9, "b": 9}, r"three speakers.*\b2\b.*folders"),
+        ({"-": 50}, {"-": 50}, r"three speakers.*\b0\b"),
         ({"a": 5, "b": 5, "c": 5}, {"v": 9}, "no spoof in "),
     ],
 )

@@ -73,10 +73,12 @@ def _asv_key_2021(path: Path, utterances: pd.Series) -> pd.Series:
     other = np.flatnonzero(key[1].to_numpy()[:shared] != utterances.to_numpy()[:shared])
     if len(key) != len(utterances) or other.size:
         row = int(other[0]) if other.size else shared
-        places = (f"line {lines.index[row]}" if row < len(lines) else "the end" for lines in (key, utterances))
+        places = (
+            f"{of}:{lines.index[row]}" if row < len(lines) else str(of) for of, lines in ((file, key), (path, utterances))
+        )
         raise TableError(
-            f"{file} is not the key of {path}: they differ at {' of the key and '.join(places)} of the scores, and have "
-            f"{len(key)} and {len(utterances)} lines: use a key that lists the same utterances in the same order"
+            f"{': not the key of '.join(places)}: they must list the same utterances in the same order; they have {len(key)} "
+            f"and {len(utterances)} utterances"
         )
     for column, known in ((5, AsvScores._fields), (7, SUBSETS)):
         refuse(file, ~key[column].isin(known), key[column], f"values are none of {', '.join(known)}")

@@ -135,7 +135,7 @@ def _to_loss(config: ModelConfig, loss: LossConfig, shapes: Shapes, row: float) 
     fused = _nodes([shapes[f"backend.fusion.{kind}"][0] for kind in ("temporal", "spectral", "stack")])
     text, switch = FUSIONS[config.fusion]
     boxes = [Box(text, fused, MIDDLE, row, switch)]
-    read = "{} features".format(*shapes["backend.drop"][0])
+    read = "{} features".format(*shapes["backend.drop_readout"][0])
     boxes.append(Box("largest magnitude and mean of either kind, stack nodes", read, MIDDLE, row + 1))
     members = f", mean of {config.members} members" if config.members > 1 else ""
     logits = "{} logits: spoof, bona fide".format(*shapes["backend.readout"][0])

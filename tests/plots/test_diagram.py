@@ -21,7 +21,7 @@ def shapes(**changes):
         "backend.streams.0.first": stream, "backend.streams.0": [(2, 6), (1, 6), (1, 6)],
         "backend.streams.1.first": stream, "backend.streams.1": [(2, 6), (1, 6), (1, 6)],
         "backend.fusion.temporal": [(4, 6)], "backend.fusion.spectral": [(2, 6)], "backend.fusion.stack": [(2, 6)],
-        "backend.drop": [(30,)], "backend.readout": [(2,)],
+        "backend.drop_readout": [(30,)], "backend.readout": [(2,)],
     }  # fmt: skip
     return found | changes
 

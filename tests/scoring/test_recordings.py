@@ -33,7 +33,10 @@ def profile(tiny_encoder: Path, tiny_corpus: Path, tmp_path_factory: pytest.Temp
     toy = profile_for(tiny_encoder, tiny_corpus, tmp_path_factory.mktemp("recordings"))
     return toy.model_copy(update={
         "training": toy.training.model_copy(update={"epochs": 12}),  # well separated scores, whatever the rounding
-        "model": toy.model.model_copy(update={"frontend": toy.model.frontend.model_copy(update={"kind": "lfcc"})}),
+        "model": toy.model.model_copy(update={
+            "frontend": toy.model.frontend.model_copy(update={"kind": "lfcc"}), "layer_norm": True, "activation": "selu",
+            "dropout": 0.0, "pool_dropout": 0.0, "readout_dropout": 0.0, "attention_dropout": 0.0,
+        }),
     })  # fmt: skip
 
 
