@@ -26,6 +26,7 @@ def load_profile(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) 
     """Read a profile and apply `section.key=value` overrides (values are YAML).
 
     A profile may begin with `extends: <another profile>`: it then has that profile's keys, except those it gives itself.
+    It is looked up beside the file, then as `path` is.
 
     Args:
         path: a YAML file, or the bare name of one in `configs/` of the project.
@@ -64,7 +65,7 @@ def _read(file: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(base, str):
         raise ConfigError(f"{file}: extends = {_SHORT.repr(base)}: name one profile")
     try:
-        found = _find(base)
+        found = beside if (beside := file.parent / base).is_file() else _find(base)
     except ConfigError as error:
         raise ConfigError(f"{file}: extends: {error}") from error
     return _merged(_read(found, (*extending, file)), raw)

@@ -85,7 +85,7 @@ def write(folder, **files):
 def test_a_profile_takes_the_keys_of_the_one_it_extends_except_its_own(tmp_path):
     base = "name: base\ntitle: Base\nseed: 5\nmodel: {dropout: 0.1, frontend: {name: a, layer: 3}}\nnotebooks: ['01', '03']\n"
     middle = f"extends: {tmp_path}/base.yaml\nname: middle\nmodel: {{frontend: {{layer: 7}}}}\n"
-    top = f"extends: {tmp_path}/middle.yaml\nname: top\nnotebooks: ['05']\n"
+    top = "extends: middle.yaml\nname: top\nnotebooks: ['05']\n"
     write(tmp_path, base=base, middle=middle, top=top)
     found = load_profile(tmp_path / "top.yaml", ["model.dropout=0.3"])
     assert (found.name, found.title, found.seed, found.notebooks) == ("top", "Base", 5, ("05",))
