@@ -18,10 +18,10 @@ from aasist_lib.models.graph import norm_nodes
 class PairwiseAttention(nn.Module):
     """Attention among nodes of one type: `(batch, nodes, in_features)` -> `(batch, nodes, out_features)`.
 
-    For nodes h_n, with a vector w, matrices W and temperature t:
+    For nodes h_n, with a vector w, matrices W, temperature t and the activation of the configuration (SELU in the paper):
 
         a_nm = softmax over m of  w . tanh(W_pair (h_n * h_m)) / t
-        h'_n = SELU(BN(W_neighbours (sum over m of a_nm h_m) + W_itself h_n))
+        h'_n = act(BN(W_neighbours (sum over m of a_nm h_m) + W_itself h_n))
     """
 
     def __init__(self, in_features: int, out_features: int, config: ModelConfig) -> None:

@@ -110,7 +110,9 @@ def _to_nodes(config: ModelConfig, shapes: Shapes) -> list[Box]:
         shape = "{} frames × {} features".format(*shapes["backend.nodes.project"][0])
         boxes.append(Box(", ".join(parts), shape, MIDDLE, 2))
     image = "{} channels × {} bands × {} moments".format(*shapes["backend.nodes.blocks"][0])
-    boxes.append(Box(f"{config.blocks} residual convolution blocks", image, MIDDLE, len(boxes)))
+    text = f"{config.blocks} residual convolution blocks, {config.activation.upper()}"
+    switch = "original" if config.activation == "selu" else "here"
+    boxes.append(Box(text, image, MIDDLE, len(boxes), switch))
     spectral, temporal = ("{} nodes × {} features".format(*shape) for shape in shapes["backend.nodes"][:2])
     row = len(boxes)
     return [*boxes, Box("temporal nodes", temporal, LEFT, row), Box("spectral nodes", spectral, RIGHT, row)]

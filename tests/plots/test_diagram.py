@@ -7,7 +7,7 @@ from aasist_lib import plots
 from aasist_lib.config import FrontendConfig, LossConfig, ModelConfig
 from tests.plots.looking import render, texts
 
-ORIGINAL = {"graph_attention": "pairwise", "heterogeneous": "type_pairs", "fusion": "max"}
+ORIGINAL = {"graph_attention": "pairwise", "heterogeneous": "type_pairs", "fusion": "max", "activation": "selu"}
 
 
 def shapes(**changes):
@@ -47,7 +47,7 @@ def test_every_stage_stands_with_the_shape_that_leaves_it():
         "waveform": "8000 samples, 0.50 s",
         "front end: whisper-tiny.en, frozen": "2 layers × 30 frames × 12 features",
         "learned sum of the layers, projection": "30 frames × 21 features",
-        "6 residual convolution blocks": "8 channels × 7 bands × 9 moments",
+        "6 residual convolution blocks, GELU": "8 channels × 7 bands × 9 moments",
         "temporal nodes": "9 nodes × 8 features",
         "spectral nodes": "7 nodes × 8 features",
         "graph: multi-head attention": "7 nodes × 10, pooled to 3",
@@ -72,6 +72,7 @@ def test_arrows_lead_from_the_first_box_to_the_last():
     ("change", "text", "count"),
     [
         ({"graph_attention": "pairwise"}, "graph: pairwise attention", 2),
+        ({"activation": "selu"}, "6 residual convolution blocks, SELU", 1),
         ({"heterogeneous": "type_pairs"}, "stream 1: a vector by pair of types", 4),
         ({"fusion": "max"}, "fusion: element-wise maximum", 1),
         ({"loss": "ce"}, "loss: weighted cross-entropy", 1),

@@ -33,7 +33,7 @@ def ogg(content: Bytes, start: int) -> Iterator[Part]:
     while at < len(content):
         if content[at : at + 4] != b"OggS" or at + 27 > len(content):
             if at + 27 > len(content) or not any(content[at : at + SLACK]):
-                raise Damaged(f"cut off or damaged{_at_seconds(streams)}: the last page of the Ogg stream is not whole")
+                raise Damaged(f"cut off or damaged{_at_seconds(streams)}: the last page of the Ogg stream is incomplete")
             raise Damaged(
                 f"damaged{_at_seconds(streams)}: {len(content) - at} bytes from there on are not valid Ogg data: "
                 "download or export the file again"
@@ -41,7 +41,7 @@ def ogg(content: Bytes, start: int) -> Iterator[Part]:
         kind, granule, serial, number, crc, count = struct.unpack_from("<xxxxxBqIIIB", content, at)
         end = at + 27 + count + sum(content[at + 27 : at + 27 + count])
         if end > len(content):
-            raise Damaged(f"cut off{_at_seconds(streams)}: the last page of the Ogg stream is not whole")
+            raise Damaged(f"cut off{_at_seconds(streams)}: the last page of the Ogg stream is incomplete")
         if _ogg_crc(content[at:end]) != crc:
             raise Damaged(f"damaged{_at_seconds(streams)}: an Ogg page fails its checksum: download or export the file again")
         if kind & _FIRST:
