@@ -1,4 +1,4 @@
-"""The demo corpus: recorded speech from Debian packages, ten attacks made from it, and a trial table.
+"""The demo corpus: recorded speech from Debian packages, thirteen attacks made from it, and a trial table.
 
 `build` builds the corpus. `audit` checks that trivial features do not separate the classes.
 """

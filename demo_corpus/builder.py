@@ -23,12 +23,13 @@ from tqdm import tqdm
 from aasist_lib.audio import RATE, write_flac
 from aasist_lib.config import DataConfig, project_root
 from aasist_lib.corpora.table import COLUMNS, write_trials
-from aasist_lib.runtime.files import atomic, in_turn, sweep
+from aasist_lib.runtime.files import atomic, in_turn, sha256, sweep
 from aasist_lib.runtime.fingerprint import code, versions
 from aasist_lib.runtime.kept import PLUMBING, changes, different, make_key, read_key
 from aasist_lib.runtime.processes import end_with_parent, environment
 from demo_corpus import channel
 from demo_corpus.attacks import ATTACKS, Source
+from demo_corpus.attacks.neural import WEIGHTS
 from demo_corpus.attacks.source import MAX_SECONDS
 from demo_corpus.packages import SourceError
 from demo_corpus.plan import Clip, Task, draw
@@ -105,6 +106,8 @@ def _recipe(data: DataConfig) -> Recipe:
     key = make_key(["demo_corpus.builder"], settings, leave_out=(*_READS_OR_STORES, *set(modules.values())))
     attacks = {name: code([module], _READS_OR_STORES) for name, module in modules.items()}
     key["versions"] |= versions({file for files in attacks.values() for file in files})
+    for name, weights in WEIGHTS.items():
+        attacks[name] |= {weights.name: sha256(weights)}
     return {"key": key, "attacks": attacks}
 
 
@@ -206,7 +209,7 @@ def _make(task: Task, root: Path, seed: int) -> _Outcome:
 
 
 def reference(wave: np.ndarray) -> np.ndarray:
-    """Prepare a recording for both classes: band-limited, trimmed, at most `MAX_SECONDS`, at a fixed level."""
+    """Prepare a recording for both classes: without rumble, trimmed, at most `MAX_SECONDS`, at a fixed level."""
     wave = channel.trim(channel.band_limit(wave.astype(np.float64)))[: round(MAX_SECONDS * RATE)]
     return channel.set_level(wave, -23.0)
 
@@ -218,10 +221,11 @@ def codec_of(clip: Clip, seed: int) -> str:
 
 def render(clip: Clip, wave: np.ndarray, language: str, seed: int) -> np.ndarray:
     """Return the finished audio of one clip, `(samples,)` float32: the attack, if any, then the common channel."""
+    top = channel.top_of(wave)
     if clip.attack in ATTACKS:
         rng = generator(seed, "attack", clip.utt_id)
-        wave = channel.band_limit(ATTACKS[clip.attack](Source(wave, language, clip.voice), rng))
-    return channel.transmit(wave, codec_of(clip, seed), generator(seed, "channel", clip.utt_id))
+        wave = ATTACKS[clip.attack](Source(wave, language, clip.voice), rng)
+    return channel.transmit(wave, codec_of(clip, seed), generator(seed, "channel", clip.utt_id), top)
 
 
 def _row(clip: Clip, path: Path, codec: str, split: str) -> dict[str, str]:

@@ -1,6 +1,9 @@
 """The channel for every clip of both classes: band limits, a microphone's tilt, a channel codec, edge trim, peak limiter,
 fade, level, noise floor and dither, in this order.
 
+The upper band limit is at most the highest frequency of the recording that the clip is made from, also for text-to-speech, so
+that it does not tell the classes apart.
+
 A synthesiser leaves traces that a detector should not rely on: a louder or quieter clip, sharper peaks, silent edges,
 digital zeros, an empty band at the lowest or highest frequencies. Both classes get the same processing, with random choices
 from the same distributions.
@@ -17,10 +20,16 @@ import numpy as np
 import soundfile
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
+from scipy.signal import welch
 
 from aasist_lib.audio import RATE
 
-BAND_HZ = (80, 7000)
+Band = tuple[float, float]
+"""Lower and upper limit, Hz."""
+FULL_BAND: Band = (20, 8000)
+LOW_HZ, HIGH_HZ = (20, 120), (3400, 8000)
+"""Ranges of the two band limits."""
+_TOP_DB = 60.0
 TILT_DB = 6.0
 """Largest rise or fall of the random tilt, between 250 Hz and the upper band limit."""
 EDGE_SECONDS = 0.03
@@ -35,16 +44,22 @@ _LOOK = RATE // 100 + 1
 _ROLL_OFF_HZ = 400
 
 
-def band_limit(wave: np.ndarray, tilt: float = 0.0) -> np.ndarray:
-    """Keep the band `BAND_HZ` and tilt the spectrum by `tilt` dB from 250 Hz to the upper band limit, evenly per octave.
+def top_of(wave: np.ndarray) -> float:
+    """Return the highest frequency, in Hz, at which the mean spectrum is within 60 dB of its maximum."""
+    hertz, power = welch(wave, RATE, nperseg=512)
+    return float(hertz[power > power.max() * 10 ** (-_TOP_DB / 10)].max(initial=HIGH_HZ[0]))
+
+
+def band_limit(wave: np.ndarray, band: Band = FULL_BAND, tilt: float = 0.0) -> np.ndarray:
+    """Keep `band` and tilt the spectrum by `tilt` dB from 250 Hz to the upper band limit, evenly per octave.
 
     The filter is zero-phase and uses one Fourier transform of the whole clip. Input and output are `(samples,)`.
     """
     size = next_fast_len(len(wave) + RATE // 10, real=True)
     hertz = rfftfreq(size, 1 / RATE)
-    high_pass = 1 / (1 + (BAND_HZ[0] / np.maximum(hertz, 1e-3)) ** 8)
-    low_pass = 0.5 + 0.5 * np.cos(np.pi * np.clip((hertz - BAND_HZ[1]) / _ROLL_OFF_HZ + 0.5, 0, 1))
-    octaves = np.log2(np.clip(hertz, 250, BAND_HZ[1]) / 250) / np.log2(BAND_HZ[1] / 250)
+    high_pass = 1 / (1 + (band[0] / np.maximum(hertz, 1e-3)) ** 8)
+    low_pass = 0.5 + 0.5 * np.cos(np.pi * np.clip((hertz - band[1]) / _ROLL_OFF_HZ + 0.5, 0, 1))
+    octaves = np.log2(np.clip(hertz, 250, band[1]) / 250) / np.log2(band[1] / 250)
     return irfft(rfft(wave, size) * high_pass * low_pass * 10 ** (tilt * octaves / 20), size)[: len(wave)]
 
 
@@ -89,23 +104,25 @@ def set_level(wave: np.ndarray, dbfs: float) -> np.ndarray:
     return wave * min(10 ** (dbfs / 20) / max(rms, 1e-9), CEILING / max(peak, 1e-9))
 
 
-def transmit(wave: np.ndarray, codec: str, rng: np.random.Generator) -> np.ndarray:
+def transmit(wave: np.ndarray, codec: str, rng: np.random.Generator, top: float = FULL_BAND[1]) -> np.ndarray:
     """Pass a clip through the corpus' common channel.
 
     Args:
         wave: `(samples,)` at 16 kHz, any level.
         codec: a name from `CODECS`.
         rng: the clip's own generator, which draws all other settings.
+        top: the highest upper band limit, Hz: `top_of` the recording that the clip is made from.
 
     Returns:
         the clip as 16-bit values in [-1, 1], float32.
     """
     ranges = ((-TILT_DB, TILT_DB), CREST_DB, FADE_SECONDS, LEVEL_DBFS, NOISE_SNR_DB)
     slope, crest, edge, level, snr = (rng.uniform(*bounds) for bounds in ranges)
-    wave = set_level(band_limit(np.asarray(wave, dtype=np.float64), slope), -23.0)
-    wave = trim(band_limit(CODECS[codec](wave)))
+    band = (rng.uniform(*LOW_HZ), min(rng.uniform(*HIGH_HZ), top))
+    wave = set_level(band_limit(np.asarray(wave, dtype=np.float64), band, slope), -23.0)
+    wave = trim(band_limit(CODECS[codec](wave), band))
     wave = set_level(fade(limit(wave, crest), edge), level)
-    noise = band_limit(rng.standard_normal(len(wave)))
+    noise = band_limit(rng.standard_normal(len(wave)), band)
     wave = set_level(wave + noise * np.sqrt(np.mean(wave**2)) * 10 ** (-snr / 20), level)
     triangular = rng.uniform(-0.5, 0.5, len(wave)) + rng.uniform(-0.5, 0.5, len(wave))
     return (np.round(wave * 32768 + triangular).clip(-32768, 32767) / 32768).astype(np.float32)
@@ -140,7 +157,7 @@ def _container(kind: str, subtype: str, quality: float) -> Callable[[np.ndarray]
     return code
 
 
-def _stream(codec: str, container: str, bit_rate: int) -> Callable[[np.ndarray], np.ndarray]:
+def _stream(codec: str, container: str, bit_rate: int, delay: int = 0) -> Callable[[np.ndarray], np.ndarray]:
     def code(wave: np.ndarray) -> np.ndarray:
         memory = io.BytesIO()
         with av.open(memory, "w", format=container) as output:
@@ -150,7 +167,7 @@ def _stream(codec: str, container: str, bit_rate: int) -> Callable[[np.ndarray],
             output.mux(stream.encode(frame))  # PyAV converts to the codec's format and frame size
             output.mux(stream.encode(None))
         memory.seek(0)
-        return decode(memory, container)
+        return decode(memory, container)[delay:][: len(wave)]
 
     return code
 
@@ -172,5 +189,7 @@ CODECS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mp3-32k": _stream("libmp3lame", "mp3", 32_000),
     "mp3-64k": _stream("libmp3lame", "mp3", 64_000),
     "vorbis": _container("OGG", "VORBIS", 0.6),
+    "opus-24k": _stream("libopus", "ogg", 24_000),
+    "aac-64k": _stream("aac", "adts", 64_000, 1024),
 }
 CODEC_NAMES = tuple(CODECS)

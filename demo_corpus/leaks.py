@@ -43,10 +43,18 @@ def features(wave: np.ndarray) -> dict[str, float]:
         "start_silence": loud[0] / 100,
         "end_silence": (len(energy) - 1 - loud[-1]) / 100,
         "bandwidth": np.searchsorted(share, 0.99) * RATE / 2 / len(share) / 1000,
+        "below_80_hz": _decibels(power, 0, 80),
+        "above_7_khz": _decibels(power, 7000, RATE // 2),
         "digital_zeros": float(np.mean(wave == 0)),
         "noise_floor": float(np.percentile(energy, 5) - energy.max()),
         "offset": abs(float(np.mean(wave))) / (rms + _TINY),
     }
+
+
+def _decibels(power: np.ndarray, low: int, high: int) -> float:
+    """Return the energy between two frequencies, in dB relative to all of a power spectrum `(frequencies,)` up to 8 kHz."""
+    bands = slice(*(hertz * 2 * len(power) // RATE for hertz in (low, high)))
+    return float(10 * np.log10(power[bands].sum() / max(power.sum(), _TINY) + _TINY))
 
 
 def audit(trials: pd.DataFrame, root: str | Path = ".") -> pd.DataFrame:

@@ -10,8 +10,6 @@ from demo_corpus.attacks import KNOWN_ATTACKS, TTS_ATTACKS, UNSEEN_ATTACKS
 from demo_corpus.seeds import generator
 from demo_corpus.sources import MIN_SECONDS, Recording, seconds
 
-HELD_OUT_SHARE = 0.5
-"""Share of `clips_per_speaker` for dev and eval speakers, so that most of the data is for training."""
 ATTACKS_A_CLIP = {"train": 2, "dev": 3, "eval": 3}
 _TRIMMED = 0.3
 _VARIANTS = {"train": ("m1", "m3", "f1", "f2"), "dev": ("m2", "f3"), "eval": ("m4", "f4")}
@@ -40,16 +38,14 @@ def draw(recordings: Iterable[Recording], clips_per_speaker: int, seed: int) -> 
     tasks: list[Task] = []
     for speaker, group in groupby(sorted(recordings, key=lambda r: (r.speaker, str(r.path))), key=lambda r: r.speaker):
         own = list(group)
-        split = own[0].split
-        wanted = clips_per_speaker if split == "train" else max(1, round(HELD_OUT_SHARE * clips_per_speaker))
         chosen: list[Recording] = []
         for index in generator(seed, "recordings", speaker).permutation(len(own)):
-            if len(chosen) == wanted:
+            if len(chosen) == clips_per_speaker:
                 break
             length = seconds(own[index].path)
             if length == 0 or length >= MIN_SECONDS + _TRIMMED:
                 chosen.append(own[index])
-        tasks += _deal(chosen, speaker, split, seed)
+        tasks += _deal(chosen, speaker, own[0].split, seed)
     return tasks
 
 

@@ -46,6 +46,7 @@ class _Speaker:
 
 
 _ASTERISK = "usr/share/asterisk/sounds/*/**/*.g722"
+_LINES = "usr/share/scummvm/drascula/en/{}*.ALS"
 _FILLETS = "usr/share/games/fillets-ng/sound/*/*/*.ogg"
 SPEAKERS = (
     _Speaker("asterisk-en", "asterisk-core-sounds-en-g722", _ASTERISK, "en", "train"),
@@ -57,16 +58,15 @@ SPEAKERS = (
     _Speaker("fillets-cs-m", "fillets-ng-data-cs", _FILLETS, "cs", "dev"),
     _Speaker("asterisk-ru", "asterisk-core-sounds-ru-g722", _ASTERISK, "ru", "eval"),
     _Speaker("fillets-nl-v", "fillets-ng-data-nl", _FILLETS, "nl", "eval"),
-)
-"""The nine speakers of the packages. English and Spanish prompts are credited to the same person, so both are in train."""
+    *(_Speaker(f"drascula-{name.lower()}", "drascula", _LINES.format(files), "en", "train")
+      for name, files in (("hero", "[0-9]"), *((letter, letter) for letter in "BDEILTV"))),
+)  # fmt: skip
+"""The seventeen speakers of the packages. English and Spanish prompts are credited to the same person, so both are in train."""
 _LETTERS = "usr/share/klettres/{}/*/*.ogg"
-_LINES = "usr/share/scummvm/drascula/en/{}*.ALS"
 EXTRA_SPEAKERS = (
     _Speaker("festvox-ru", "festvox-ru", "usr/share/festival/voices/russian/*/wav/*.wav", "ru", "train"),
     *(_Speaker(f"klettres-{name.lower()}", "klettres-data", _LETTERS.format(name), "fr" if name == "fr" else "en", "train")
       for name in ("de", "en", "en_GB", "fr", "hu", "lt", "ml", "uk")),
-    *(_Speaker(f"drascula-{name.lower()}", "drascula", _LINES.format(files), "en", "train")
-      for name, files in (("hero", "[0-9]"), *((letter, letter) for letter in "BDEILTV"))),
 )  # fmt: skip
 """Speakers that `full` adds, all to train, so that dev and eval stay the same. If there are no sentences in a speaker's
 language, text-to-speech uses English ones."""

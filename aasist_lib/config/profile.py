@@ -64,7 +64,7 @@ class DataConfig(Section):
     evaluate_on: EvaluationCorpus | None = None
     bonafide: str = "debian"
     full: bool = False
-    clips_per_speaker: Count = 200
+    clips_per_speaker: Count = 100
     seed: int = 2025
 
     @property

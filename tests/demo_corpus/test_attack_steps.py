@@ -24,7 +24,7 @@ LEVELS = {
 
 @pytest.fixture
 def wave() -> np.ndarray:
-    return band_limit(talk(1, seconds=1.5))
+    return band_limit(talk(1, seconds=1.5), (80, 7000))
 
 
 def levels(wave: np.ndarray) -> np.ndarray:

@@ -152,12 +152,13 @@ def test_splits_share_no_speaker_and_no_voice_and_hold_every_source(packaged):
     for column in ("speaker", "person"):
         assert (plan.groupby(column)["split"].nunique() == 1).all()
     for split, part in plan.groupby("split"):
-        assert {name.split("-")[0] for name in part["person"]} == {"asterisk", "fillets"}, split
+        extra = {"drascula"} if split == "train" else set()
+        assert {name.split("-")[0] for name in part["person"]} == {"asterisk", "fillets"} | extra, split
     assert plan["utt_id"].is_unique
 
 
 def test_extra_speakers_are_in_train_only_and_every_speaker_has_sentences():
-    assert {speaker.split for speaker in EXTRA_SPEAKERS} == {"train"} and len(EXTRA_SPEAKERS) == 17
+    assert {speaker.split for speaker in EXTRA_SPEAKERS} == {"train"} and len(EXTRA_SPEAKERS) == 9
     assert {speaker.language for speaker in SPEAKERS + EXTRA_SPEAKERS} <= set(TEXTS)
     names = [speaker.name for speaker in SPEAKERS + EXTRA_SPEAKERS]
     assert len(names) == len(set(names))
@@ -169,7 +170,7 @@ def test_attacks_are_dealt_evenly_and_the_unseen_only_to_eval(packaged):
     for split in ("train", "dev"):
         assert set(counts[split].dropna().index) == set(KNOWN_ATTACKS)
     assert counts["eval"].notna().all()
-    assert ((counts.max() - counts.min()) <= 5).all()
+    assert ((counts.max() - counts.min()) <= 13).all()  # one for each speaker
     assert not plan[plan["attack"] != "-"].duplicated(["split", "person", "attack", "utt_id"]).any()
 
 

@@ -6,6 +6,7 @@ from demo_corpus.seeds import generator
 from tests.demo_corpus.conftest import talk
 
 RATE = 16_000
+BAND = (80, 7000)
 
 
 def spectrum_db(wave: np.ndarray, low: float, high: float) -> float:
@@ -53,7 +54,7 @@ def test_transmit_sets_level_band_and_edges(codec):
     level = rms_db(sent)
     assert channel.LEVEL_DBFS[0] - 0.5 < level < channel.LEVEL_DBFS[1] + 0.5
     assert 1.2 * RATE < len(sent) < 2 * RATE
-    assert spectrum_db(sent, 7500, 8000) < -35
+    assert spectrum_db(channel.transmit(wave, codec, generator(1, "x"), 6000), 6500, 8000) < -35
     assert np.array_equal(sent * 32768, np.round(sent * 32768))
 
 
@@ -102,7 +103,7 @@ def test_limit_brings_a_clip_to_the_crest_asked_for(crest):
 
 def test_tilt_turns_the_top_and_leaves_the_bottom():
     noise = np.random.default_rng(0).standard_normal(RATE)
-    before, after = (np.abs(np.fft.rfft(channel.band_limit(noise, tilt))) ** 2 for tilt in (0.0, 6.0))
+    before, after = (np.abs(np.fft.rfft(channel.band_limit(noise, BAND, tilt))) ** 2 for tilt in (0.0, 6.0))
     gains = [10 * np.log10(after[band].sum() / before[band].sum()) for band in (slice(150, 250), slice(6000, 6800))]
     assert abs(gains[0]) < 0.1 and abs(gains[1] - 6) < 0.5
 
@@ -111,8 +112,23 @@ def test_the_band_limits_remove_rumble_and_the_top():
     time = np.arange(RATE) / RATE
     for hertz, kept in ((20, False), (300, True), (5000, True), (7800, False)):
         wave = np.sin(2 * np.pi * hertz * time)
-        share = np.sqrt(np.mean(channel.band_limit(wave)[2000:-2000] ** 2) / np.mean(wave**2))
+        share = np.sqrt(np.mean(channel.band_limit(wave, BAND)[2000:-2000] ** 2) / np.mean(wave**2))
         assert (share > 0.9) == kept and (share < 0.05) == (not kept), hertz
+
+
+@pytest.mark.parametrize("top", [3600, 5400, 8000])
+def test_no_clip_reaches_above_its_recording(top):
+    noise = np.random.default_rng(0).standard_normal(RATE)
+    for key in range(6):
+        sent = channel.transmit(noise, "none", generator(key, "top"), top)
+        if top + 400 < 7600:
+            assert spectrum_db(sent, top + 300, 8000) < -35
+    found = channel.top_of(channel.band_limit(noise, (20, top)))
+    assert found == pytest.approx(min(top + 200, 8000), abs=80)
+
+
+def test_the_top_of_silence_is_the_lowest_limit():
+    assert channel.top_of(np.zeros(RATE)) == 3400
 
 
 def test_fade_brings_the_edges_to_nothing():
@@ -123,10 +139,10 @@ def test_fade_brings_the_edges_to_nothing():
     assert channel.fade(np.ones(100), 0.05).max() < 1  # shorter than its ramps
 
 
-def response(samples: int, tilt: float | None = None) -> dict[int, float]:
+def response(samples: int, tilt: float = 0.0) -> dict[int, float]:
     """Gain of the band limits at some frequencies, hertz -> factor."""
     impulse = (np.arange(samples) == samples // 2) * 1.0
-    wave = channel.band_limit(impulse) if tilt is None else channel.band_limit(impulse, tilt)
+    wave = channel.band_limit(impulse, BAND, tilt)
     assert len(wave) == samples
     at = np.array([10, 40, 70, 80, 200, 250, 500, 1000, 2000, 4000, 6790, 6900, 7000, 7100, 7210, 7900])
     phase = np.exp(-2j * np.pi * np.outer(at, np.arange(samples) - samples // 2) / RATE)
@@ -182,7 +198,7 @@ class Script:
     """A generator that gives these settings, and white noise `noise` times as loud as it should be; no dither."""
 
     def __init__(self, tilt=0.0, crest=12.0, edge=0.03, level=-26.0, snr=45.0, noise=0.0):
-        self.settings, self.noise, self.asked = [tilt, crest, edge, level, snr], noise, []
+        self.settings, self.noise, self.asked = [tilt, crest, edge, level, snr, *BAND], noise, []
 
     def uniform(self, low, high, size=None):
         self.asked.append((low, high, size))
@@ -196,7 +212,8 @@ def test_transmit_draws_its_settings_from_the_ranges_of_both_classes():
     script = Script()
     sent = channel.transmit(talk(6), "none", script)
     dither = (-0.5, 0.5, len(sent))  # two of them: triangular, one step to either side
-    assert script.asked == [(-6, 6, None), (9, 12, None), (0.03, 0.06, None), (-32, -20, None), (25, 45, None), dither, dither]
+    settings = [(-6, 6, None), (9, 12, None), (0.03, 0.06, None), (-32, -20, None), (25, 45, None)]
+    assert script.asked == [*settings, (20, 120, None), (3400, 8000, None), dither, dither]
 
 
 def test_transmit_gives_16_bit_samples_of_the_level_drawn():

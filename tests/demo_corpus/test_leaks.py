@@ -71,8 +71,15 @@ def tone(hertz: float, seconds: float = 1.0) -> np.ndarray:
     return np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE)
 
 
+def test_the_energy_at_the_ends_of_the_band():
+    found = leaks.features(tone(1000) + 0.1 * tone(50) + 0.01 * tone(7500))
+    assert found["below_80_hz"] == pytest.approx(-20, abs=0.1)
+    assert found["above_7_khz"] == pytest.approx(-40, abs=0.1)
+
+
 def test_features_of_a_clip_between_silences():
     found = leaks.features(np.concatenate([np.zeros(4800), 0.5 * tone(1000), np.zeros(3200 + 7)]))
+    assert found.pop("below_80_hz") < -40 and found.pop("above_7_khz") < -60
     assert found == pytest.approx({
         "duration": 1.5 + 7 / RATE,
         "level": 10 * np.log10(0.125 * 16_000 / 24_007),

@@ -119,37 +119,37 @@ def test_a_clip_that_is_too_short_is_skipped_alone(task, tmp_path, monkeypatch, 
 
 
 def test_the_reference_is_band_limited_trimmed_cut_and_levelled():
-    hum = 0.3 * np.sin(2 * np.pi * 30 * np.arange(8 * RATE) / RATE)
-    whistle = 0.3 * np.sin(2 * np.pi * 7_800 * np.arange(8 * RATE) / RATE)
-    wave = np.float32(np.pad(talk(1, seconds=7), RATE // 2) + (hum + whistle) * np.hanning(8 * RATE))
+    hum = 0.3 * np.sin(2 * np.pi * 8 * np.arange(8 * RATE) / RATE)
+    wave = np.float32(np.pad(talk(1, seconds=7), RATE // 2) + hum * np.hanning(8 * RATE))
     made = reference(wave)
     assert made.dtype == np.float64 and len(made) == 5 * RATE
     assert 20 * np.log10(np.sqrt(np.mean(made**2))) == pytest.approx(-23, abs=1e-6)
     loud = np.flatnonzero(np.abs(made) > 0.05 * np.abs(made).max())
     assert RATE // 50 < loud[0] < RATE // 5  # the half second of hum before the speech is gone but for 30 ms
     power = np.abs(np.fft.rfft(made[: 4 * RATE])) ** 2
-    assert power[: 4 * 40].sum() < 1e-4 * power.sum() and power[4 * 7_600 :].sum() < 1e-4 * power.sum()
+    assert power[: 4 * 12].sum() < 1e-4 * power.sum()
 
 
 def test_a_clip_s_codec_is_its_own_and_all_are_about_equally_frequent():
-    drawn = [codec_of(Clip(f"x-{number}", "-", "x"), 1) for number in range(700)]
-    again = [codec_of(Clip(f"x-{number}", "hibari", "y"), 1) for number in range(700)]
+    drawn = [codec_of(Clip(f"x-{number}", "-", "x"), 1) for number in range(900)]
+    again = [codec_of(Clip(f"x-{number}", "hibari", "y"), 1) for number in range(900)]
     assert drawn == again and all(type(name) is str for name in drawn)
     counts = pd.Series(drawn).value_counts()
     assert set(counts.index) == set(channel.CODEC_NAMES) and counts.between(60, 140).all()
-    assert drawn != [codec_of(Clip(f"x-{number}", "-", "x"), 2) for number in range(700)]
-    pinned = ["mu-law", "none", "a-law", "mp3-32k", "mu-law"]
+    assert drawn != [codec_of(Clip(f"x-{number}", "-", "x"), 2) for number in range(900)]
+    pinned = ["a-law", "none", "g722", "vorbis", "a-law"]
     assert drawn[:5] == pinned, "another draw: other clips of the same seed"
 
 
 def test_a_bona_fide_clip_is_the_reference_through_the_channel():
     wave = talk(2)
-    sent = channel.transmit(wave, codec_of(BONAFIDE, 3), generator(3, "channel", BONAFIDE.utt_id))
+    top = channel.top_of(wave)
+    sent = channel.transmit(wave, codec_of(BONAFIDE, 3), generator(3, "channel", BONAFIDE.utt_id), top)
     assert np.array_equal(render(BONAFIDE, wave, "cs", 3), sent)
     assert not np.array_equal(render(BONAFIDE, wave, "cs", 4)[:1_000], sent[:1_000])
 
 
-def test_a_spoof_is_the_attack_on_the_reference_band_limited_through_the_same_channel(task, monkeypatch):
+def test_a_spoof_is_the_attack_on_the_reference_through_the_same_channel(task, monkeypatch):
     wave, met = talk(2), []
 
     def attack(source: Source, rng: np.random.Generator) -> np.ndarray:
@@ -160,8 +160,9 @@ def test_a_spoof_is_the_attack_on_the_reference_band_limited_through_the_same_ch
     made = render(SPOOF, wave, "cs", 3)
     assert np.array_equal(met[0].wave, wave) and (met[0].language, met[0].voice) == ("cs", "espeak-cs+m1")
     noisy = wave + 0.1 * generator(3, "attack", SPOOF.utt_id).standard_normal(len(wave))
-    limited = channel.band_limit(noisy)
-    assert np.array_equal(made, channel.transmit(limited, codec_of(SPOOF, 3), generator(3, "channel", SPOOF.utt_id)))
+    top = channel.top_of(wave)  # of the recording, also for text-to-speech that reaches higher
+    sent = channel.transmit(noisy, codec_of(SPOOF, 3), generator(3, "channel", SPOOF.utt_id), top)
+    assert np.array_equal(made, sent)
 
 
 # ---- the table and the notes -----------------------------------------------------------------------------------------
