@@ -3,8 +3,8 @@
     python -m demo_corpus.vocoders.quality [--clips 40] [--listen vocoders.html]
 
 Recordings are those of the corpus' dev speakers, prepared as for an attack. Prints a Markdown table: mean absolute difference
-of natural-log mel magnitudes (80 bands, 64 ms), median F0 error in semitones where both are voiced, share of frames voiced in
-only one of the two, and the time per second of speech on one thread.
+of natural-log mel magnitudes (80 bands, 64 ms), median F0 error in semitones where both are voiced (without copies that have no
+voiced frame), share of frames voiced in only one of the two, and the time per second of speech on one thread.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
             ATTACKS[name](Source(wave, "en", ""), generator(SEED, name, number)) for number, wave in enumerate(waves)
         ]
         cost = (time.process_time() - began) / (sum(map(len, waves)) / RATE)
-        mel, pitch, voicing = np.mean([compare(wave, copy) for wave, copy in zip(waves, copies[name], strict=True)], axis=0)
+        mel, pitch, voicing = np.nanmean([compare(wave, copy) for wave, copy in zip(waves, copies[name], strict=True)], axis=0)
         print(f"| `{name}` | {mel:.2f} | {pitch:.2f} semitones | {voicing:.0%} | {cost:.3f} |")
     if options.listen:
         options.listen.write_text(page(waves[:8], {name: made[:8] for name, made in copies.items()}), encoding="utf-8")
