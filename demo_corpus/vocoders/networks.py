@@ -10,6 +10,7 @@ Only torch is needed here, so that they can be trained on a machine without the 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 
 import torch
@@ -50,7 +51,7 @@ def mel_filters(window: int, mels: int) -> Tensor:
     return torch.minimum(rising, falling).clamp(min=0)
 
 
-class Vocoder(nn.Module):
+class Vocoder(nn.Module, ABC):
     """A network that makes whole frames of `hop` samples; the ends are padded and cut."""
 
     hop: int
@@ -61,8 +62,9 @@ class Vocoder(nn.Module):
         padded = functional.pad(wave, (0, -samples % self.hop))
         return self.copy(padded)[:, :samples]
 
+    @abstractmethod
     def copy(self, wave: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Copy `(batch, samples)`, a multiple of `hop` samples."""
 
 
 class Backbone(nn.Module):
