@@ -96,7 +96,13 @@ def to_stderr(line: str) -> None:
 
 def localisation_markdown(rows: pd.DataFrame) -> str:
     """Return a Markdown table with one row per map: AUC by kind, pointing game, and the verdict in each run."""
-    heads = ["map", "AUC, both directions", *(f"AUC, {kind}" for kind in KINDS), "pointing game (chance)", "better than chance, per training"]
+    heads = [
+        "map",
+        "AUC, both directions",
+        *(f"AUC, {kind}" for kind in KINDS),
+        "pointing game (chance)",
+        "better than chance, per training",
+    ]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, part in rows.groupby("map", sort=False):
         cells = [name.replace("_", " ")]
