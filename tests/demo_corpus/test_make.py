@@ -475,3 +475,13 @@ def test_who_waited_for_another_process_takes_what_that_has_built(fake, tmp_path
     assert build(data, say=pytest.fail).made == 0
     notice = f"demo corpus: another process is building {data.root}; waiting for it"
     assert waited == [(data.root / ".build.lock", notice)]
+
+
+def test_other_weights_of_a_vocoder_rebuild_its_clips_alone(tmp_path, monkeypatch):
+    data = DataConfig(root=tmp_path)
+    before = builder._recipe(data)
+    (tmp_path / "istft.safetensors").write_bytes(b"other")
+    monkeypatch.setitem(builder.WEIGHTS, "neural-istft", tmp_path / "istft.safetensors")
+    after = builder._recipe(data)
+    assert before["key"] == after["key"]
+    assert [name for name in ATTACKS if before["attacks"][name] != after["attacks"][name]] == ["neural-istft"]
