@@ -109,7 +109,8 @@ def test_scores_after_loading_equal_those_in_memory_and_those_that_dev_was_judge
     assert not model.training and not any(module.training for module in model.frontend.modules())
     scores = score_split(profile, model, "dev")
     pd.testing.assert_frame_equal(scores, expected, check_exact=True)
-    assert eer(*split_classes(scores["label"], scores["score"])) == (facts["dev_eer"], facts["dev_threshold"])
+    judged = eer(*split_classes(scores["label"], scores["score"]))
+    assert judged == pytest.approx((facts["dev_eer"], facts["dev_threshold"]), abs=1e-6)  # other batches: other order of sums
     untuned = changed(profile, model={"frontend": profile.model.frontend.model_dump() | {"finetune": 0}})
     frozen = build_model(untuned.model)
     frozen.backend.load_state_dict(model.backend.state_dict())
