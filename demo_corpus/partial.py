@@ -213,10 +213,8 @@ def _make(job: _Job, folder: Path, samples: int, seed: int) -> tuple[list[dict],
     begin = rng.integers(max(len(wave) - samples, 0) + 1)
     wave = wave[begin : begin + samples]
     source = Source(wave, job.language, job.speaker)
-    spoof, top = (
-        channel.band_limit(ATTACKS[job.attack](source, generator(seed, "partial attack", job.name))),
-        channel.top_of(wave),
-    )
+    spoof = channel.band_limit(ATTACKS[job.attack](source, generator(seed, "partial attack", job.name)))
+    top = channel.top_of(wave)
     codec = str(generator(seed, "codec", job.name).choice(channel.CODEC_NAMES))
     rows = []
     for kind, (whole, start, end) in zip(KINDS, compose(wave, spoof, rng), strict=True):

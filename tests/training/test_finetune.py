@@ -100,8 +100,10 @@ def test_resuming_after_a_kill_equals_an_undisturbed_run(profile, finetune, tmp_
 
 
 @pytest.mark.parametrize("average", [0.0, 0.5])
-def test_scores_after_loading_equal_those_in_memory_and_those_that_dev_was_judged_by(profile, average):
+def test_scores_after_loading_equal_those_in_memory_and_those_that_dev_was_judged_by(profile, average, monkeypatch):
     profile = tuning(profile, "all", average=average)
+    # In the batches that dev is judged in: on some processors other batches have another order of sums.
+    monkeypatch.setattr("aasist_lib.scoring.split.BATCH", profile.training.batch_size)
     trainer, _, result = trained(profile)
     with trainer._judged():
         expected = score_split(profile, trainer.model, "dev")
@@ -109,8 +111,7 @@ def test_scores_after_loading_equal_those_in_memory_and_those_that_dev_was_judge
     assert not model.training and not any(module.training for module in model.frontend.modules())
     scores = score_split(profile, model, "dev")
     pd.testing.assert_frame_equal(scores, expected, check_exact=True)
-    judged = eer(*split_classes(scores["label"], scores["score"]))
-    assert judged == pytest.approx((facts["dev_eer"], facts["dev_threshold"]), abs=1e-6)  # other batches: other order of sums
+    assert eer(*split_classes(scores["label"], scores["score"])) == (facts["dev_eer"], facts["dev_threshold"])
     untuned = changed(profile, model={"frontend": profile.model.frontend.model_dump() | {"finetune": 0}})
     frozen = build_model(untuned.model)
     frozen.backend.load_state_dict(model.backend.state_dict())

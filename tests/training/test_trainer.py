@@ -241,7 +241,9 @@ def test_loading_with_another_encoder_or_architecture_is_an_error(tiny_profile, 
         load_model(checkpoint / "nowhere")
 
 
-def test_the_checkpoint_says_what_it_was_trained_on_and_what_its_dev_scores_mean(tiny_profile, run):
+def test_the_checkpoint_says_what_it_was_trained_on_and_what_its_dev_scores_mean(tiny_profile, run, monkeypatch):
+    # In the batches that dev is judged in: on some processors other batches have another order of sums.
+    monkeypatch.setattr("aasist_lib.scoring.split.BATCH", tiny_profile.training.batch_size)
     result = train(changed(tiny_profile, training={"epochs": 2}), run)
     facts = read_facts(result.checkpoint)
     assert facts["trained_on"] == {
@@ -250,10 +252,9 @@ def test_the_checkpoint_says_what_it_was_trained_on_and_what_its_dev_scores_mean
     dev = score_split(tiny_profile, load_model(result.checkpoint)[0], "dev")
     bonafide, spoof = split_classes(dev["label"], dev["score"])
     fitted = calibrate_fit(bonafide, spoof)
-    # Dev is judged in other batches than it is scored in, and on some processors that is another order of sums.
-    assert facts["calibration"] == pytest.approx(asdict(fitted) | {"bonafide": 6, "spoof": 6}, rel=1e-3)
+    assert facts["calibration"] == pytest.approx(asdict(fitted) | {"bonafide": 6, "spoof": 6})
     assert facts["key"]["code"].keys() >= {"training/trainer.py", "losses.py", "models/graph.py", "metrics/rates.py"}
-    assert (facts["dev_eer"], facts["dev_threshold"]) == pytest.approx(eer(bonafide, spoof), rel=1e-4)
+    assert (facts["dev_eer"], facts["dev_threshold"]) == pytest.approx(eer(bonafide, spoof))
 
 
 def test_a_detector_that_scores_all_clips_alike_to_the_end_is_an_error(tiny_profile, run, monkeypatch):
