@@ -13,8 +13,8 @@ SUBSETS = ("progress", "eval", "hidden")
 """Subsets in a key of ASVspoof 2021."""
 UNKNOWN = "-"
 """Value of everything that a corpus does not give."""
-TOLD = ("gender", "quality", "language")
-"""Columns that a trial table has only if the corpus gives them."""
+TOLD = ("gender", "quality", "language", "recording")
+"""Columns that a trial table has only if the corpus gives them. `recording` names the recording that a clip is or was made from."""
 
 LABEL_WORDS = {
     "bonafide": ("bonafide", "bona-fide", "bona_fide", "bona fide", "genuine", "human", "real", "1", "1.0"),
@@ -34,6 +34,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "gender": ("gender", "sex"),
     "quality": ("quality", "codec-q"),
     "language": ("language", "lang"),
+    "recording": ("recording", "source-recording"),
     "seconds": ("seconds", "duration"),
     "subset": ("subset",),
     "split": ("split",),

@@ -75,6 +75,22 @@ def oc_softmax(logits: Tensor, labels: Tensor) -> Tensor:
     return -functional.logsigmoid(towards_truth - margin).mean()
 
 
+def ranking_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean of `log(1 + exp(spoof score - bona fide score))` over all pairs of a bona fide and a spoofed trial of a batch.
+
+    It is 0 nats if every bona fide trial scores far above every spoof; log 2 at random. Unlike cross-entropy it asks only for
+    the order, so what a recording and its vocoded copy in the same batch have in common cancels (Burges et al. 2005, RankNet).
+
+    Args:
+        logits: `(batch, 2)` or `(members, batch, 2)`; only trials of the same member are compared.
+        labels: `(batch,)`. Without both classes the loss is 0.
+    """
+    scores = logits[..., 1] - logits[..., 0]
+    above = functional.softplus(scores[..., None, :] - scores[..., :, None])
+    pairs = (labels[:, None] > labels[None, :]).to(above.dtype).expand_as(above)
+    return (above * pairs).sum() / pairs.sum().clamp_min(1)
+
+
 def _log_p_true(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.log_softmax(logits, dim=-1).gather(1, labels.unsqueeze(1)).squeeze(1)
 
@@ -127,7 +143,17 @@ class LossSchedule:
         return True
 
     def loss(self, logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
-        """The loss of a batch in `epoch`, a scalar in nats. Shapes as in `weighted_cross_entropy`."""
+        """The loss of a batch in `epoch`, a scalar in nats: the mean over the members if there are several.
+
+        Args:
+            logits: `(batch, 2)` or `(members, batch, 2)`.
+            labels: `(batch,)`.
+        """
+        flat = logits.flatten(0, -2)
+        total = self._by_trial(flat, labels.repeat(len(flat) // len(labels)), epoch)
+        return total + self.config.ranking * ranking_loss(logits, labels) if self.config.ranking else total
+
+    def _by_trial(self, logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
         config = self.config
         if config.kind == "oc_softmax":
             return oc_softmax(logits, labels)

@@ -157,8 +157,8 @@ class ModelConfig(Section):
 class LossConfig(Section):
     """`hybrid` starts as weighted cross-entropy and moves to focal loss over `blend_epochs` epochs once the dev EER falls
     below `switch_eer` (a fraction). `class_weights` are [spoof, bona fide]. `alpha` is the focal loss's own weight for bona
-    fide (spoof gets 1 - alpha) and replaces `class_weights`. 'oc_softmax' needs `model.readout: cosine`. docs/losses.md has all
-    formulas."""
+    fide (spoof gets 1 - alpha) and replaces `class_weights`. 'oc_softmax' needs `model.readout: cosine`. `ranking` is the weight
+    of a ranking loss that is added to any of them (0 = none). docs/losses.md has all formulas."""
 
     kind: Literal["ce", "focal", "hybrid", "oc_softmax"] = "hybrid"
     class_weights: tuple[Positive, Positive] = (0.1, 0.9)
@@ -166,6 +166,7 @@ class LossConfig(Section):
     alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
     switch_eer: Fraction = 0.10
     blend_epochs: Count = 5
+    ranking: Annotated[float, Field(ge=0)] = 0.0
 
 
 class TrainingConfig(Section):
@@ -178,10 +179,15 @@ class TrainingConfig(Section):
     stores them on disk as `feature_dtype`: float32 takes twice the space and equals features computed on the fly bit by bit;
     `bad_audio` says what to do with unreadable clips of train, dev or a split to be scored: 'error' lists them before the first
     step, 'skip' leaves them out; `crop_frames` cuts that many encoder frames out of a cached clip, from a random start,
-    cyclically (None = all); `tracker` is an accelerate tracker or none."""
+    cyclically (None = all); `tracker` is an accelerate tracker or none.
+
+    `batches` says how the clips of an epoch are drawn. 'random': each once. 'balanced': half of them bona fide, evenly over
+    speakers, and half spoofs, evenly over attacks. 'pairs': the same, but next to each bona fide clip is a spoof of the same
+    recording, or else of the same speaker; the batch size must be even."""
 
     epochs: Count = 20
     batch_size: Count = 32
+    batches: Literal["random", "balanced", "pairs"] = "random"
     optimiser: Literal["adamw", "nadam"] = "adamw"
     learning_rate: Positive = 1e-4
     encoder_learning_rate: Positive = 1e-6
@@ -201,9 +207,11 @@ class TrainingConfig(Section):
     tracker: Literal["none", "tensorboard", "wandb"] = "none"
 
     @model_validator(mode="after")
-    def _crop_needs_cache(self) -> TrainingConfig:
+    def _keys_fit(self) -> TrainingConfig:
         if self.crop_frames and not self.feature_cache:
             raise ValueError("crop_frames cuts cached features: set feature_cache: true, or remove crop_frames")
+        if self.batches == "pairs" and self.batch_size % 2:
+            raise ValueError(f"batches: pairs needs an even batch_size; it is {self.batch_size}")
         return self
 
 

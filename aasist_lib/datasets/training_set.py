@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from aasist_lib.augment import Strength
+from aasist_lib.conventions import UNKNOWN
 from aasist_lib.corpora import TrialTableError
 from aasist_lib.datasets.clips import Clips
 from aasist_lib.datasets.feature_bank import FeatureBank
@@ -59,16 +61,66 @@ class TrialData(Dataset):
 
 
 class EpochSampler(Sampler[int]):
-    """A permutation of the rows that depends on (seed, epoch) only, so a resumed run gets the same batches."""
+    """The rows of an epoch in an order that depends on (seed, epoch) only, so a resumed run gets the same batches.
 
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
+    Args:
+        trials: the train split. For pairs, column `recording` if the corpus has it.
+        seed: of the profile.
+        batches: 'random', 'balanced' or 'pairs', see `config.profile.TrainingConfig`.
+    """
+
+    def __init__(self, trials: pd.DataFrame, seed: int, batches: str = "random") -> None:
+        self.length, self.seed, self.batches, self.epoch = len(trials), seed, batches, 0
+        bonafide = (trials["label"] == "bonafide").to_numpy()
+        self._bonafide, self._spoof = np.flatnonzero(bonafide), np.flatnonzero(~bonafide)
+        self._speaker, self._attack = trials["speaker"].to_numpy(), trials["attack"].to_numpy()
+        self._mates = self._find_mates(trials) if batches == "pairs" else []
 
     def __len__(self) -> int:
-        return self.length
+        return self.length if self.batches == "random" else self.length // 2 * 2
 
     def __iter__(self) -> Iterator[int]:
-        return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist())
+        rng = np.random.default_rng([self.seed, self.epoch])
+        if self.batches == "random":
+            return iter(rng.permutation(self.length).tolist())
+        bonafide = _evenly(self._bonafide, self._speaker[self._bonafide], self.length // 2, rng)
+        if self.batches == "pairs":
+            spoof = self._deal_mates(bonafide, rng)
+        else:
+            spoof = _evenly(self._spoof, self._attack[self._spoof], self.length // 2, rng)
+        return iter(np.stack([bonafide, spoof], axis=1).ravel().tolist())
+
+    def _find_mates(self, trials: pd.DataFrame) -> list[np.ndarray]:
+        """For each row the spoofs of its recording, or else of its speaker, or else all."""
+        spoof, mates = trials.iloc[self._spoof], [self._spoof] * len(trials)
+        for name in ("speaker", "recording"):
+            if name in trials:
+                groups = {key: self._spoof[rows] for key, rows in spoof.groupby(name).indices.items() if key != UNKNOWN}
+                mates = [groups.get(key, before) for key, before in zip(trials[name], mates, strict=True)]
+        return mates
+
+    def _deal_mates(self, bonafide: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One mate for each bona fide row, of the attack that was drawn least often so far."""
+        drawn: Counter[str] = Counter()
+        spoof = []
+        for row in bonafide:
+            mates = rng.permutation(self._mates[row])
+            mate = mates[np.argmin([drawn[self._attack[each]] for each in mates])]
+            drawn[self._attack[mate]] += 1
+            spoof.append(mate)
+        return np.array(spoof)
+
+
+def _evenly(rows: np.ndarray, groups: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw `count` rows, equally often from every group (to within one); a group repeats when all its rows are drawn."""
+    names = rng.permutation(np.unique(groups))
+    turn = rng.permutation(np.resize(names, count))
+    drawn = np.empty(count, dtype=rows.dtype)
+    for name in names:
+        places, own = np.flatnonzero(turn == name), rows[groups == name]
+        passes = [rng.permutation(own) for _ in range(-(-len(places) // len(own)))]
+        drawn[places] = np.concatenate([own[:0], *passes])[: len(places)]
+    return drawn
 
 
 def contents(trials: pd.DataFrame) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class Trainer:
         risen = self.profile.augmentation.first_risen_view
         self.train_data = TrialData(self.train_trials, self.train_source, seed, settings.crop_frames, risen)
         dev_data = TrialData(self.dev_trials, self.dev_source, seed)
-        self.sampler = EpochSampler(len(self.train_data), seed)
+        self.sampler = EpochSampler(self.train_trials, seed, settings.batches)
         options: dict[str, Any] = {"batch_size": settings.batch_size, "num_workers": settings.workers}
         options |= {"persistent_workers": settings.workers > 0, "pin_memory": self.accelerator.device.type == "cuda"}
         if settings.workers:  # a generator of their own, so that the workers' seeds do not change the dropout: see `_epoch`
@@ -217,9 +217,9 @@ class Trainer:
         if share < 1:
             inputs = inputs.lerp(inputs[order], 1 - share)
         logits = self.trained(inputs).float()
-        loss = self._loss(logits, labels, epoch)
+        loss = self.schedule.loss(logits, labels, epoch)
         if share < 1:
-            loss = share * loss + (1 - share) * self._loss(logits, labels[order], epoch)
+            loss = share * loss + (1 - share) * self.schedule.loss(logits, labels[order], epoch)
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.trained.parameters(), self.settings.clip_norm or math.inf)
         self.optimiser.step()
@@ -228,11 +228,6 @@ class Trainer:
         self.scheduler.step()
         self.optimiser.zero_grad()
         return loss.detach(), norm
-
-    def _loss(self, logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
-        """The schedule's loss; with several members, whose logits are `(members, batch, 2)`, their mean."""
-        logits = logits.flatten(0, -2)
-        return self.schedule.loss(logits, labels.repeat(len(logits) // len(labels)), epoch)
 
     # ---- dev ---------------------------------------------------------------------------------------------------------
 
