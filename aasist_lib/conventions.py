@@ -14,7 +14,8 @@ SUBSETS = ("progress", "eval", "hidden")
 UNKNOWN = "-"
 """Value of everything that a corpus does not give."""
 TOLD = ("gender", "quality", "language", "recording")
-"""Columns that a trial table has only if the corpus gives them. `recording` names the recording that a clip is or was made from."""
+"""Columns that a trial table has only if the corpus gives them. A `recording` and what was made
+after it have the same value in that column."""
 
 LABEL_WORDS = {
     "bonafide": ("bonafide", "bona-fide", "bona_fide", "bona fide", "genuine", "human", "real", "1", "1.0"),

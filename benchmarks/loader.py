@@ -125,7 +125,7 @@ def loaded(form: Callable[[str, int, Start], np.ndarray], trials: pd.DataFrame, 
     config = AugmentationConfig(distortions=())
     with patch.object(audio, "read_crop", form):
         data = TrialData(trials, Clips(trials, SAMPLES, SEED, Augmenter(config)), SEED)
-        sampler = EpochSampler(len(data), SEED)
+        sampler = EpochSampler(trials, SEED)
         loader = DataLoader(data, BATCH, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
         count = 0
         for epoch in range(EPOCHS):

@@ -204,7 +204,7 @@ def _make(task: Task, root: Path, seed: int) -> _Outcome:
                 continue
             write_flac(path, audio)
             made += 1
-        rows.append(_row(clip, path, codec, task.recording.split))
+        rows.append(_row(clip, path, codec, task))
     return _Outcome(rows, made, skipped)
 
 
@@ -228,10 +228,10 @@ def render(clip: Clip, wave: np.ndarray, language: str, seed: int) -> np.ndarray
     return channel.transmit(wave, codec_of(clip, seed), generator(seed, "channel", clip.utt_id), top)
 
 
-def _row(clip: Clip, path: Path, codec: str, split: str) -> dict[str, str]:
+def _row(clip: Clip, path: Path, codec: str, task: Task) -> dict[str, str]:
     label = "bonafide" if clip.attack == "-" else "spoof"
-    values = (clip.utt_id, str(path), label, clip.voice, clip.attack, codec, split, "demo")
-    return dict(zip(COLUMNS, values, strict=True))
+    values = (clip.utt_id, str(path), label, clip.voice, clip.attack, codec, task.recording.split, "demo")
+    return dict(zip(COLUMNS, values, strict=True)) | {"recording": task.clips[0].utt_id.removesuffix("-bonafide")}
 
 
 def _finish(root: Path, recipe: Recipe, data: DataConfig, outcomes: list[_Outcome]) -> BuildReport:

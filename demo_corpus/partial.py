@@ -156,7 +156,7 @@ def _noted(table: Path) -> dict[str, Any]:
 
 def _write(rows: pd.DataFrame, table: Path, notes: dict[str, object]) -> None:
     """Write the notes, then the table, so that an existing table always has matching notes."""
-    checked = validate(rows, table)
+    checked = validate(rows, table)[COLUMNS]
     with atomic(table.with_suffix(".json")) as file:
         file.write_text(json.dumps(notes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     own = checked.assign(path=[os.path.relpath(path, table.parent) for path in checked["path"]])

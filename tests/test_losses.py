@@ -1,9 +1,11 @@
+import math
+
 import pytest
 import torch
 from torch.nn import functional
 
 from aasist_lib.config import LossConfig
-from aasist_lib.losses import LossSchedule, focal_loss, focal_scale, oc_softmax, weighted_cross_entropy
+from aasist_lib.losses import LossSchedule, focal_loss, focal_scale, oc_softmax, ranking_loss, weighted_cross_entropy
 
 WEIGHTS = torch.tensor([0.1, 0.9], dtype=torch.float64)
 CONFIGS = {
@@ -194,3 +196,19 @@ def test_a_loss_looked_at_in_inference_mode_trains_afterwards():
     found = schedule.loss(logits * weight, labels, 1)
     found.backward()
     assert found.item() == expected.item() and weight.grad.abs().sum() > 0
+
+
+def test_ranking_compares_each_bona_fide_trial_with_each_spoof_of_the_same_member():
+    labels = torch.tensor([1, 0, 0, 1])
+    scores = torch.tensor([[2.0, 1.0, -1.0, 0.5], [0.0, 3.0, 0.0, 1.0]], dtype=torch.float64)
+    logits = torch.stack([-scores / 2, scores / 2], dim=-1)
+    expected = [math.log1p(math.exp(spoof - real)) for row in scores.tolist() for real in row[::3] for spoof in row[1:3]]
+    assert float(ranking_loss(logits, labels)) == pytest.approx(sum(expected) / 8)
+    assert float(ranking_loss(logits[0], labels)) == pytest.approx(sum(expected[:4]) / 4)
+    assert float(ranking_loss(logits, torch.ones(4, dtype=torch.int64))) == 0
+
+
+def test_ranking_is_added_to_the_loss_with_its_weight():
+    logits, labels = torch.randn(2, 6, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 0, 1, 0, 0, 1])
+    plain, ranked = (LossSchedule(LossConfig(kind="ce", ranking=weight)).loss(logits, labels, 1) for weight in (0.0, 0.5))
+    assert float(ranked - plain) == pytest.approx(0.5 * float(ranking_loss(logits, labels)), rel=1e-5)

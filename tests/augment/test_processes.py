@@ -23,7 +23,7 @@ profile, workers, out = Profile.model_validate_json(open(sys.argv[1]).read()), i
 trials = load_trials(profile.data)
 trials = trials[trials["split"] == "train"].reset_index(drop=True)
 data = TrialData(trials, clips_for(profile, trials, True, profile.seed), profile.seed)
-sampler = EpochSampler(len(data), profile.seed)
+sampler = EpochSampler(trials, profile.seed)
 accelerator = Accelerator(cpu=True)
 assert accelerator.num_processes == int(sys.argv[4])
 options = {"num_workers": workers, "persistent_workers": workers > 0}

@@ -56,7 +56,7 @@ def test_every_clip_of_a_recording_is_written_with_its_row(task, tmp_path):
     for clip, label in ((BONAFIDE, "bonafide"), (SPOOF, "spoof")):
         path = tmp_path / "corpus" / "flac" / "dev" / f"{clip.utt_id}.flac"
         values = (clip.utt_id, str(path), label, clip.voice, clip.attack, codec_of(clip, 5), "dev", "demo")
-        rows.append(dict(zip(COLUMNS, values, strict=True)))
+        rows.append(dict(zip(COLUMNS, values, strict=True)) | {"recording": BONAFIDE.utt_id.removesuffix("-bonafide")})
         written, rate = soundfile.read(path, dtype="float32")
         assert rate == RATE and np.array_equal(written, render(clip, wave, "cs", 5))
     assert outcome.rows == rows

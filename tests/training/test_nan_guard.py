@@ -52,6 +52,6 @@ def test_gradients_that_are_no_numbers_stop_it_too(tiny_profile, run, monkeypatc
 def test_long_lists_of_utterances_are_cut(tiny_profile, run, monkeypatch):
     monkeypatch.setattr(watch, "_SHOWN", 2)
     trainer = Trainer(tiny_profile, run)
-    monkeypatch.setattr(trainer, "_loss", lambda logits, labels, epoch: logits.sum() * torch.nan)
+    monkeypatch.setattr(trainer.schedule, "loss", lambda logits, labels, epoch: logits.sum() * torch.nan)
     with pytest.raises(TrainingError, match=r" train\d+, train\d+, … 2 more"):
         trainer.fit(lambda record: None)

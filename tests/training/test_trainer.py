@@ -218,14 +218,51 @@ def test_dev_with_one_class_is_an_error(tiny_profile, run, tmp_path):
         train(changed(tiny_profile, data={"root": tmp_path}), run)
 
 
-def test_the_order_of_an_epoch_depends_on_seed_and_epoch_only():
-    def order(seed, epoch):
-        sampler = EpochSampler(50, seed)
-        sampler.epoch = epoch
-        return list(sampler)
+def drawn(trials, batches, seed=1, epoch=1):
+    sampler = EpochSampler(trials, seed, batches)
+    sampler.epoch = epoch
+    rows = list(sampler)
+    assert len(rows) == len(sampler)
+    return rows
 
-    assert order(1, 1) == order(1, 1) != order(1, 2)
-    assert order(1, 1) != order(2, 1) and sorted(order(1, 1)) == list(range(50))
+
+@pytest.fixture
+def uneven():
+    """60 trials of two speakers, 12 recordings of a and 3 of b, and of three attacks with 24, 15 and 6 clips."""
+    rows = [("bonafide", "a" if number < 12 else "b", "-", f"r{number}") for number in range(15)]
+    attacks = ["x"] * 24 + ["y"] * 15 + ["z"] * 6
+    rows += [("spoof", rows[number % 15][1], attack, f"r{number % 15}") for number, attack in enumerate(attacks)]
+    return pd.DataFrame(rows, columns=["label", "speaker", "attack", "recording"])
+
+
+@pytest.mark.parametrize("batches", ["random", "balanced", "pairs"])
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch_only(uneven, batches):
+    assert drawn(uneven, batches) == drawn(uneven, batches) != drawn(uneven, batches, epoch=2)
+    assert drawn(uneven, batches) != drawn(uneven, batches, seed=2)
+    if batches == "random":
+        assert sorted(drawn(uneven, batches)) == list(range(60))
+
+
+def test_balanced_batches_have_speakers_and_attacks_equally_often(uneven):
+    rows = uneven.loc[drawn(uneven, "balanced")]
+    assert rows["label"].tolist() == ["bonafide", "spoof"] * 30
+    assert rows[rows["label"] == "bonafide"]["speaker"].value_counts().to_dict() == {"a": 15, "b": 15}
+    assert rows[rows["label"] == "spoof"]["attack"].value_counts().to_dict() == {"x": 10, "y": 10, "z": 10}
+    of_b = rows[(rows["label"] == "bonafide") & (rows["speaker"] == "b")].index
+    assert of_b.value_counts().to_dict() == {12: 5, 13: 5, 14: 5}, "a clip came again before the others of its speaker"
+
+
+def test_a_pair_is_a_recording_and_its_copy_or_else_of_one_speaker(uneven):
+    rows = uneven.loc[drawn(uneven, "pairs")]
+    assert rows["label"].tolist() == ["bonafide", "spoof"] * 30
+    assert rows["recording"].tolist()[::2] == rows["recording"].tolist()[1::2]
+    counts = rows[rows["label"] == "spoof"]["attack"].value_counts()
+    assert counts["z"] > 30 * 6 / 45, "rare attacks are not drawn more often than by chance"
+    for trials in (uneven.drop(columns="recording"), uneven.assign(recording="-")):
+        rows = trials.loc[drawn(trials, "pairs")]
+        assert rows["speaker"].tolist()[::2] == rows["speaker"].tolist()[1::2]
+    rows = uneven.assign(recording="-", speaker="-").loc[drawn(uneven.assign(recording="-", speaker="-"), "pairs")]
+    assert rows["label"].tolist() == ["bonafide", "spoof"] * 30
 
 
 def test_loading_with_another_encoder_or_architecture_is_an_error(tiny_profile, run):
