@@ -42,7 +42,7 @@ def test_the_defaults_quoted_are_those_of_the_config():
     config = LossConfig()
     assert (
         f"Defaults: `class_weights` {list(config.class_weights)}, `gamma` {config.gamma}, `alpha` none, "
-        f"`switch_eer` {config.switch_eer}, `blend_epochs` {config.blend_epochs}." in PAGE
+        f"`switch_eer` {config.switch_eer}, `blend_epochs` {config.blend_epochs}, `ranking` {config.ranking:g}." in PAGE
     )
     assert config.alpha is None
 

@@ -157,8 +157,8 @@ class ModelConfig(Section):
 class LossConfig(Section):
     """`hybrid` starts as weighted cross-entropy and moves to focal loss over `blend_epochs` epochs once the dev EER falls
     below `switch_eer` (a fraction). `class_weights` are [spoof, bona fide]. `alpha` is the focal loss's own weight for bona
-    fide (spoof gets 1 - alpha) and replaces `class_weights`. 'oc_softmax' needs `model.readout: cosine`. `ranking` is the weight
-    of a ranking loss that is added to any of them (0 = none). docs/losses.md has all formulas."""
+    fide (spoof gets 1 - alpha) and replaces `class_weights`. 'oc_softmax' needs `model.readout: cosine`. `ranking` is the
+    weight of a ranking loss that is added to any of them (0 = none). docs/losses.md has all formulas."""
 
     kind: Literal["ce", "focal", "hybrid", "oc_softmax"] = "hybrid"
     class_weights: tuple[Positive, Positive] = (0.1, 0.9)
