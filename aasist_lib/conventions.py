@@ -14,8 +14,8 @@ SUBSETS = ("progress", "eval", "hidden")
 UNKNOWN = "-"
 """Value of everything that a corpus does not give."""
 TOLD = ("gender", "quality", "language", "recording")
-"""Columns that a trial table has only if the corpus gives them. A `recording` and what was made
-after it have the same value in that column."""
+"""Columns that a trial table has only if the corpus gives them. `recording` is the same for a
+recording and for the spoofs made from it or in its place."""
 
 LABEL_WORDS = {
     "bonafide": ("bonafide", "bona-fide", "bona_fide", "bona fide", "genuine", "human", "real", "1", "1.0"),

@@ -182,8 +182,8 @@ class TrainingConfig(Section):
     cyclically (None = all); `tracker` is an accelerate tracker or none.
 
     `batches` says how the clips of an epoch are drawn. 'random': each once. 'balanced': half of them bona fide, evenly over
-    speakers, and half spoofs, evenly over attacks. 'pairs': the same, but next to each bona fide clip is a spoof of the same
-    recording, or else of the same speaker; the batch size must be even."""
+    speakers, and half spoofs, evenly over attacks. 'pairs': next to each of these bona fide clips is a spoof of the same
+    recording, or else of the same speaker, and the attacks are as even as that allows; the batch size must be even."""
 
     epochs: Count = 20
     batch_size: Count = 32

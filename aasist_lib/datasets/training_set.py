@@ -90,25 +90,30 @@ class EpochSampler(Sampler[int]):
             spoof = _evenly(self._spoof, self._attack[self._spoof], self.length // 2, rng)
         return iter(np.stack([bonafide, spoof], axis=1).ravel().tolist())
 
-    def _find_mates(self, trials: pd.DataFrame) -> list[np.ndarray]:
-        """For each row the spoofs of its recording, or else of its speaker, or else all."""
-        spoof, mates = trials.iloc[self._spoof], [self._spoof] * len(trials)
+    def _find_mates(self, trials: pd.DataFrame) -> list[dict[str, np.ndarray]]:
+        """For each row the spoofs of its recording, or else of its speaker, or else all; by attack."""
+        mates = [self._by_attack(self._spoof)] * len(trials)
         for name in ("speaker", "recording"):
             if name in trials:
-                groups = {key: self._spoof[rows] for key, rows in spoof.groupby(name).indices.items() if key != UNKNOWN}
-                mates = [groups.get(key, before) for key, before in zip(trials[name], mates, strict=True)]
+                values = trials[name].to_numpy()
+                groups = trials.iloc[self._spoof].groupby(name).indices
+                known = {key: self._by_attack(self._spoof[rows]) for key, rows in groups.items() if key != UNKNOWN}
+                mates = [known.get(key, before) for key, before in zip(values, mates, strict=True)]
         return mates
 
+    def _by_attack(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return {attack: rows[self._attack[rows] == attack] for attack in np.unique(self._attack[rows])}
+
     def _deal_mates(self, bonafide: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One mate for each bona fide row, of the attack that was drawn least often so far."""
+        """One mate for each bona fide row, of its attack that was drawn least often so far."""
         drawn: Counter[str] = Counter()
-        spoof = []
-        for row in bonafide:
-            mates = rng.permutation(self._mates[row])
-            mate = mates[np.argmin([drawn[self._attack[each]] for each in mates])]
-            drawn[self._attack[mate]] += 1
-            spoof.append(mate)
-        return np.array(spoof)
+        spoof = np.empty_like(bonafide)
+        for place, row in enumerate(bonafide):
+            mates = self._mates[row]
+            attack = min(rng.permutation(list(mates)), key=drawn.__getitem__)
+            drawn[attack] += 1
+            spoof[place] = rng.choice(mates[attack])
+        return spoof
 
 
 def _evenly(rows: np.ndarray, groups: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
