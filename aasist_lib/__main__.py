@@ -136,6 +136,18 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
+def calibrate(options: argparse.Namespace) -> int:
+    """Calibrate a trained detector for attacks it has not met: train one detector without each family of attacks, and fit to
+    the scores they give to that family."""
+    from aasist_lib.experiments.cross_fit import cross_fit
+    from aasist_lib.runtime.run_folder import RunFolder
+
+    profile = load_profile(options.profile, options.set)
+    _encoder(profile)
+    _say(cross_fit(profile, RunFolder.open(profile), _say).to_string(index=False))
+    return 0
+
+
 def score(options: argparse.Namespace) -> int:
     """Score recordings (files, and all audio in folders) or, with --profile, a corpus split. Exit code 1 if some recordings
     were left out, 2 if nothing was scored. Processes launched together share the work; only the main process, and therefore the
@@ -189,7 +201,7 @@ def _score_recordings(options: argparse.Namespace) -> int:
         refuse_out(out, options.timeline)
         if out is None and world.num_processes > 1:
             raise ScoringError("several processes need an output file: add --out scores.csv")
-        detector = Detector.load(checkpoint, world.device, options.scores_only)
+        detector = Detector.load(checkpoint, world.device, options.scores_only, options.always)
     if world.is_main_process:
         print(f"warning: {detector.caution()}", file=sys.stderr)
     part = f", process 1 of {world.num_processes}" if world.num_processes > 1 else ""
@@ -337,6 +349,7 @@ def _parser() -> argparse.ArgumentParser:
     corpus.add_argument("--bonafide", metavar="SOURCE", help="debian, librispeech, or a folder with one subfolder per speaker")
     add(features, "demo")
     training = add(train)
+    add(calibrate, "demo")
     scoring = add(score, profile=False)
     scoring.add_argument("--checkpoint", type=Path, metavar="DIR", help="default: runs/demo/checkpoints/best, or the profile's")
     scoring.add_argument("--profile", metavar="CONFIG", help="score this profile's corpus with its run's detector")
@@ -352,6 +365,7 @@ def _parser() -> argparse.ArgumentParser:
     scoring.add_argument("--prior-spoof", type=float, default=0.5, metavar="P", help="spoof prior in p_bonafide (default 0.5)")
     scoring.add_argument("--hop", type=float, metavar="SECONDS", help="hop between windows (default: half a window)")
     scoring.add_argument("--scores-only", action="store_true", help="skip calibration: no llr, no p_bonafide")
+    scoring.add_argument("--always", action="store_true", help="decide also what is silent or unlike anything trained on")
     evaluation = add(evaluate, profile=False)
     evaluation.add_argument("--scores", type=Path, required=True, metavar="FILE", help="score file, any supported format")
     evaluation.add_argument(

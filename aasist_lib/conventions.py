@@ -52,6 +52,11 @@ def column_of(heading: str) -> str | None:
     return next((column for column, names in NAMES.items() if plain in names), None)
 
 
+def family(attack: pd.Series) -> pd.Series:
+    """The family of each attack: its name up to the first hyphen ('world' for 'world-copy')."""
+    return attack.str.partition("-")[0].where(attack != UNKNOWN, UNKNOWN)
+
+
 def read_labels(values: pd.Series) -> pd.Series:
     """Labels in any of `LABEL_WORDS`, in upper or lower case, as 'bonafide' and 'spoof'; other values stay as they are."""
     plain = values.astype("str").str.strip().str.lower()

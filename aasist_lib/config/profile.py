@@ -183,11 +183,15 @@ class TrainingConfig(Section):
 
     `batches` says how the clips of an epoch are drawn. 'random': each once. 'balanced': half of them bona fide, evenly over
     speakers, and half spoofs, evenly over attacks. 'pairs': next to each of these bona fide clips is a spoof of the same
-    recording, or else of the same speaker, and the attacks are as even as that allows; the batch size must be even."""
+    recording, or else of the same speaker, and the attacks are as even as that allows; the batch size must be even.
+
+    `leave_out` names attacks, or families of attacks ('world' for 'world-copy' and 'world-slow'), whose clips are used neither
+    for training nor for model selection."""
 
     epochs: Count = 20
     batch_size: Count = 32
     batches: Literal["random", "balanced", "pairs"] = "random"
+    leave_out: list[str] = []
     optimiser: Literal["adamw", "nadam"] = "adamw"
     learning_rate: Positive = 1e-4
     encoder_learning_rate: Positive = 1e-6

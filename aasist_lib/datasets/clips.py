@@ -20,6 +20,11 @@ class Clips(Dataset):
         self.paths, self.ids = trials["path"].tolist(), trials["utt_id"].tolist()
         self.samples, self.seed, self.augmenter = samples, seed, augmenter
 
+    def only(self, rows: np.ndarray) -> Clips:
+        """The clips of these rows."""
+        chosen = pd.DataFrame({"path": self.paths, "utt_id": self.ids}).iloc[rows]
+        return Clips(chosen, self.samples, self.seed, self.augmenter)
+
     def __len__(self) -> int:
         return len(self.paths)
 

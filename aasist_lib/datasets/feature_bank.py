@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,12 @@ class FeatureBank:
     folder: Path
     shards: tuple[np.ndarray, ...]
     utt_ids: tuple[str, ...]
+    rows: np.ndarray
+    """Stored row of each clip, `(clips,)`."""
+
+    def only(self, rows: np.ndarray) -> FeatureBank:
+        """The bank of these rows."""
+        return replace(self, utt_ids=tuple(np.array(self.utt_ids, dtype=object)[rows]), rows=self.rows[rows])
 
     @property
     def views(self) -> int:
@@ -73,7 +79,7 @@ class FeatureBank:
 
     def __getitem__(self, item: tuple[int, int]) -> np.ndarray:
         row, view = item
-        shard, inside = divmod(row, len(self.shards[0]))
+        shard, inside = divmod(int(self.rows[row]), len(self.shards[0]))
         return self.shards[shard][inside, view]
 
     def batches(self, batch_size: int, view: int = 0, start: int = 0, stop: int | None = None) -> Iterator[Tensor]:
@@ -125,7 +131,7 @@ def build_bank(
                 if launched().is_main_process:
                     _finish(plan, trials, key)
     shards = tuple(_mapped(plan.file(shard)) for shard in range(plan.count))
-    return FeatureBank(folder, shards, tuple(trials["utt_id"]))
+    return FeatureBank(folder, shards, tuple(trials["utt_id"]), np.arange(len(trials)))
 
 
 def _mapped(file: Path) -> np.memmap:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from aasist_lib.augment import Strength
-from aasist_lib.conventions import UNKNOWN
+from aasist_lib.conventions import UNKNOWN, family
 from aasist_lib.corpora import TrialTableError
 from aasist_lib.datasets.clips import Clips
 from aasist_lib.datasets.feature_bank import FeatureBank
@@ -132,6 +132,23 @@ def contents(trials: pd.DataFrame) -> dict[str, Any]:
     """Clips per class, number of bona fide speakers (None if unknown) and attacks of a split."""
     speakers, attacks = set(trials.loc[trials["label"] == "bonafide", "speaker"]) - {"-"}, set(trials["attack"]) - {"-"}
     return {**trials["label"].value_counts().to_dict(), "speakers": len(speakers) or None, "attacks": sorted(attacks)}
+
+
+def rows_without(trials: pd.DataFrame, leave_out: Sequence[str]) -> np.ndarray:
+    """The rows without these attacks and families of attacks."""
+    return np.flatnonzero(~(trials["attack"].isin(leave_out) | family(trials["attack"]).isin(leave_out)))
+
+
+def refuse_unknown(trials: pd.DataFrame, leave_out: Sequence[str]) -> None:
+    """Check the attacks and families that are to be left out.
+
+    Raises:
+        TrialTableError: one of them is not in the trials.
+    """
+    families = set(family(trials["attack"])) - {UNKNOWN}
+    if unknown := sorted(set(leave_out) - families - set(trials["attack"])):
+        known = ", ".join(sorted(families))
+        raise TrialTableError(f"training.leave_out: no attack or family {', '.join(unknown)}; train and dev have {known}")
 
 
 def both_classes(trials: pd.DataFrame, split: str) -> pd.DataFrame:

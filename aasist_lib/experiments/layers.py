@@ -16,6 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from aasist_lib.config import Profile
+from aasist_lib.conventions import family
 from aasist_lib.corpora import load_trials
 from aasist_lib.datasets.check import usable
 from aasist_lib.datasets.clips import Clips
@@ -65,11 +66,6 @@ def best_layer(table: pd.DataFrame) -> int:
     measure = LEFT_OUT if (table["measure"] == LEFT_OUT).any() else KNOWN
     of_measure = table[table["measure"] == measure]
     return int(of_measure.loc[of_measure["eer"].idxmin(), "layer"])
-
-
-def family(attack: pd.Series) -> pd.Series:
-    """Return the family of each attack: its name up to the first hyphen ('world' for 'world-copy')."""
-    return attack.str.partition("-")[0]
 
 
 def _measure(profile: Profile, encoder: Frontend, trials: dict[str, pd.DataFrame], device: str) -> pd.DataFrame:

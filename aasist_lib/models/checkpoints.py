@@ -1,13 +1,15 @@
 """Checkpoints: the trained weights in one safetensors file, whose header describes the model.
 
 A frozen encoder is not stored; its name, revision, layers and sha256 are, and loading checks them. The back end's weights have
-their own names, those of a fine-tuned encoder the prefix `frontend.`; the sha256 is that of the pretrained weights.
+their own names, those of a fine-tuned encoder the prefix `frontend.`; the sha256 is that of the pretrained weights. At the end
+of a training the detector's `Typicality` is added, with the prefix `typicality.`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +24,7 @@ from aasist_lib.config import ModelConfig
 from aasist_lib.errors import AasistError
 from aasist_lib.models import AASIST, build_model
 from aasist_lib.models.paper import paper_state
+from aasist_lib.models.typicality import Typicality
 from aasist_lib.runtime.files import atomic
 
 FILE = "model.safetensors"
@@ -29,6 +32,8 @@ BEST, STATE = "best", "last.pt"
 """Names in a run's `checkpoints/`: the best checkpoint's folder, and the file from which training resumes."""
 FRONTEND = "frontend."
 """Prefix of the names of a fine-tuned encoder's tensors."""
+TYPICALITY = "typicality."
+"""Prefix of the names of the tensors of `Typicality`."""
 
 
 class CheckpointError(AasistError, ValueError):
@@ -79,6 +84,39 @@ def save_checkpoint(folder: Path, weights: dict[str, Tensor], facts: dict[str, A
     with atomic(folder / FILE) as file:
         file.write_bytes(save(tensors, metadata={"facts": json.dumps(facts)}))
     return folder / FILE
+
+
+def add_to_checkpoint(folder: Path, facts: dict[str, Any], typicality: Typicality | None = None) -> None:
+    """Add or replace facts, and a `Typicality` if one is given; atomically.
+
+    Raises:
+        CheckpointError: there is no checkpoint.
+    """
+    added = typicality.state_dict() if typicality is not None else {}
+    tensors = read_tensors(folder) | {TYPICALITY + name: tensor for name, tensor in added.items()}
+    save_checkpoint(folder, tensors, read_facts(folder) | facts)
+
+
+def load_typicality(folder: Path) -> Typicality | None:
+    """The `Typicality` of a checkpoint; None if its training has not come to its end.
+
+    Raises:
+        CheckpointError: there is no checkpoint.
+    """
+    tensors = read_tensors(folder, keep=lambda name: name.startswith(TYPICALITY))
+    state = {name.removeprefix(TYPICALITY): tensor for name, tensor in tensors.items()}
+    return Typicality.from_state(state) if state else None
+
+
+def read_tensors(folder: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+    """The tensors of a checkpoint whose names `keep` accepts.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or not one of this workbook.
+    """
+    read_facts(folder)
+    with safe_open(Path(folder) / FILE, "pt") as archive:
+        return {name: archive.get_tensor(name) for name in archive.keys() if keep(name)}  # noqa: SIM118
 
 
 def export_paper(model: AASIST, path: Path | str) -> Path:
@@ -174,8 +212,7 @@ def load_model(folder: Path, model: AASIST | None = None) -> tuple[AASIST, dict[
             f"but {model.frontend.name} here has {found[:12]}…: set model.frontend.name and revision to that encoder (kind and "
             "layers as in training; a local folder must hold the same files), or train again"
         )
-    with safe_open(Path(folder) / FILE, "pt") as archive:
-        weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+    weights = read_tensors(folder, keep=lambda name: not name.startswith(TYPICALITY))
     try:
         put_weights(model, weights)
     except CheckpointError as error:

@@ -26,7 +26,7 @@ def score_timeline(
     """Draw the waveform's envelope and, below it, each window's score with its decision at a threshold.
 
     Each score is drawn at the middle of its window: a filled circle above the threshold (classified as bona fide), an open
-    square at or below it (classified as spoof), or a cross if the window contains no speech and has no decision. If `truth` is
+    square at or below it (classified as spoof), or a cross if it is undecided, one kind of cross for each reason. If `truth` is
     given, spoofed segments are hatched in both panels.
 
     Args:
@@ -79,10 +79,10 @@ def _draw_scores(axes: Axes, timeline: pd.DataFrame, threshold: float) -> None:
         axes.plot(part["middle"], part["score"], marker, color=colour, markerfacecolor=face, markersize=size,
                   markeredgewidth=1.6 if size > 2 else 0.6, label=f"taken for {name} ({len(part)})", zorder=3)  # fmt: skip
     if not judged.all():
-        part = timeline[~judged]
-        axes.plot(
-            part["middle"], part["score"], "x", color=GREY, markersize=6, label=f"no speech, undecided ({len(part)})", zorder=3
-        )
+        for marker, (reason, part) in zip("x+1234", timeline[~judged].groupby("decision"), strict=False):
+            axes.plot(
+                part["middle"], part["score"], marker, color=GREY, markersize=7, label=f"{reason} ({len(part)})", zorder=3
+            )
     axes.axhline(threshold, color="black", linestyle=":", linewidth=1.6, label=f"threshold {threshold:.2f}")
 
 

@@ -23,14 +23,15 @@ from aasist_lib.scoring.split import ScoringError
 CALIBRATED = ("llr", "p_bonafide", "capped")
 """Columns that need a calibration."""
 COLUMNS = [
-    "utt_id", "channel", "decision", "score", *CALIBRATED, "seconds", "windows", "lowest_score", "lowest_start", "warnings",
+    "utt_id", "channel", "decision", "score", *CALIBRATED, "distance", "seconds", "windows", "lowest_score", "lowest_start",
+    "warnings",
 ]  # fmt: skip
 
 
 def result_table(recordings: Iterable[Recording], detector: Detector, p_spoof: float) -> pd.DataFrame:
     """One row per recording: `utt_id` (its path), `channel`, `decision`, `score`, `llr`, `p_bonafide` at the prior `p_spoof`,
-    `capped` (whether the llr is at the calibration's bound), `seconds`, `windows`, `lowest_score` of all windows
-    with speech and the start of that window (`lowest_start`, s), `warnings` as one text.
+    `capped` (whether the llr is at the calibration's bound), `distance` (above 1: unlike anything trained on), `seconds`,
+    `windows`, `lowest_score` of all decided windows and the start of that window (`lowest_start`, s), `warnings` as one text.
 
     Without a decision, llr and probability are missing. Without a calibration, their columns are absent.
 
@@ -54,6 +55,7 @@ def _row(recording: Recording) -> dict[str, Any]:
         "score": recording.score,
         "llr": np.nan if recording.llr is None else recording.llr,
         "capped": recording.capped,
+        "distance": recording.distance,
         "seconds": recording.seconds,
         "windows": len(recording.timeline),
         "lowest_score": lowest["score"],
@@ -140,7 +142,7 @@ def score_to_csv(
     """
     world, table = launched(), None
     shared: list[tuple[list[Path], list[Path]]] = [([], [])]
-    content = digest([detector.model.content_digest(), detector.facts])
+    content = digest([detector.model.content_digest(), detector.facts, detector.always])
     settings = {"detector": content, "hop_seconds": hop_seconds, "each_channel": each_channel}
     unfinished = Progress(out, settings, world.process_index)
     with agreed():

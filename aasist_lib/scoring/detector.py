@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
+from torch import Tensor
 
 from aasist_lib.metrics import Calibration
-from aasist_lib.models import AASIST
-from aasist_lib.models.checkpoints import load_model
+from aasist_lib.models import AASIST, log_odds
+from aasist_lib.models.checkpoints import load_model, load_typicality
+from aasist_lib.models.typicality import Typicality, summary
 from aasist_lib.runtime.kept import make_key
 from aasist_lib.scoring.split import ScoringError
 
@@ -23,22 +25,28 @@ from aasist_lib.scoring.split import ScoringError
 class Detector:
     """A trained model with its dev threshold and calibration. A score at or below `threshold` means spoof.
 
-    `calibration` is None with `scores_only`.
+    `calibration` is None with `scores_only`, `typicality` if the training has not come to its end. With `always`, every
+    recording is decided, also one without speech or unlike anything trained on.
     """
 
     model: AASIST
     threshold: float
     calibration: Calibration | None
     facts: dict[str, Any]
+    typicality: Typicality | None = None
+    always: bool = False
 
     @classmethod
-    def load(cls, checkpoint: Path, device: str | torch.device = "cpu", scores_only: bool = False) -> Detector:
+    def load(
+        cls, checkpoint: Path, device: str | torch.device = "cpu", scores_only: bool = False, always: bool = False
+    ) -> Detector:
         """Load the detector of a checkpoint.
 
         Args:
             checkpoint: a run's folder `…/checkpoints/best`.
             device: device of the model.
             scores_only: load without calibration.
+            always: decide every recording.
 
         Raises:
             CheckpointError: there is no checkpoint, or it cannot be loaded.
@@ -52,7 +60,21 @@ class Detector:
                 f"{checkpoint}: no calibration, because {reason}: delete the folder {Path(checkpoint).parent} and retrain, "
                 "or request scores only (--scores-only)"
             )
-        return cls(model.to(device), facts["dev_threshold"], stored and _calibration(stored), facts)
+        typicality = load_typicality(checkpoint)
+        return cls(
+            model.to(device), facts["dev_threshold"], stored and _calibration(stored), facts,
+            typicality and typicality.to(device), always,
+        )  # fmt: skip
+
+    @torch.inference_mode()
+    def judge(self, waves: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scores and distances `(batch,)` of waveforms `(batch, samples)`; a distance above 1 is unlike anything trained on.
+        Without typicality the distances are NaN."""
+        states = self.model.frontend(waves)
+        scores = log_odds(self.model.backend(states))
+        if self.typicality is None:
+            return scores, np.full(len(scores), np.nan)
+        return scores, self.typicality(summary(states)).cpu().double().numpy()
 
     def decide(self, score: float) -> str:
         """Return 'bonafide' or 'spoof', at the dev EER threshold."""
@@ -69,6 +91,7 @@ class Detector:
         sentences = [
             f"This detector was trained on {trained}.",
             f"On the dev clips used to select it, an optimistic estimate, its equal error rate is {self.facts['dev_eer']:.1%}.",
+            self._unlike(),
             "It errs far more often on voices, languages, microphones, codecs and attacks that differ from its training data, "
             "and its scores do not show this.",
             "A score is a lead for further investigation, not evidence on its own.",
@@ -88,6 +111,14 @@ class Detector:
         if self.calibration and self.calibration.scale <= 0:
             sentences.insert(2, "ON DEV A HIGHER SCORE MEANT SPOOF: this detector has not learned its task.")
         return " ".join(sentences)
+
+    def _unlike(self) -> str:
+        """What it does with clips unlike its training data."""
+        if self.always:
+            return "It decides every recording (--always), also one without speech or unlike anything it was trained on."
+        if self.typicality is None:
+            return "ITS TRAINING IS UNFINISHED: it decides also what is unlike anything it was trained on, such as music."
+        return "What is unlike anything it was trained on, such as most music or noise, it leaves undecided."
 
 
 def _edited(facts: dict[str, Any]) -> list[str]:

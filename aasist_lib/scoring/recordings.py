@@ -1,11 +1,12 @@
 """Score recordings of any length and format with a trained detector: one score each, and a score curve over time.
 
-A recording is streamed in overlapping windows of the model's length; its score is the mean over the windows with speech. A
-recording or window without speech gets no decision, because a detector returns a score even for silence.
+A recording is streamed in overlapping windows of the model's length; its score is the mean over its decided windows. A window
+or recording without speech, or unlike anything trained on, is undecided: a detector returns a score even for silence and music.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,10 +25,12 @@ from aasist_lib.audio.quality import FRAME, LEAST_SPEECH_SECONDS, AudioQuality
 from aasist_lib.audio.windows import windows
 from aasist_lib.metrics import calibrate_apply
 from aasist_lib.scoring.detector import Detector
-from aasist_lib.scoring.split import ScoringError, log_odds
+from aasist_lib.scoring.split import ScoringError
 
 UNDECIDED = "undecided"
 """Prefix of the decision if none is possible; the reason follows."""
+UNLIKE = "unlike anything trained on"
+"""The reason if the detector's typicality is beyond its limit."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,11 @@ class Recording:
 
     `channel` is 'mono', 'mean' (of several channels) or a channel's number from 1; `decision` is 'bonafide', 'spoof' or
     'undecided: ' and the reason. `llr` is None without a calibration or a decision; `capped` is whether it is at the
-    calibration's bound.
+    calibration's bound. `distance` is the median of its windows with speech, NaN without typicality.
 
-    `timeline` has one row per window: `start` and `end` in seconds, `score`, `llr` (if there is a calibration), `loud`, the
-    fraction of the window that is loud enough for speech, and `decision`. `peaks (frames,)` is the largest absolute sample per
-    20 ms.
+    `timeline` has one row per window: `start` and `end` in seconds, `score`, `llr` (if there is a calibration), `distance` (see
+    `Detector.judge`), `loud`, the fraction of the window that is loud enough for speech, and `decision`. `peaks (frames,)` is
+    the largest absolute sample per 20 ms.
     """
 
     path: str
@@ -50,6 +53,7 @@ class Recording:
     decision: str
     llr: float | None
     capped: bool
+    distance: float
     timeline: pd.DataFrame
     peaks: NDArray[np.float32]
     warnings: tuple[str, ...]
@@ -62,7 +66,6 @@ class LeftOut(NamedTuple):
     reason: str
 
 
-@torch.inference_mode()
 def score_recording(
     detector: Detector,
     path: str | Path,
@@ -91,16 +94,16 @@ def score_recording(
     starts, parts = [], []
     while batch := list(islice(pieces, batch_size)):
         waves = torch.from_numpy(np.stack([wave for _, wave in batch])).to(detector.model.device)
-        parts.append(log_odds(detector.model(waves)))
+        parts.append(detector.judge(waves))
         starts += [start for start, _ in batch]
         reached = min(starts[-1] + length, levels.samples) / audio.RATE
         if on_progress:
             on_progress(reached - done)
         done = reached
-    scores = np.concatenate(parts)
+    scores, distances = (np.concatenate(column) for column in zip(*parts, strict=True))
     if not np.isfinite(scores).all():
         raise audio.AudioError(f"{path}: the detector's scores are not finite")
-    return _recording(detector, str(path), stream.mix or audio.Mixdown(1), levels, np.array(starts), scores)
+    return _recording(detector, str(path), stream.mix or audio.Mixdown(1), levels, np.array(starts), scores, distances)
 
 
 def hop_samples(seconds: float | None, length: int) -> int:
@@ -114,36 +117,50 @@ def hop_samples(seconds: float | None, length: int) -> int:
 
 
 def _recording(
-    detector: Detector, path: str, mix: audio.Mixdown, levels: AudioQuality, starts: NDArray[np.int64], scores: NDArray
-) -> Recording:
+    detector: Detector, path: str, mix: audio.Mixdown, levels: AudioQuality, starts: NDArray[np.int64], scores: NDArray,
+    distances: NDArray,
+) -> Recording:  # fmt: skip
     ends, loud = np.minimum(starts + detector.model.config.samples, levels.samples), levels.loud
-    timeline = pd.DataFrame({"start": starts / audio.RATE, "end": ends / audio.RATE, "score": scores})
+    timeline = pd.DataFrame({"start": starts / audio.RATE, "end": ends / audio.RATE, "score": scores, "distance": distances})
     timeline["loud"] = [loud[a // FRAME : -(-b // FRAME)].mean() for a, b in zip(starts, ends, strict=True)]
-    least = min(LEAST_SPEECH_SECONDS, detector.model.config.samples / audio.RATE / 2)
-    reason = levels.undecided()
-    speech = (timeline["loud"] * (timeline["end"] - timeline["start"]) >= least) & (reason is None)
-    timeline["decision"] = [
-        detector.decide(score) if has else f"{UNDECIDED}: {reason or 'no speech'}"
-        for score, has in zip(scores, speech, strict=True)
-    ]
-    warnings, silent = [*filter(None, [mix.warning]), *levels.warnings()], int((~speech).sum())
-    seconds = levels.samples / audio.RATE
-    if reason is None and not speech.any():
+    least, quiet = min(LEAST_SPEECH_SECONDS, detector.model.config.samples / audio.RATE / 2), levels.undecided()
+    speech = (timeline["loud"] * (timeline["end"] - timeline["start"]) >= least).to_numpy() & (quiet is None)
+    unlike = speech & (distances > 1)
+    reason, warnings = quiet, [*filter(None, [mix.warning]), *levels.warnings()]
+    distance = float(np.median(distances[speech])) if speech.any() else math.nan
+    if quiet is None and not speech.any():
         reason = "no speech in any window"
-    elif silent and reason is None:
-        warnings.append(f"{silent} of {len(timeline)} windows contain no speech and are excluded from the mean")
-    score = float(scores[speech].mean() if speech.any() else scores.mean())
-    decision = detector.decide(score) if reason is None else f"{UNDECIDED}: {reason}"
+    elif distance > 1:
+        reason = f"{UNLIKE} (distance {distance:.1f}, limit 1)"
+    if detector.always:
+        warnings += [f"decided, although {reason}"] if reason else []
+        speech, unlike, reason = speech | (not speech.any()), np.zeros_like(unlike), None
+    elif reason is None:
+        warnings += _excluded(~speech, "contain no speech") + _excluded(unlike, f"are {UNLIKE}")
+    counted = speech & ~unlike
+    score = float(scores[counted if counted.any() else speech | (not speech.any())].mean())
+    timeline["decision"] = np.select(
+        [~speech, unlike, np.array([detector.decide(each) == "spoof" for each in scores])],
+        [f"{UNDECIDED}: {quiet or 'no speech'}", f"{UNDECIDED}: {UNLIKE}", "spoof"], "bonafide",
+    )  # fmt: skip
     llr, capped = None, False
     if detector.calibration:
-        timeline.insert(3, "llr", np.where(speech, calibrate_apply(detector.calibration, scores), np.nan))
+        timeline.insert(3, "llr", np.where(counted, calibrate_apply(detector.calibration, scores), np.nan))
         if reason is None:
             llr = float(calibrate_apply(detector.calibration, [score])[0])
             capped = bool(detector.calibration.beyond([score])[0])
     if capped and detector.calibration:
         warnings.append(f"likelihood ratio capped at {llr:+.1f}, the most that the dev clips support")
     name = "mono" if mix.channels == 1 else "mean" if mix.channel is None else str(mix.channel)
-    return Recording(path, name, seconds, score, decision, llr, capped, timeline, levels.peaks, tuple(warnings))
+    decision = detector.decide(score) if reason is None else f"{UNDECIDED}: {reason}"
+    return Recording(
+        path, name, levels.samples / audio.RATE, score, decision, llr, capped, distance, timeline, levels.peaks, tuple(warnings)
+    )
+
+
+def _excluded(windows: NDArray[np.bool_], why: str) -> list[str]:
+    """A warning about the windows that are excluded from the mean."""
+    return [f"{windows.sum()} of {len(windows)} windows {why} and are excluded from the mean"] if windows.any() else []
 
 
 # ---- many recordings -------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -31,9 +30,9 @@ from aasist_lib.config.profile import TrainingConfig
 from aasist_lib.corpora import load_trials
 from aasist_lib.datasets.check import usable
 from aasist_lib.datasets.source import Source, content, open_source
-from aasist_lib.datasets.training_set import EpochSampler, TrialData, both_classes, contents
+from aasist_lib.datasets.training_set import EpochSampler, TrialData, both_classes, contents, refuse_unknown, rows_without
 from aasist_lib.losses import LossSchedule
-from aasist_lib.metrics import ScoreWarning, calibrate_fit, eer
+from aasist_lib.metrics import eer
 from aasist_lib.models import AASIST, build_model, log_odds
 from aasist_lib.models.checkpoints import (
     BEST,
@@ -53,6 +52,7 @@ from aasist_lib.training.averaging import WeightAverage
 from aasist_lib.training.history import EpochRecord, History, TrainingResult
 from aasist_lib.training.nan_guard import NanGuard
 from aasist_lib.training.nan_guard import TrainingError as TrainingError
+from aasist_lib.training.reliability import add_typicality, fit_calibration
 
 DevScores = tuple[np.ndarray, np.ndarray]
 """Scores of the bona fide and of the spoofed dev trials."""
@@ -104,11 +104,17 @@ class Trainer:
         listed = load_trials(self.profile.data)
         trials = usable(self.profile, listed, ("train", "dev"))
         self.left_out = int(listed["split"].isin(("train", "dev")).sum()) - len(trials)
-        self.train_trials, self.dev_trials = (both_classes(trials, split) for split in ("train", "dev"))
-        self.train_source, self.dev_source = self._source(self.train_trials, True), self._source(self.dev_trials, False)
+        refuse_unknown(trials, self.settings.leave_out)
+        (self.train_trials, self.train_source), (self.dev_trials, self.dev_source) = (
+            self._split(trials, split) for split in ("train", "dev")
+        )
 
-    def _source(self, trials: pd.DataFrame, train: bool) -> Source:
-        return open_source(self.profile, self.model.frontend, trials, train, self.profile.seed, self.accelerator.device)
+    def _split(self, trials: pd.DataFrame, split: str) -> tuple[pd.DataFrame, Source]:
+        """A split's trials without what is left out, and their inputs. The feature bank is that of the whole split."""
+        whole, profile = both_classes(trials, split), self.profile
+        source = open_source(profile, self.model.frontend, whole, split == "train", profile.seed, self.accelerator.device)
+        rows = rows_without(whole, self.settings.leave_out)
+        return both_classes(whole.iloc[rows], split), source.only(rows)
 
     def _loaders(self) -> tuple[DataLoader, DataLoader]:
         """Batches of train, in an order that depends on (seed, epoch) only, and of dev."""
@@ -168,10 +174,15 @@ class Trainer:
             self.run.write_parquet("metrics/history.parquet", self.records.table())
             with self.run.manifest_update() as manifest:
                 manifest["trained"] = {"epochs": len(self.records), "settings": self.profile.training_settings()}
+        best, checkpoint = self.records.best.epoch, self.run.path("checkpoints", BEST)
+        if accelerator.is_main_process:
+            train, dev = (TrialData(trials, source, self.profile.seed) for trials, source in (
+                (self.train_trials, self.train_source), (self.dev_trials, self.dev_source),
+            ))  # fmt: skip
+            add_typicality(checkpoint, self.model, train, dev, settings)
         accelerator.wait_for_everyone()
         (self.trained,) = accelerator.free_memory(self.trained)
         accelerator.end_training()
-        best, checkpoint = self.records.best.epoch, self.run.path("checkpoints", BEST)
         _refuse_constant(checkpoint, best)
         return TrainingResult(self.records.table(), best, self.schedule.switch_epoch, checkpoint)
 
@@ -279,7 +290,7 @@ class Trainer:
             "model": self.profile.model.model_dump(mode="json"), "encoder": self.encoder_facts,
             "trained_on": {"title": self.profile.title, "corpus": self.profile.data.corpus} | contents(self.train_trials)
             | {"left_out": self.left_out},
-            "calibration": _calibration(*dev_scores), "key": self.key, **asdict(record),
+            "calibration": fit_calibration(*dev_scores), "key": self.key, **asdict(record),
         }  # fmt: skip
 
     def _resume(self) -> int:
@@ -360,17 +371,6 @@ def _mixing(mixup: float, size: int, device: torch.device) -> tuple[float, Tenso
         return 1.0, None
     share = torch.distributions.Beta(mixup, mixup).sample().item()
     return share, torch.randperm(size, device=device)
-
-
-def _calibration(bonafide: np.ndarray, spoof: np.ndarray) -> dict[str, float] | None:
-    """Scale and offset from scores to natural-log likelihood ratios, and the numbers of clips they were fitted on; None if
-    every clip has the same score."""
-    if np.ptp(np.concatenate((bonafide, spoof))) == 0:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ScoreWarning)  # not in every epoch: `Detector.caution` reports it for the best
-        fitted = asdict(calibrate_fit(bonafide, spoof))
-    return fitted | {"bonafide": len(bonafide), "spoof": len(spoof)}
 
 
 def _refuse_too_few(clips: int, size: int, processes: int) -> None:

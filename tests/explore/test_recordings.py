@@ -59,8 +59,8 @@ def test_the_page_has_numbers_player_curve_and_alt_text(detector, paths):
 
 
 def test_menu_and_slider_redraw_the_page_and_a_recording_is_scored_once(detector, paths, monkeypatch):
-    calls, forward = [], detector.model.forward
-    monkeypatch.setattr(detector.model, "forward", lambda waves: calls.append(1) or forward(waves))
+    calls, judge = [], Detector.judge
+    monkeypatch.setattr(Detector, "judge", lambda self, waves: calls.append(1) or judge(self, waves))
     explorer = RecordingExplorer(detector, paths)
     top, page = explorer.widget().children
     menu, _, slider = top.children

@@ -79,6 +79,6 @@ def test_windows_without_speech_are_crosses_and_neither_of_the_decisions(timelin
     decisions = ["bonafide", "undecided: no speech", "spoof", "undecided: no speech", "bonafide"]
     _, bottom = plots.score_timeline(timeline.assign(decision=decisions), 0.0, np.full(410, 0.2), "a.wav").axes
     drawn = lines(bottom)
-    assert drawn["no speech, undecided (2)"].get_xdata().tolist() == [3, 6]
-    assert drawn["no speech, undecided (2)"].get_marker() == "x"
+    assert drawn["undecided: no speech (2)"].get_xdata().tolist() == [3, 6]
+    assert drawn["undecided: no speech (2)"].get_marker() == "x"
     assert "taken for bona fide (2)" in drawn and "taken for spoof (1)" in drawn
