@@ -137,7 +137,8 @@ def verdict(found: Recording, detector: Detector, p_spoof: float) -> str:
     of = "" if found.channel in ("mono", "mean") else f", channel {found.channel}"
     if found.llr is None:
         return f"{found.decision}: the score ({found.score:+.2f}{of}) of such a recording has no meaning."
-    lowest = found.timeline.loc[found.timeline["score"].idxmin()]
+    decided = found.timeline[found.timeline["decision"].isin(("bonafide", "spoof"))]
+    lowest = decided.loc[decided["score"].idxmin()]
     taken = {"bonafide": "bona fide", "spoof": "spoof"}[found.decision]
     bound = " (capped: dev supports no more)" if found.capped else ""
     return (

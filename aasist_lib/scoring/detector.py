@@ -23,7 +23,7 @@ from aasist_lib.scoring.split import ScoringError
 
 @dataclass(frozen=True)
 class Detector:
-    """A trained model with its dev threshold and calibration. A score at or below `threshold` means spoof.
+    """A trained model with its threshold and calibration. A score at or below `threshold` means spoof.
 
     `calibration` is None with `scores_only`, `typicality` if the training has not come to its end. With `always`, every
     recording is decided, also one without speech or unlike anything trained on.
@@ -62,7 +62,7 @@ class Detector:
             )
         typicality = load_typicality(checkpoint)
         return cls(
-            model.to(device), facts["dev_threshold"], stored and _calibration(stored), facts,
+            model.to(device), facts.get("threshold", facts["dev_threshold"]), stored and _calibration(stored), facts,
             typicality and typicality.to(device), always,
         )  # fmt: skip
 
@@ -77,7 +77,7 @@ class Detector:
         return scores, self.typicality(summary(states)).cpu().double().numpy()
 
     def decide(self, score: float) -> str:
-        """Return 'bonafide' or 'spoof', at the dev EER threshold."""
+        """Return 'bonafide' or 'spoof', at the EER threshold."""
         return "bonafide" if score > self.threshold else "spoof"
 
     def caution(self) -> str:
@@ -99,6 +99,8 @@ class Detector:
         if self.calibration:
             fitted, bound = self.facts["calibration"], self.calibration.bound
             clips = f"{fitted['bonafide']} bona fide and {fitted['spoof']} spoofed dev clips"
+            if "left_out" in fitted:
+                clips += f", by detectors that had not met the attack ({fitted['eer']:.1%} equal error rate)"
             sentences.insert(
                 2, f"Its likelihood ratios were fitted on {clips} and are capped at ±{bound:.1f}, the most they support."
             )

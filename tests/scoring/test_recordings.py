@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,42 @@ def test_silence_and_what_is_too_short_get_no_decision(detector, tmp_path, secon
     assert written["decision"][0] == decision and written[["llr", "p_bonafide"]].isna().all(axis=None)
     assert pd.read_csv(tmp_path / "out_timeline.csv")["decision"].str.startswith("undecided").all()
     assert f"{decision}  –" in for_terminal(table)
+
+
+def test_what_is_unlike_the_training_data_is_undecided_and_says_how_far(detector, tmp_path):
+    """The detector was trained on noise and chords of little level; a loud buzz is neither."""
+    buzz = np.sign(np.sin(2 * np.pi * 110 * np.arange(3 * RATE) / RATE)) * 0.9
+    soundfile.write(tmp_path / "a.wav", buzz, RATE)
+    found = score_recording(detector, tmp_path / "a.wav")
+    assert found.distance > 2 and found.llr is None and np.isfinite(found.score)
+    assert found.decision == f"undecided: unlike anything trained on (distance {found.distance:.1f}, limit 1)"
+    assert set(found.timeline["decision"]) == {"undecided: unlike anything trained on"}
+    table = result_table([found], detector, 0.5)
+    assert table["p_bonafide"].isna().all() and table["distance"][0] == found.distance
+    always = replace(detector, always=True)
+    forced = score_recording(always, tmp_path / "a.wav")
+    assert forced.decision == always.decide(forced.score) and forced.llr is not None and forced.score == found.score
+    assert set(forced.timeline["decision"]) <= {"bonafide", "spoof"} and forced.timeline["llr"].notna().all()
+    assert "decided, although unlike anything trained on" in forced.warnings[-1] or "decided, although" in forced.warnings[-2]
+    assert "decides every recording" in always.caution() and "leaves undecided" not in always.caution()
+
+
+def test_windows_unlike_the_training_data_are_excluded_from_the_mean(detector, files, tmp_path):
+    noise = audio.read(files / "noise.wav")
+    buzz = (np.sign(np.sin(2 * np.pi * 110 * np.arange(RATE) / RATE)) * 0.9).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", np.concatenate((noise, buzz)), RATE, subtype="FLOAT")
+    found = score_recording(detector, tmp_path / "a.wav")
+    unlike = found.timeline["distance"] > 1
+    assert unlike[found.timeline["start"] >= 2].all() and not unlike.all() and found.distance <= 1
+    assert found.score == pytest.approx(found.timeline["score"][~unlike].mean()) and found.llr is not None
+    assert f"{unlike.sum()} of {len(unlike)} windows are unlike anything trained on and are excluded" in found.warnings[0]
+    assert found.timeline["llr"].isna().equals(unlike)
+
+
+def test_silence_is_decided_too_if_every_recording_must_be(detector, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(3 * RATE), RATE)
+    forced = score_recording(replace(detector, always=True), tmp_path / "a.wav")
+    assert forced.decision in ("bonafide", "spoof") and "decided, although no speech" in "; ".join(forced.warnings)
 
 
 def test_a_burst_in_silence_is_no_speech_to_judge(detector, tmp_path):
@@ -341,7 +378,8 @@ def test_a_checkpoint_without_calibration_gives_scores_alone(checkpoint, files, 
         "utt_id", "channel", "decision", "score", "distance", "seconds", "windows", "lowest_score", "lowest_start", "warnings",
     ]  # fmt: skip
     assert "llr" not in pd.read_csv(tmp_path / "scores_timeline.csv").columns
-    whole = score_recording(Detector.load(checkpoint), files / "both.wav")
+    assert "TRAINING IS UNFINISHED" in detector.caution() and table["distance"].isna().all()
+    whole = score_recording(replace(Detector.load(checkpoint), typicality=None), files / "both.wav")
     assert table["score"][0] == whole.score and detector.threshold == facts["dev_threshold"]
     with pytest.raises(CheckpointError, match="/nowhere"):
         Detector.load(tmp_path / "nowhere")

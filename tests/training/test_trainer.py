@@ -388,3 +388,37 @@ def test_one_process_may_train_in_one_precision_and_then_in_another(tiny_profile
     for precision in ("bf16", "no"):
         profile = changed(tiny_profile, training={"epochs": 1, "mixed_precision": precision}, run_dir=tmp_path / precision)
         assert Trainer(profile, RunFolder.open(profile)).accelerator.mixed_precision == precision
+
+
+def test_what_is_left_out_is_neither_trained_on_nor_selected_by(tiny_profile, tmp_path):
+    table = pd.read_parquet(tiny_profile.data.root / "trials.parquet")
+    spoof = table["label"] == "spoof"
+    table.loc[spoof, "attack"] = np.resize(["tone-a", "tone-b", "buzz"], spoof.sum())
+    table.to_parquet(tmp_path / "trials.parquet", index=False)
+    data = tiny_profile.data.model_copy(update={"root": tmp_path, "cache": tmp_path / "cache"})
+
+    def trainer(*leave_out: str, cache: bool = True) -> Trainer:
+        training = tiny_profile.training.model_copy(update={"leave_out": list(leave_out), "feature_cache": cache})
+        profile = tiny_profile.model_copy(update={"data": data, "training": training})
+        return Trainer(profile, RunFolder.open(profile, overwrite=True))
+
+    whole = trainer()
+    for cache in (True, False):
+        part = trainer("tone", cache=cache)
+        for split in ("train", "dev"):
+            trials, all_trials = getattr(part, f"{split}_trials"), getattr(whole, f"{split}_trials")
+            assert set(trials["attack"]) == {"-", "buzz"} and len(trials) == 8
+            rows = all_trials.index[~all_trials["attack"].str.startswith("tone")]
+            if cache:
+                source, all_source = getattr(part, f"{split}_source"), getattr(whole, f"{split}_source")
+                assert source.folder == all_source.folder, "the bank is not computed again"
+                assert source.utt_ids == tuple(trials["utt_id"]) and len(source) == 8
+                for row, of_all in enumerate(rows):
+                    np.testing.assert_array_equal(source[row, 0], all_source[of_all, 0])
+            else:
+                assert getattr(part, f"{split}_source").ids == trials["utt_id"].tolist()
+    assert set(trainer("tone-b").train_trials["attack"]) == {"-", "tone-a", "buzz"}
+    with pytest.raises(TrialTableError, match=r"leave_out: no attack or family hum; train and dev have buzz, tone$"):
+        trainer("hum")
+    with pytest.raises(TrialTableError, match="both needed"):
+        trainer("tone", "buzz")
