@@ -192,10 +192,10 @@ def _score_recordings(options: argparse.Namespace) -> int:
     from aasist_lib.runtime.processes import agreed, launched, launched_alone
     from aasist_lib.scoring import ScoringError
     from aasist_lib.scoring.batch import for_terminal, refuse_out, result_table, score_to_csv
-    from aasist_lib.scoring.detector import Detector
+    from aasist_lib.scoring.detector import Detector, find_detector
     from aasist_lib.scoring.recordings import LeftOut, Recording, score_recordings
 
-    checkpoint = options.checkpoint or project_root() / "runs" / "demo" / "checkpoints" / "best"
+    checkpoint = options.checkpoint or find_detector(project_root() / "runs" / "demo")
     world, out, each = launched(), options.out, options.channels == "each"
     with agreed():
         refuse_out(out, options.timeline)
@@ -351,7 +351,8 @@ def _parser() -> argparse.ArgumentParser:
     training = add(train)
     add(calibrate, "demo")
     scoring = add(score, profile=False)
-    scoring.add_argument("--checkpoint", type=Path, metavar="DIR", help="default: runs/demo/checkpoints/best, or the profile's")
+    own = "default: the run's of demo or of --profile; without one of demo, detectors/demo"
+    scoring.add_argument("--checkpoint", type=Path, metavar="DIR", help=own)
     scoring.add_argument("--profile", metavar="CONFIG", help="score this profile's corpus with its run's detector")
     scoring.add_argument("--split", choices=("train", "dev", "eval"), default="eval", help="split to score (default eval)")
     scoring.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override the profile")

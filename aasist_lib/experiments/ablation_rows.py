@@ -28,11 +28,12 @@ class Row:
 
 _ORIGINAL = {f"model.{key}": value for key, value in ORIGINAL.items() if key in SWITCHES} | {
     "model.frontend.kind": "encoder", "model.frontend.finetune": 0, "model.readout": "linear", "loss.kind": "ce",
-    "augmentation.rise": "false",
+    "augmentation.rise": "false", "loss.ranking": 0, "training.batches": "random",
 }  # fmt: skip
 _FROM_AUDIO = {"training.feature_cache": "false", "training.crop_frames": "null"}
 _ATTENTION = {"model.graph_attention": "multihead", "model.heterogeneous": "typed_qk"}
 _FUSION = {"model.fusion": "attention"}
+_EVEN = {"loss.class_weights": "[0.5, 0.5]"}  # their batches have as many clips of both classes
 _PAPER = {f"model.{key}": SWITCHES[key] for key in ("graph_attention", "heterogeneous", "fusion", "activation")}
 _SINC = _FROM_AUDIO | {
     "model.frontend.kind": "sinc", "model.channels": "[32, 64]", "model.blocks": 6, "model.graph_dims": "[64, 32]",
@@ -55,6 +56,14 @@ ROWS: dict[str, Row] = {
     "attention": Row("multi-head attention, Q and K by node type", _switched(_ATTENTION), ("frozen",), "eer_attention"),
     "fusion": Row("learned fusion alone", _switched(_FUSION), ("frozen",), "eer_fusion"),
     "attention_fusion": Row("both", _switched(_ATTENTION | _FUSION), ("attention", "fusion")),
+    "balanced": Row(
+        "both, batches balanced over speakers and attacks",
+        _switched(_ATTENTION | _FUSION | _EVEN | {"training.batches": "balanced"}), ("attention_fusion",),
+    ),
+    "pairs": Row(
+        "both, a recording beside its copy, ranking loss",
+        _switched(_ATTENTION | _FUSION | _EVEN | {"training.batches": "pairs", "loss.ranking": 1}), ("balanced", "attention_fusion"),
+    ),
     "paper": Row("both, as published (GELU)", _switched(_PAPER), ("attention_fusion", "frozen"), "eer_all"),
     "hybrid": Row("published, hybrid loss", _switched(_PAPER | {"loss.kind": "hybrid"}), ("paper",)),
     "rising": Row(

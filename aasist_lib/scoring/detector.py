@@ -3,22 +3,55 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 from torch import Tensor
 
+from aasist_lib.config import project_root
+from aasist_lib.conventions import UNKNOWN
 from aasist_lib.metrics import Calibration
 from aasist_lib.models import AASIST, log_odds
-from aasist_lib.models.checkpoints import load_model, load_typicality
+from aasist_lib.models.checkpoints import BEST, FILE, load_model, load_typicality, read_facts
 from aasist_lib.models.typicality import Typicality, summary
 from aasist_lib.runtime.kept import make_key
 from aasist_lib.scoring.split import ScoringError
+
+SHIPPED = Path("detectors") / "demo"
+"""Folder of the detector that comes with the project, below its root."""
+
+
+def find_detector(run_folder: Path, encoder: str | None = None) -> Path:
+    """The folder of a run's best checkpoint, or, if the run has none, of the detector that comes with the project (with a
+    line on stderr).
+
+    Args:
+        run_folder: a run's folder; it need not exist.
+        encoder: name of the encoder the caller works with; the project's detector is only taken if it has the same.
+    """
+    own, shipped = run_folder / "checkpoints" / BEST, project_root() / SHIPPED
+    if (own / FILE).is_file() or (encoder and read_facts(shipped)["encoder"]["name"] != encoder):
+        return own
+    print(f"no detector in {run_folder}: using {shipped}, which comes with the project", file=sys.stderr)
+    return shipped
+
+
+def find_scores(run_folder: Path) -> tuple[Path, set[str]]:
+    """The folder with a run's score tables of dev and eval, and the attacks of its train split; if the run has none, those of
+    the detector that comes with the project."""
+    own = run_folder / "scores"
+    if (own / "aasist_eval.parquet").is_file():
+        trials = pd.read_parquet(run_folder / "trials" / "trials.parquet")
+        return own, set(trials.loc[trials["split"] == "train", "attack"]) - {UNKNOWN}
+    shipped = find_detector(run_folder)
+    return shipped / "scores", set(read_facts(shipped)["trained_on"]["attacks"])
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def test_every_row_sets_every_switch_and_fits_a_profile(profile):
     flat = {row: _switches(of_row) for row, of_row in models.items()}
     assert flat["frozen"] == flat["probe"] == {
         "frontend.kind": "encoder", "frontend.finetune": 0, "graph_attention": "pairwise", "heterogeneous": "type_pairs",
-        "fusion": "max", "activation": "selu", "loss": "ce", "rise": False,
+        "fusion": "max", "activation": "selu", "loss": "ce", "rise": False, "batches": "random", "ranking": 0,
     }  # fmt: skip
     assert flat["finetuned"] == flat["frozen"] | {"frontend.finetune": "all"} and not models["finetuned"].training.feature_cache
     assert flat["lfcc"] == flat["frozen"] | {"frontend.kind": "lfcc"}
@@ -56,6 +56,8 @@ def test_every_row_sets_every_switch_and_fits_a_profile(profile):
         ("finetuned", "sinc"): {"frontend.kind", "frontend.finetune"}, ("frozen", "finetuned"): {"frontend.finetune"},
         ("attention", "frozen"): attention, ("fusion", "frozen"): fusion,
         ("attention_fusion", "attention"): fusion, ("attention_fusion", "fusion"): attention,
+        ("balanced", "attention_fusion"): {"batches"}, ("pairs", "balanced"): {"batches", "ranking"},
+        ("pairs", "attention_fusion"): {"batches", "ranking"},
         ("paper", "attention_fusion"): {"activation"}, ("paper", "frozen"): attention | fusion | {"activation"},
         ("hybrid", "paper"): {"loss"}, ("rising", "hybrid"): {"rise"}, ("rising", "paper"): {"loss", "rise"},
     }  # fmt: skip
@@ -76,6 +78,7 @@ def _switches(profile):
     model, front = profile.model.model_dump(), profile.model.frontend
     chosen = {key: model[key] for key in ("graph_attention", "heterogeneous", "fusion", "activation")}
     chosen |= {"frontend.kind": front.kind, "frontend.finetune": front.finetune, "loss": profile.loss.kind}
+    chosen |= {"batches": profile.training.batches, "ranking": profile.loss.ranking}
     return chosen | {"rise": profile.augmentation.rise}
 
 

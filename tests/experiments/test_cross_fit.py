@@ -53,7 +53,9 @@ def test_every_family_is_scored_by_a_detector_without_it(profile):
         assert facts["model"]["members"] == 1
     after = read_facts(checkpoint)
     assert after["calibration"]["left_out"] == ["buzz", "tone"] and after["calibration"] != before["calibration"]
-    assert {key: after[key] for key in before if key != "calibration"} == {k: v for k, v in before.items() if k != "calibration"}
+    assert {key: after[key] for key in before if key != "calibration"} == {
+        k: v for k, v in before.items() if k != "calibration"
+    }
     assert load_typicality(checkpoint) is not None, "kept"
     detector = Detector.load(checkpoint)
     assert detector.threshold == after["threshold"] and "had not met the attack" in detector.caution()
