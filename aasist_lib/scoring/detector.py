@@ -56,7 +56,7 @@ def find_scores(run_folder: Path) -> tuple[Path, set[str]]:
 
 @dataclass(frozen=True)
 class Detector:
-    """A trained model with its threshold and calibration. A score at or below `threshold` means spoof.
+    """A trained model with its dev threshold and calibration. A score at or below `threshold` means spoof.
 
     `calibration` is None with `scores_only`, `typicality` if the training has not come to its end. With `always`, every
     recording is decided, also one without speech or unlike anything trained on.
@@ -95,7 +95,7 @@ class Detector:
             )
         typicality = load_typicality(checkpoint)
         return cls(
-            model.to(device), facts.get("threshold", facts["dev_threshold"]), stored and _calibration(stored), facts,
+            model.to(device), facts["dev_threshold"], stored and _calibration(stored), facts,
             typicality and typicality.to(device), always,
         )  # fmt: skip
 
@@ -110,7 +110,7 @@ class Detector:
         return scores, self.typicality(summary(states)).cpu().double().numpy()
 
     def decide(self, score: float) -> str:
-        """Return 'bonafide' or 'spoof', at the EER threshold."""
+        """Return 'bonafide' or 'spoof', at the dev EER threshold."""
         return "bonafide" if score > self.threshold else "spoof"
 
     def caution(self) -> str:
@@ -133,7 +133,9 @@ class Detector:
             fitted, bound = self.facts["calibration"], self.calibration.bound
             clips = f"{fitted['bonafide']} bona fide and {fitted['spoof']} spoofed dev clips"
             if "left_out" in fitted:
-                clips += f", by detectors that had not met the attack ({fitted['eer']:.1%} equal error rate)"
+                clips += (
+                    f", by a detector that had not met this attack ({fitted['left_out']}, the hardest of {fitted['families']})"
+                )
             sentences.insert(
                 2, f"Its likelihood ratios were fitted on {clips} and are capped at ±{bound:.1f}, the most they support."
             )

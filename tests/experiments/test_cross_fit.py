@@ -11,7 +11,7 @@ import pytest
 from aasist_lib.conventions import family
 from aasist_lib.corpora import TrialTableError
 from aasist_lib.experiments.cross_fit import FOLDER, cross_fit, fit, shared_families
-from aasist_lib.metrics import eer
+from aasist_lib.metrics import calibrate_fit, eer
 from aasist_lib.models.checkpoints import CheckpointError, load_typicality, read_facts
 from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring.detector import Detector
@@ -52,26 +52,27 @@ def test_every_family_is_scored_by_a_detector_without_it(profile):
         assert name not in {*facts["trained_on"]["attacks"], *map(str, family(pd.Series(facts["trained_on"]["attacks"])))}
         assert facts["model"]["members"] == 1
     after = read_facts(checkpoint)
-    assert after["calibration"]["left_out"] == ["buzz", "tone"] and after["calibration"] != before["calibration"]
+    weakest = found.loc[found["scale"].idxmin(), "left_out"]
+    assert after["calibration"]["left_out"] == weakest and after["calibration_known"] == before["calibration"]
     assert {key: after[key] for key in before if key != "calibration"} == {
         k: v for k, v in before.items() if k != "calibration"
     }
     assert load_typicality(checkpoint) is not None, "kept"
-    detector = Detector.load(checkpoint)
-    assert detector.threshold == after["threshold"] and "had not met the attack" in detector.caution()
+    assert f"had not met this attack ({weakest}, the hardest of 2)" in Detector.load(checkpoint).caution()
+    again = cross_fit(profile, run, lambda text: None)
+    pd.testing.assert_frame_equal(again, found)
+    assert read_facts(checkpoint) == after, "fitted on top of the first fit"
 
 
-def test_the_fit_is_weak_where_the_left_out_families_are_not_told_apart():
+def test_the_least_separable_family_decides_on_the_detector_s_scale():
     rng = np.random.default_rng(0)
-    table = pd.concat(
-        pd.DataFrame({"left_out": name, "label": label, "score": rng.normal(centre, 1, 200)})
-        for name, spoof in (("known-like", -4), ("new", 2))
-        for label, centre in (("bonafide", 2), ("spoof", spoof))
-    )
-    facts = fit(table)
-    easy = fit(table[table["left_out"] == "known-like"])
-    assert 0 < facts["calibration"]["scale"] < easy["calibration"]["scale"] / 2
-    assert facts["calibration"]["bonafide"] == 200 and facts["calibration"]["spoof"] == 400
-    assert facts["calibration"]["bound"] <= np.log(200)
-    bonafide, spoof = (table.loc[table["label"] == label, "score"] for label in ("bonafide", "spoof"))
-    assert (facts["calibration"]["eer"], facts["threshold"]) == eer(bonafide, spoof)
+    ratios = {name: (rng.normal(2, 1, 200), rng.normal(spoof, 1, 90)) for name, spoof in (("easy", -2), ("hard", 1.5))}
+    known = {"scale": 3.0, "offset": -1.0, "bound": 9.0, "separable": False, "bonafide": 200, "spoof": 180}
+    facts, table = fit({"calibration": known}, ratios)
+    alone, fitted = calibrate_fit(*ratios["hard"]), facts["calibration"]
+    assert table["left_out"].tolist() == ["easy", "hard"] and table["clips"].tolist() == [90, 90]
+    assert table["eer"].tolist() == [eer(*ratios[name])[0] for name in ("easy", "hard")]
+    assert fitted["left_out"] == "hard" and fitted["bound"] == pytest.approx(np.log(90)) and fitted["families"] == 2
+    score = 0.7
+    assert fitted["scale"] * score + fitted["offset"] == pytest.approx(alone.scale * (3 * score - 1) + alone.offset)
+    assert fit({"calibration": fitted, "calibration_known": known}, ratios)[0]["calibration"] == fitted
