@@ -137,8 +137,8 @@ def train(options: argparse.Namespace) -> int:
 
 
 def calibrate(options: argparse.Namespace) -> int:
-    """Calibrate a trained detector for attacks it has not met: train one detector without each family of attacks, and fit to
-    the scores they give to that family."""
+    """Calibrate a trained detector for attacks it has not met, with one more detector for each family of attacks, trained
+    without that family."""
     from aasist_lib.experiments.cross_fit import cross_fit
     from aasist_lib.runtime.run_folder import RunFolder
 

@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+import soundfile
 import yaml
 
 from aasist_lib import __main__ as cli
@@ -34,8 +37,8 @@ def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
         "print(sorted({'torch', 'pandas', 'papermill', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    for command in ("prepare", "features", "train", "score", "evaluate", "run", "report"):
-        assert f"  {command} " in done.stdout
+    for command in ("prepare", "features", "train", "calibrate", "score", "evaluate", "run", "report"):
+        assert f"\n    {command}" in done.stdout
     assert done.stdout.endswith("[]\n"), done.stdout[-200:] + done.stderr
 
 
@@ -177,6 +180,12 @@ def test_features_train_and_score_do_the_real_work(tiny_profile: Profile, projec
     assert cli.main([*command, files, "--hop", "0.6"]) == 2 and "hop = 0.6 s" in capsys.readouterr().err
     assert cli.main([*command, files, "--scores-only"]) == 0
     assert "llr" not in out.read_text() and "prior" not in capsys.readouterr().out
+    soundfile.write(tmp_path / "silence.wav", np.zeros(32_000), 16_000)
+    for always, decided in (([], False), (["--always"], True)):
+        assert cli.main([*command, str(tmp_path / "silence.wav"), *always]) == 0
+        said = capsys.readouterr()
+        assert ("decides every recording (--always)" in said.err) == decided
+        assert pd.read_csv(out)["decision"].isin(["bonafide", "spoof"]).all() == decided
 
 
 def test_score_takes_the_demo_s_checkpoint_unless_told_another(project: Path, tmp_path: Path, capsys) -> None:

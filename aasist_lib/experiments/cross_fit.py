@@ -1,8 +1,8 @@
 """Calibration for attacks to come: one detector per family of attacks, trained without it, scores it.
 
 Dev has the attacks of train, so likelihood ratios fitted to dev promise too much for any other attack. Here each family is
-scored by a detector that has not met it (cross-fitting with attack families as folds), and the ratios of the family that is told
-apart least are the ones to count on: an attack to come may be as unlike the known ones as that family is unlike the others.
+scored by a detector that has not met it (cross-fitting with attack families as folds), and the ratios of the family that is
+told apart least are those to count on: an attack to come may be as unlike the known ones as that family is unlike the others.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def fit(facts: dict[str, Any], ratios: dict[str, Ratios]) -> tuple[dict[str, Any
     known, one, (bonafide, spoof) = facts.get("calibration_known", facts["calibration"]), fitted[weakest], ratios[weakest]
     calibration = asdict(one) | {
         "scale": one.scale * known["scale"], "offset": one.scale * known["offset"] + one.offset,
-        "bonafide": len(bonafide), "spoof": len(spoof), "left_out": weakest, "families": len(ratios), "eer": eer(bonafide, spoof)[0],
+        "bonafide": len(bonafide), "spoof": len(spoof), "left_out": weakest, "families": len(ratios),
+        "eer": eer(bonafide, spoof)[0],
     }  # fmt: skip
     return {"calibration": calibration, "calibration_known": known}, table
 

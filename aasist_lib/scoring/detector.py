@@ -37,7 +37,9 @@ def find_detector(run_folder: Path, encoder: str | None = None) -> Path:
         encoder: name of the encoder the caller works with; the project's detector is only taken if it has the same.
     """
     own, shipped = run_folder / "checkpoints" / BEST, project_root() / SHIPPED
-    if (own / FILE).is_file() or (encoder and read_facts(shipped)["encoder"]["name"] != encoder):
+    if (own / FILE).is_file() or not (shipped / FILE).is_file():
+        return own
+    if encoder and read_facts(shipped)["encoder"]["name"] != encoder:
         return own
     print(f"no detector in {run_folder}: using {shipped}, which comes with the project", file=sys.stderr)
     return shipped
