@@ -1,11 +1,14 @@
 """Copy a run's detector, its scores and a model card made from its facts to detectors/demo, which comes with the project.
 
-python tools/ship_detector.py runs/study
+    python tools/ship_detector.py runs/study --elsewhere wild.txt
+
+`wild.txt` is the output of benchmarks/wild.py with this detector.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import pandas as pd
 
 from aasist_lib.config import project_root
 from aasist_lib.evaluation.model_card import model_card
-from aasist_lib.models.checkpoints import FILE, read_facts
+from aasist_lib.models.checkpoints import FILE, add_to_checkpoint, read_facts
 from aasist_lib.runtime.files import atomic
 from aasist_lib.scoring.detector import SHIPPED
 
@@ -27,14 +30,17 @@ recordings are share-alike (CC-BY-SA-3.0: the Asterisk prompts) or copyleft (GPL
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
+    parser.add_argument("--elsewhere", type=Path, required=True, help="output of benchmarks/wild.py")
     parser.add_argument("--out", type=Path, default=project_root() / SHIPPED)
     options = parser.parse_args()
     checkpoint, scores = options.run / "checkpoints" / "best", options.out / "scores"
     tables = {split: pd.read_parquet(options.run / "scores" / f"aasist_{split}.parquet") for split in ("dev", "eval")}
-    facts = read_facts(checkpoint)
-    card = model_card(facts, tables, "mit", SOURCES, encoder=ENCODER)
     scores.mkdir(parents=True, exist_ok=True)
     shutil.copy2(checkpoint / FILE, options.out / FILE)
+    measured = json.loads(options.elsewhere.read_text(encoding="utf-8").splitlines()[-1])
+    add_to_checkpoint(options.out, {"elsewhere": {"clips": measured["clips"]} | measured["all"]})
+    facts = read_facts(options.out)
+    card = model_card(facts, tables, "mit", SOURCES, encoder=ENCODER)
     for system in ("aasist", "probe"):
         for split in ("dev", "eval"):
             name = f"{system}_{split}.parquet"
