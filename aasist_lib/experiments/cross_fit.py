@@ -71,6 +71,9 @@ def shared_families(trials: pd.DataFrame) -> list[str]:
 def fit(facts: dict[str, Any], ratios: dict[str, Ratios]) -> tuple[dict[str, Any], pd.DataFrame]:
     """The facts of a checkpoint that change, and the table of `cross_fit`.
 
+    The hardest family says how much a score is worth, its slope. It does not say where the scores of other attacks lie, so the
+    ratio is 1 at the dev threshold, where the decision changes.
+
     Args:
         facts: of the checkpoint; its calibration on dev is kept as `calibration_known`.
         ratios: for each family, likelihood ratios by a detector that has not met it.
@@ -78,12 +81,12 @@ def fit(facts: dict[str, Any], ratios: dict[str, Ratios]) -> tuple[dict[str, Any
     fitted = {name: calibrate_fit(*pair) for name, pair in ratios.items()}
     lines = [(name, len(ratios[name][1]), eer(*ratios[name])[0], one.scale) for name, one in fitted.items()]
     table = pd.DataFrame(lines, columns=["left_out", "clips", "eer", "scale"])
-    weakest = table.loc[table["scale"].idxmin(), "left_out"]
-    known, one, (bonafide, spoof) = facts.get("calibration_known", facts["calibration"]), fitted[weakest], ratios[weakest]
-    calibration = asdict(one) | {
-        "scale": one.scale * known["scale"], "offset": one.scale * known["offset"] + one.offset,
-        "bonafide": len(bonafide), "spoof": len(spoof), "left_out": weakest, "families": len(ratios),
-        "eer": eer(bonafide, spoof)[0],
+    hardest = table.loc[table["scale"].idxmin(), "left_out"]
+    known, (bonafide, spoof) = facts.get("calibration_known", facts["calibration"]), ratios[hardest]
+    scale = fitted[hardest].scale * known["scale"]
+    calibration = asdict(fitted[hardest]) | {
+        "scale": scale, "offset": -scale * facts["dev_threshold"], "bonafide": len(bonafide), "spoof": len(spoof),
+        "left_out": hardest, "families": len(ratios), "eer": eer(bonafide, spoof)[0],
     }  # fmt: skip
     return {"calibration": calibration, "calibration_known": known}, table
 

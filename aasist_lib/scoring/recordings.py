@@ -131,7 +131,7 @@ def _recording(
     if quiet is None and not speech.any():
         reason = "no speech in any window"
     elif distance > 1:
-        reason = f"{UNLIKE} (distance {distance:.1f}, limit 1)"
+        reason = f"{UNLIKE} (distance {distance:.2f}, limit 1)"
     if detector.always:
         warnings += [f"decided, although {reason}"] if reason else []
         speech, unlike, reason = speech | (not speech.any()), np.zeros_like(unlike), None

@@ -52,13 +52,13 @@ def test_every_family_is_scored_by_a_detector_without_it(profile):
         assert name not in {*facts["trained_on"]["attacks"], *map(str, family(pd.Series(facts["trained_on"]["attacks"])))}
         assert facts["model"]["members"] == 1
     after = read_facts(checkpoint)
-    weakest = found.loc[found["scale"].idxmin(), "left_out"]
-    assert after["calibration"]["left_out"] == weakest and after["calibration_known"] == before["calibration"]
+    hardest = found.loc[found["scale"].idxmin(), "left_out"]
+    assert after["calibration"]["left_out"] == hardest and after["calibration_known"] == before["calibration"]
     assert {key: after[key] for key in before if key != "calibration"} == {
         k: v for k, v in before.items() if k != "calibration"
     }
     assert load_typicality(checkpoint) is not None, "kept"
-    assert f"had not met this attack ({weakest}, the hardest of 2)" in Detector.load(checkpoint).caution()
+    assert f"had not met this attack ({hardest}, the hardest of 2)" in Detector.load(checkpoint).caution()
     again = cross_fit(profile, run, lambda text: None)
     pd.testing.assert_frame_equal(again, found)
     assert read_facts(checkpoint) == after, "fitted on top of the first fit"
@@ -68,11 +68,12 @@ def test_the_least_separable_family_decides_on_the_detector_s_scale():
     rng = np.random.default_rng(0)
     ratios = {name: (rng.normal(2, 1, 200), rng.normal(spoof, 1, 90)) for name, spoof in (("easy", -2), ("hard", 1.5))}
     known = {"scale": 3.0, "offset": -1.0, "bound": 9.0, "separable": False, "bonafide": 200, "spoof": 180}
-    facts, table = fit({"calibration": known}, ratios)
+    facts, table = fit({"calibration": known, "dev_threshold": 0.4}, ratios)
     alone, fitted = calibrate_fit(*ratios["hard"]), facts["calibration"]
     assert table["left_out"].tolist() == ["easy", "hard"] and table["clips"].tolist() == [90, 90]
     assert table["eer"].tolist() == [eer(*ratios[name])[0] for name in ("easy", "hard")]
     assert fitted["left_out"] == "hard" and fitted["bound"] == pytest.approx(np.log(90)) and fitted["families"] == 2
-    score = 0.7
-    assert fitted["scale"] * score + fitted["offset"] == pytest.approx(alone.scale * (3 * score - 1) + alone.offset)
-    assert fit({"calibration": fitted, "calibration_known": known}, ratios)[0]["calibration"] == fitted
+    assert fitted["scale"] == pytest.approx(3 * alone.scale), "on the scale of the detector's own calibration"
+    assert fitted["scale"] * 0.4 + fitted["offset"] == pytest.approx(0), "no evidence at the threshold"
+    again = fit({"calibration": fitted, "calibration_known": known, "dev_threshold": 0.4}, ratios)[0]
+    assert again["calibration"] == fitted

@@ -179,7 +179,7 @@ def test_what_is_unlike_the_training_data_is_undecided_and_says_how_far(detector
     soundfile.write(tmp_path / "a.wav", buzz, RATE)
     found = score_recording(detector, tmp_path / "a.wav")
     assert found.distance > 2 and found.llr is None and np.isfinite(found.score)
-    assert found.decision == f"undecided: unlike anything trained on (distance {found.distance:.1f}, limit 1)"
+    assert found.decision == f"undecided: unlike anything trained on (distance {found.distance:.2f}, limit 1)"
     assert set(found.timeline["decision"]) == {"undecided: unlike anything trained on"}
     table = result_table([found], detector, 0.5)
     assert table["p_bonafide"].isna().all() and table["distance"][0] == found.distance
