@@ -109,7 +109,7 @@ def test_the_command_scores_every_clip_and_reports_those_it_cannot(tmp_path, mon
             return [LeftOut(str(file), "no such file")]
         score = scores[file.stem]
         decision = "bonafide" if score > 0 else "spoof"
-        return [Recording(str(file), "mono", 1.0, score, decision, 2 * score, False, pd.DataFrame(), np.zeros(1), ())]
+        return [Recording(str(file), "mono", 1.0, score, decision, 2 * score, False, 0.5, pd.DataFrame(), np.zeros(1), ())]
 
     monkeypatch.setattr(wild, "score_file", score_file)
     monkeypatch.setattr(wild.Detector, "load", lambda path: SimpleNamespace())

@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-LONGEST_CELL, LONGEST_DEF = 30, 8
+LONGEST_CELL, LONGEST_DEF, BY_HAND = 30, 8, 25
 PARAMETER = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*): (?P<type>\w+) = (?P<value>.+?)  # (?P<help>\S.*)")
 
 
@@ -84,9 +84,16 @@ def _code(notebook: NotebookNode):
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type != "code":
             continue
-        if len(cell.source.splitlines()) > LONGEST_CELL:
+        tree, lines = tree_of(cell.source), len(cell.source.splitlines())
+        if "by-hand" in cell.metadata.get("tags", []):  # it defines what it teaches, and compares it with the library
+            if lines > BY_HAND:
+                yield f"cell {number}, by hand, has more than {BY_HAND} lines"
+            if not any(isinstance(node, ast.Assert) for node in tree.body[-1:]):
+                yield f"cell {number}, by hand, does not end in an assertion that the library does the same"
+            continue
+        if lines > LONGEST_CELL:
             yield f"cell {number} has more than {LONGEST_CELL} lines"
-        for node in ast.walk(tree_of(cell.source)):
+        for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 yield f"cell {number} defines the class {node.name}: it belongs in the library"
             if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno + 1 > LONGEST_DEF:
@@ -142,6 +149,22 @@ def test_what_breaks_a_rule_is_found(index: int, source: str, message: str) -> N
     notebook = good()
     notebook.cells[index].source = source
     assert message in " ".join(problems(notebook))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def f():\n" + "    x = 1\n" * 20 + "assert f() is None", ""),
+        ("for epoch in range(3):\n    pass\nassert epoch == 2", ""),
+        ("x = 1\n" * 25 + "assert x", "by hand, has more than 25 lines"),
+        ("assert 1\nx = 1", "does not end in an assertion"),
+    ],
+)
+def test_a_cell_by_hand_may_define_what_it_teaches_and_ends_in_a_comparison(source: str, message: str) -> None:
+    notebook = good()
+    notebook.cells[2].source, notebook.cells[2].metadata.tags = source, ["by-hand"]
+    found = " ".join(problems(notebook))
+    assert message in found and bool(message) == bool(found)
 
 
 def test_outputs_and_leftovers_are_found() -> None:
