@@ -127,7 +127,7 @@ def recording(path: Path, score: float, channel: str = "mono") -> Recording:
         path.touch()
     timeline = pd.DataFrame({"start": [0.0], "end": [0.5], "score": [score], "loud": [1.0], "decision": ["spoof"]})
     peaks = np.ones(25, np.float32)
-    return Recording(str(path), channel, 0.5, score, "spoof", None, False, timeline, peaks, ("short",))
+    return Recording(str(path), channel, 0.5, score, "spoof", None, False, 0.5, timeline, peaks, ("short",))
 
 
 def lists(tmp_path: Path, count: int, settings: dict | None = None, said: list[str] | None = None) -> list[Progress]:
