@@ -154,7 +154,13 @@ def score(options: argparse.Namespace) -> int:
     launcher, exits with a code other than 0."""
     if bool(options.paths) == bool(options.profile):
         raise ConfigError("score needs either recordings (PATH ...) or a corpus (--profile CONFIG)")
-    return _score_corpus(options) if options.profile else _score_recordings(options)
+    if not options.profile:
+        return _score_recordings(options)
+    given = {"--always": options.always, "--scores-only": options.scores_only, "--timeline": options.timeline,
+             "--hop": options.hop, "--channels each": options.channels == "each"}  # fmt: skip
+    if unused := [name for name, value in given.items() if value]:
+        raise ConfigError(f"{', '.join(unused)}: for recordings only; with --profile the trials of the corpus are scored")
+    return _score_corpus(options)
 
 
 def _score_corpus(options: argparse.Namespace) -> int:
@@ -351,7 +357,7 @@ def _parser() -> argparse.ArgumentParser:
     training = add(train)
     add(calibrate, "demo")
     scoring = add(score, profile=False)
-    own = "default: the run's of demo or of --profile; without one of demo, detectors/demo"
+    own = "default: that of run demo, or of the run of --profile; if demo is not trained, detectors/demo"
     scoring.add_argument("--checkpoint", type=Path, metavar="DIR", help=own)
     scoring.add_argument("--profile", metavar="CONFIG", help="score this profile's corpus with its run's detector")
     scoring.add_argument("--split", choices=("train", "dev", "eval"), default="eval", help="split to score (default eval)")

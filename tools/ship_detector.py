@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,6 @@ import pandas as pd
 from aasist_lib.config import project_root
 from aasist_lib.evaluation.model_card import model_card
 from aasist_lib.models.checkpoints import FILE, add_to_checkpoint, read_facts
-from aasist_lib.runtime.files import atomic
 from aasist_lib.scoring.detector import SHIPPED
 
 MOST_BYTES = 3_000_000
@@ -33,24 +33,25 @@ def main() -> None:
     parser.add_argument("--elsewhere", type=Path, required=True, help="output of benchmarks/wild.py")
     parser.add_argument("--out", type=Path, default=project_root() / SHIPPED)
     options = parser.parse_args()
-    checkpoint, scores = options.run / "checkpoints" / "best", options.out / "scores"
-    tables = {split: pd.read_parquet(options.run / "scores" / f"aasist_{split}.parquet") for split in ("dev", "eval")}
-    scores.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(checkpoint / FILE, options.out / FILE)
     measured = json.loads(options.elsewhere.read_text(encoding="utf-8").splitlines()[-1])
-    add_to_checkpoint(options.out, {"elsewhere": {"clips": measured["clips"]} | measured["all"]})
-    facts = read_facts(options.out)
-    card = model_card(facts, tables, "mit", SOURCES, encoder=ENCODER)
-    for system in ("aasist", "probe"):
-        for split in ("dev", "eval"):
-            name = f"{system}_{split}.parquet"
-            table = pd.read_parquet(options.run / "scores" / name).drop(columns="path", errors="ignore")
-            table.to_parquet(scores / name, index=False, compression="zstd")
-    with atomic(options.out / "README.md") as file:
-        file.write_text(card, encoding="utf-8")
-    size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
-    if size > MOST_BYTES:
-        raise SystemExit(f"{options.out}: {size} bytes; at most {MOST_BYTES}")
+    names = [f"{system}_{split}" for system in ("aasist", "probe") for split in ("dev", "eval")]
+    tables = {name: pd.read_parquet(options.run / "scores" / f"{name}.parquet") for name in names}
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made) / "detector"
+        (folder / "scores").mkdir(parents=True)
+        shutil.copy2(options.run / "checkpoints" / "best" / FILE, folder / FILE)
+        add_to_checkpoint(folder, {"elsewhere": {"clips": measured["clips"]} | measured["all"]})
+        for name, table in tables.items():
+            shown = table.drop(columns="path", errors="ignore")
+            shown.to_parquet(folder / "scores" / f"{name}.parquet", index=False, compression="zstd")
+        own = {split: tables[f"aasist_{split}"] for split in ("dev", "eval")}
+        card = model_card(read_facts(folder), own, "mit", SOURCES, encoder=ENCODER)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        if size > MOST_BYTES:
+            raise SystemExit(f"{options.run}: {size} bytes; at most {MOST_BYTES}")
+        shutil.rmtree(options.out, ignore_errors=True)
+        shutil.copytree(folder, options.out)
     print(f"{options.out}: {size / 1e6:.2f} MB")
 
 

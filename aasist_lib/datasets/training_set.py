@@ -135,8 +135,9 @@ def contents(trials: pd.DataFrame) -> dict[str, Any]:
 
 
 def rows_without(trials: pd.DataFrame, leave_out: Sequence[str]) -> np.ndarray:
-    """The rows without these attacks and families of attacks."""
-    return np.flatnonzero(~(trials["attack"].isin(leave_out) | family(trials["attack"]).isin(leave_out)))
+    """The rows without the spoofs of these attacks and families of attacks."""
+    named = trials["attack"].isin(leave_out) | family(trials["attack"]).isin(leave_out)
+    return np.flatnonzero(~(named & (trials["label"] == "spoof")))
 
 
 def refuse_unknown(trials: pd.DataFrame, leave_out: Sequence[str]) -> None:
@@ -145,10 +146,10 @@ def refuse_unknown(trials: pd.DataFrame, leave_out: Sequence[str]) -> None:
     Raises:
         TrialTableError: one of them is not in the trials.
     """
-    families = set(family(trials["attack"])) - {UNKNOWN}
-    if unknown := sorted(set(leave_out) - families - set(trials["attack"])):
-        known = ", ".join(sorted(families))
-        raise TrialTableError(f"training.leave_out: no attack or family {', '.join(unknown)}; train and dev have {known}")
+    known = {*trials["attack"], *family(trials["attack"])} - {UNKNOWN}
+    if unknown := sorted(set(leave_out) - known):
+        names = ", ".join(f"'{name}'" for name in unknown)
+        raise TrialTableError(f"training.leave_out: {names} not in train or dev, which have {', '.join(sorted(known))}")
 
 
 def both_classes(trials: pd.DataFrame, split: str) -> pd.DataFrame:

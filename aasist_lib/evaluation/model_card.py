@@ -105,11 +105,15 @@ def _head(facts: dict[str, Any], results: pd.DataFrame, licence: str, encoder: s
 
 def _limits(facts: dict[str, Any]) -> str:
     fitted, typical = facts["calibration"], facts.get("typicality")
-    by = ", scored by detectors that had not met the attack," if "left_out" in fitted else ""
+    by = f" of family {fitted['left_out']}, scored by a detector trained without it," if "left_out" in fitted else ""
     return (
         f"Likelihood ratios were fitted on {fitted['bonafide']} bona fide and {fitted['spoof']} spoofed dev clips{by} and are "
         f"capped at ±{fitted['bound']:.1f}. "
-        + (f"What is unlike the {typical['clips']} train clips of its typicality is left undecided. " if typical else "")
+        + (
+            f"What is unlike the {typical['clips']} train clips that its typicality was fitted to is left undecided. "
+            if typical
+            else ""
+        )
         + "Other voices, languages, microphones, codecs and attacks give far more errors than these tables."
         + (ELSEWHERE.format(**facts["elsewhere"]) if "elsewhere" in facts else "")
     )

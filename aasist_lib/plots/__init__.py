@@ -14,6 +14,7 @@ from .diagram import model_diagram
 from .distortions import codec_rates, distortion_steps, score_shift_map
 from .faithfulness import deletion_insertion, localisation, partial_clip
 from .layers import layer_eer_figure
+from .losses import loss_gradients
 from .scores import calibration, score_histograms, threshold_view
 from .spectrograms import spectrogram_pair
 from .style import PlotError
@@ -42,6 +43,7 @@ __all__ = [
     "layer_eer_figure",
     "leak_audit",
     "localisation",
+    "loss_gradients",
     "map_over_clip",
     "model_diagram",
     "partial_clip",

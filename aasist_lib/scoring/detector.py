@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 from torch import Tensor
 
-from aasist_lib.config import project_root
+from aasist_lib.config import Profile, load_profile, project_root
 from aasist_lib.conventions import UNKNOWN
 from aasist_lib.metrics import Calibration
 from aasist_lib.models import AASIST, log_odds
@@ -45,14 +45,20 @@ def find_detector(run_folder: Path, encoder: str | None = None) -> Path:
     return shipped
 
 
-def find_scores(run_folder: Path) -> tuple[Path, set[str]]:
-    """The folder with a run's score tables of dev and eval, and the attacks of its train split; if the run has none, those of
-    the detector that comes with the project."""
+def find_scores(run_folder: Path, profile: Profile) -> tuple[Path, set[str]]:
+    """The folder with a run's score tables of dev and eval, and the attacks of its train split; if the run has no detector and
+    its profile has the data of profile 'study', those of the detector that comes with the project.
+
+    Raises:
+        ScoringError: the run has no scores.
+    """
     own = run_folder / "scores"
     if (own / "aasist_eval.parquet").is_file():
         trials = pd.read_parquet(run_folder / "trials" / "trials.parquet")
         return own, set(trials.loc[trials["split"] == "train", "attack"]) - {UNKNOWN}
-    shipped = find_detector(run_folder)
+    shipped = find_detector(run_folder, profile.model.frontend.name)
+    if not (shipped / "scores").is_dir() or profile.data != load_profile("study").data:
+        raise ScoringError(f"{own}: no scores of dev and eval; run notebook 03 first")
     return shipped / "scores", set(read_facts(shipped)["trained_on"]["attacks"])
 
 
@@ -135,9 +141,8 @@ class Detector:
             fitted, bound = self.facts["calibration"], self.calibration.bound
             clips = f"{fitted['bonafide']} bona fide and {fitted['spoof']} spoofed dev clips"
             if "left_out" in fitted:
-                clips += (
-                    f", by a detector that had not met this attack ({fitted['left_out']}, the hardest of {fitted['families']})"
-                )
+                name = f" of family {fitted['left_out']}, the hardest of {fitted['families']}"
+                clips += f"{name}, scored by a detector trained without it,"
             sentences.insert(
                 2, f"Its likelihood ratios were fitted on {clips} and are capped at ±{bound:.1f}, the most they support."
             )
@@ -147,8 +152,11 @@ class Detector:
             sentences.insert(
                 1, f"{' and '.join(edited)} changed since training: its scores may differ from those it was selected by."
             )
-        if self.calibration and self.calibration.scale <= 0:
+        slope = self.calibration.scale if self.calibration else 1.0
+        if self.facts.get("calibration_known", {"scale": slope})["scale"] <= 0:
             sentences.insert(2, "ON DEV A HIGHER SCORE MEANT SPOOF: this detector has not learned its task.")
+        elif slope == 0:
+            sentences.insert(2, "ITS LIKELIHOOD RATIOS ARE ALL 1: without the hardest family in training, it is not found.")
         return " ".join(sentences)
 
     def _unlike(self) -> str:
@@ -156,7 +164,10 @@ class Detector:
         if self.always:
             return "It decides every recording (--always), also one without speech or unlike anything it was trained on."
         if self.typicality is None:
-            return "ITS TRAINING IS UNFINISHED: it decides also what is unlike anything it was trained on, such as music."
+            return (
+                "IT HAS NO TYPICALITY (training unfinished, or by an earlier version): it decides also what is unlike anything "
+                "it was trained on, such as music."
+            )
         return "What is unlike anything it was trained on, such as most music or noise, it leaves undecided."
 
 

@@ -135,8 +135,10 @@ def _recording(
     if detector.always:
         warnings += [f"decided, although {reason}"] if reason else []
         speech, unlike, reason = speech | (not speech.any()), np.zeros_like(unlike), None
-    elif reason is None:
+    if reason is None:
         warnings += _excluded(~speech, "contain no speech") + _excluded(unlike, f"are {UNLIKE}")
+    elif unlike.any() and not unlike[speech].all():
+        warnings.append(f"{(speech & ~unlike).sum()} of {len(timeline)} windows are decided: look at the timeline")
     counted = speech & ~unlike
     score = float(scores[counted if counted.any() else speech | (not speech.any())].mean())
     timeline["decision"] = np.select(
