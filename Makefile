@@ -6,7 +6,7 @@ LAB ?=
 run := .venv/bin/python
 as_root := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help setup demo test quick lab check coverage report
+.PHONY: help setup demo test quick lab check coverage student report
 
 help:
 	@echo "make demo    run all notebooks on real speech; writes runs/demo/report/index.html"
@@ -14,6 +14,7 @@ help:
 	@echo "make quick   run the fast tests, in three minutes"
 	@echo "make lab     open the notebooks in JupyterLab"
 	@echo "make check   check style, types, import layers, security, dead links, licences, notebook rules"
+	@echo "make student  copies of the notebooks without solutions, in student/"
 	@echo "make coverage   run all tests and measure line coverage; fails below 90 %"
 	@echo "make setup   only set up the environment and the encoder"
 	@echo "make demo PROFILE=tiny SET='training.epochs=3 seed=2'   use another profile and other settings"
@@ -50,6 +51,9 @@ check: setup
 
 coverage: setup
 	@OMP_NUM_THREADS=1 $(run) -m pytest $(parallel) --cov --cov-report=term
+
+student: setup
+	@$(run) tools/student_copies.py
 
 report: setup
 	@$(run) -m aasist_lib report $(PROFILE) $(if $(SET),--set $(SET))
