@@ -11,7 +11,7 @@ from aasist_lib.workbook import check
 from tests.notebooks.test_lint import NOTEBOOKS
 from tools.student_copies import write_student_copies
 
-SOLVED = ("05",)
+SOLVED = ("05", "07")
 """Numbers of the notebooks whose exercises have a check and a solution."""
 
 
