@@ -17,7 +17,7 @@ from aasist_lib.config.profile import TrainingConfig
 from aasist_lib.datasets.training_set import TrialData
 from aasist_lib.metrics import ScoreWarning, calibrate_fit
 from aasist_lib.models import AASIST
-from aasist_lib.models.checkpoints import add_to_checkpoint, load_model, read_facts
+from aasist_lib.models.checkpoints import add_to_checkpoint, load_model, put_weights, read_facts, trained_weights
 from aasist_lib.models.typicality import Typicality, summary
 
 MOST_CLIPS = 4000
@@ -40,16 +40,19 @@ def add_typicality(checkpoint: Path, model: AASIST, train: TrialData, dev: Trial
 
     Args:
         checkpoint: the folder of the best checkpoint.
-        model: receives the checkpoint's weights; with a fine-tuned encoder its states depend on them.
+        model: the trained model; its weights are put aside, because a fine-tuned encoder's states depend on those of the
+            checkpoint.
         train, dev: whole clips.
         settings: batch size and workers; with `feature_cache` the data are states, else waveforms.
     """
     if "typicality" in read_facts(checkpoint):
         return
+    kept = {name: tensor.clone() for name, tensor in trained_weights(model).items()}
     load_model(checkpoint, model)
     drawn = np.random.default_rng(train.seed).permutation(len(train))[:MOST_CLIPS]
     bonafide = np.flatnonzero(dev.labels)
     fitted = Typicality.fit(_summaries(model, train, drawn, settings), _summaries(model, dev, bonafide, settings))
+    put_weights(model, kept)
     add_to_checkpoint(checkpoint, {"typicality": {"clips": len(drawn), "bonafide": len(bonafide)}}, fitted)
 
 

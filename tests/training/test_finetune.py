@@ -15,7 +15,16 @@ from aasist_lib.datasets.feature_bank import FeatureError, build_bank
 from aasist_lib.experiments.probe import run_probe
 from aasist_lib.metrics import eer, split_classes
 from aasist_lib.models import build_model
-from aasist_lib.models.checkpoints import CheckpointError, load_model, put_weights, read_facts, trained_weights
+from aasist_lib.models.checkpoints import (
+    TYPICALITY,
+    CheckpointError,
+    load_model,
+    load_typicality,
+    put_weights,
+    read_facts,
+    read_tensors,
+    trained_weights,
+)
 from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.scoring import score_split
 from aasist_lib.scoring.detector import Detector
@@ -64,7 +73,8 @@ def test_what_is_tuned_changes_and_all_else_stays_bit_equal(profile, finetune):
 def test_checkpoints_hold_the_tuned_tensors_and_the_pretrained_sha256(profile):
     profile = tuning(profile, 1, average=0.5)
     trainer, _, result = trained(profile)
-    kept = load_file(result.checkpoint / "model.safetensors")
+    kept = read_tensors(result.checkpoint, lambda name: not name.startswith(TYPICALITY))
+    assert load_typicality(result.checkpoint) is not None
     encoder = {name for name in kept if name.startswith("frontend.")}
     layer = trainer.model.frontend.encoder.encoder.layers[2]
     assert encoder == {f"frontend.encoder.encoder.layers.2.{name}" for name, _ in layer.named_parameters()}
@@ -206,7 +216,7 @@ def test_the_probe_hears_a_tuned_encoder_too(profile):
 SCRIPT = """
 import hashlib, sys
 from pathlib import Path
-from aasist_lib.models.checkpoints import trained_weights
+from aasist_lib.models.checkpoints import TYPICALITY, load_typicality, read_tensors, trained_weights
 from aasist_lib.config import Profile
 from aasist_lib.runtime.run_folder import RunFolder
 from aasist_lib.training import Trainer
