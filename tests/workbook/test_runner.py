@@ -60,11 +60,16 @@ def statuses(printed: str) -> dict[str, str]:
 
 
 def runs_still(pid: int) -> bool:
-    """Whether a process exists and is not a zombie."""
-    try:
-        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-    except psutil.NoSuchProcess:
-        return False
+    """Whether a process exists, is not a zombie, and does not end within a minute: a killed one needs a moment to go."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                return False
+        except psutil.NoSuchProcess:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def test_runs_in_order_skips_what_is_unchanged_and_reruns_what_is_not(enter, capfd) -> None:
