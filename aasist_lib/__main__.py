@@ -1,4 +1,4 @@
-"""The command line: `python -m aasist_lib {prepare, features, train, score, evaluate, run, report}`.
+"""The command line: `python -m aasist_lib {prepare, features, train, calibrate, score, evaluate, run, report}`.
 
 Each command imports its heavy dependencies itself. A library error, or an operating system error about a file, is printed as
 one message on stderr with exit code 2; any other exception is a defect and keeps its traceback. SIGINT and SIGTERM print one
@@ -154,13 +154,10 @@ def score(options: argparse.Namespace) -> int:
     launcher, exits with a code other than 0."""
     if bool(options.paths) == bool(options.profile):
         raise ConfigError("score needs either recordings (PATH ...) or a corpus (--profile CONFIG)")
-    if not options.profile:
-        return _score_recordings(options)
-    given = {"--always": options.always, "--scores-only": options.scores_only, "--timeline": options.timeline,
-             "--hop": options.hop, "--channels each": options.channels == "each"}  # fmt: skip
-    if unused := [name for name, value in given.items() if value]:
-        raise ConfigError(f"{', '.join(unused)}: for recordings only; with --profile the trials of the corpus are scored")
-    return _score_corpus(options)
+    unused = [name for name in ("always", "scores_only", "timeline", "hop") if getattr(options, name)]
+    if options.profile and (unused or options.channels == "each"):
+        raise ConfigError(f"--{(unused or ['channels'])[0].replace('_', '-')} is for recordings, not for a corpus (--profile)")
+    return _score_corpus(options) if options.profile else _score_recordings(options)
 
 
 def _score_corpus(options: argparse.Namespace) -> int:
@@ -357,8 +354,7 @@ def _parser() -> argparse.ArgumentParser:
     training = add(train)
     add(calibrate, "demo")
     scoring = add(score, profile=False)
-    own = "default: that of run demo, or of the run of --profile; if demo is not trained, detectors/demo"
-    scoring.add_argument("--checkpoint", type=Path, metavar="DIR", help=own)
+    scoring.add_argument("--checkpoint", type=Path, metavar="DIR", help="default: the run's, or detectors/demo for recordings")
     scoring.add_argument("--profile", metavar="CONFIG", help="score this profile's corpus with its run's detector")
     scoring.add_argument("--split", choices=("train", "dev", "eval"), default="eval", help="split to score (default eval)")
     scoring.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override the profile")

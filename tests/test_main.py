@@ -180,6 +180,9 @@ def test_features_train_and_score_do_the_real_work(tiny_profile: Profile, projec
     assert cli.main([*command, files, "--hop", "0.6"]) == 2 and "hop = 0.6 s" in capsys.readouterr().err
     assert cli.main([*command, files, "--scores-only"]) == 0
     assert "llr" not in out.read_text() and "prior" not in capsys.readouterr().out
+    for option, value in (("--always", []), ("--hop", ["0.4"]), ("--channels", ["each"])):
+        assert cli.main(["score", "--profile", "tiny", "--out", str(out), option, *value]) == 2
+        assert f"error: {option} is for recordings" in capsys.readouterr().err
     soundfile.write(tmp_path / "silence.wav", np.zeros(32_000), 16_000)
     for always, decided in (([], False), (["--always"], True)):
         assert cli.main([*command, str(tmp_path / "silence.wav"), *always]) == 0
