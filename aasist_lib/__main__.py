@@ -137,8 +137,7 @@ def train(options: argparse.Namespace) -> int:
 
 
 def calibrate(options: argparse.Namespace) -> int:
-    """Calibrate a trained detector for attacks it has not met, with one more detector for each family of attacks, trained
-    without that family."""
+    """Calibrate a trained detector for attacks it has not met, with detectors trained without one family of attacks each."""
     from aasist_lib.experiments.cross_fit import cross_fit
     from aasist_lib.runtime.run_folder import RunFolder
 

@@ -169,8 +169,9 @@ class _Notebook:
         self.artefacts: list[str] = list(self.promises.get("artefacts", ()))
 
     def key(self, profile: Profile, artefacts: dict[str, dict[str, Any]]) -> str:
-        """Return a hash of everything its results depend on: notebook, profile, library, and artefacts of the notebooks that
-        the profile runs before it. A notebook outside the profile depends on no other notebook."""
+        """Return a hash of everything its results depend on: notebook, profile, library, the project's files that its metadata
+        lists as `reads`, and artefacts of the notebooks that the profile runs before it. A notebook outside the profile depends
+        on no other notebook."""
         listed = profile.notebooks
         before = listed[: listed.index(self.number)] if self.number in listed else ()
         earlier = {
@@ -178,7 +179,8 @@ class _Notebook:
             for name, entry in artefacts.items()
             if entry["notebook"] in before and not name.startswith("notebooks/")  # executed notebooks contain times
         }
-        parts = [self.source, self.promises, profile.model_dump(mode="json"), self._code(), sorted(earlier.items())]
+        reads = {name: sha256(self.root / name) for name in self.promises.get("reads", ()) if (self.root / name).is_file()}
+        parts = [self.source, self.promises, profile.model_dump(mode="json"), self._code(), sorted(earlier.items()), reads]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _code(self) -> dict[str, str]:

@@ -353,6 +353,30 @@ def test_a_signal_leaves_no_process_and_no_half_artefact(enter, number: signal.S
     assert report.build(RunFolder(root / "runs/toy")).is_file()  # a report of the finished part can be built
 
 
+def test_a_notebook_depends_on_the_project_s_files_that_it_reads(enter):
+    root = enter("01")
+    toys.notebook(root, "01_data", "x = 1")
+    file = next((root / "notebooks").glob("01_*.ipynb"))
+    notebook = nbformat.read(file, as_version=4)
+    notebook.metadata.aasist.reads = ["detectors/demo/model.safetensors"]
+    nbformat.write(notebook, file)
+    profile, model = load_profile("toy"), root / "detectors" / "demo" / "model.safetensors"
+    keys = [runner._Notebook(root, "01").key(profile, {})]
+    model.parent.mkdir(parents=True)
+    for content in (b"one", b"two"):
+        model.write_bytes(content)
+        keys.append(runner._Notebook(root, "01").key(profile, {}))
+    assert len(set(keys)) == 3
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_that_use_the_project_s_detector_say_so(path):
+    notebook = nbformat.read(path, as_version=4)
+    uses = any("find_detector(" in cell.source or "find_scores(" in cell.source for cell in notebook.cells)
+    reads = notebook.metadata.aasist.get("reads", [])
+    assert ("detectors/demo/model.safetensors" in reads) == uses and all((ROOT / name).is_file() for name in reads)
+
+
 def test_a_notebook_depends_on_what_the_profile_runs_before_it_whatever_its_number():
     root = project_root()
     profile = load_profile("tiny")
